@@ -1,0 +1,48 @@
+"""lipflow-core: latent priors learned for inference time, from one YAML spec to a fitted face.
+
+The public names are loaded on first use, so that `import lipflow_core` stays fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Avatar": "lipflow_core.avatar",
+    "LipflowError": "lipflow_core.errors",
+    "Spec": "lipflow_core.specs",
+    "assemble": "lipflow_core.assembly",
+    "evaluate": "lipflow_core.evaluation",
+    "fit": "lipflow_core.fitting",
+    "load_spec": "lipflow_core.specs",
+    "open_model": "lipflow_core.model_directory",
+    "sample": "lipflow_core.sampling",
+    "save_model": "lipflow_core.model_directory",
+    "train": "lipflow_core.training",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from lipflow_core.assembly import assemble
+    from lipflow_core.avatar import Avatar
+    from lipflow_core.errors import LipflowError
+    from lipflow_core.evaluation import evaluate
+    from lipflow_core.fitting import fit
+    from lipflow_core.model_directory import open_model, save_model
+    from lipflow_core.sampling import sample
+    from lipflow_core.specs import Spec, load_spec
+    from lipflow_core.training import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'lipflow_core' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

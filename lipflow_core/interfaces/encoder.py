@@ -1,0 +1,42 @@
+"""The contract of observation encoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from lipflow_core.interfaces.component import ComponentModule, check_shape
+from lipflow_core.records import Encoding, Record
+
+
+class ObservationEncoder(ComponentModule, ABC):
+    """Maps one observation of a frame to a diagonal Gaussian over the code.
+
+    The training-time encoder Q and the driving encoder P are both of this kind, in two slots. Implement `encode`. The
+    Config's plan has `needs=(modality,)`, the name of the observation, and outputs "mean" (D,), "log_std" (D,) and
+    "features" (h,). A "face" observation arrives standardised by the capture's `Template`; all others as captured.
+    """
+
+    @property
+    def modality(self) -> str:
+        """Name of the observation that it encodes, such as "face", "headset" or "keypoints"."""
+        return self.planned.needs[0]
+
+    def forward(self, observation: Record) -> Encoding:
+        """Encode a batch.
+
+        Args:
+            observation: The record of this modality, B samples.
+
+        Returns:
+            mean and log_std (B, D), features (B, h).
+        """
+        encoding = self.encode(observation)
+        outputs = self.planned.outputs
+        check_shape(self, "mean", encoding.mean, "B D", D=outputs["mean"][0])
+        check_shape(self, "log_std", encoding.log_std, "B D", D=outputs["log_std"][0])
+        check_shape(self, "features", encoding.features, "B h", h=outputs["features"][0])
+        return encoding
+
+    @abstractmethod
+    def encode(self, observation: Record) -> Encoding:
+        """What `forward` does, without its checks."""

@@ -1,0 +1,159 @@
+"""Slots and what fills them: pydantic types by which a Config or spec names a component.
+
+A Config declares a slot with the kind's type, `coupling: CouplingSlot = "additive"`. In YAML a slot is a component's
+name or a mapping with `type:` and that component's options. Validated, it is a `Part`: the component, its options and
+the power to plan and to build it. Imports pydantic, not torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import PydanticCustomError, core_schema
+
+from lipflow_core.errors import PluginError
+from lipflow_core.hooks import Component, Kind
+from lipflow_core.plans import Plan
+
+if TYPE_CHECKING:
+    from lipflow_core.registry import Registry
+
+
+class Config(BaseModel):
+    """Base of every component's options and of every block of a spec.
+
+    Unknown options are errors. Defaults are the paper's values; `presets` holds what differs at smaller sizes, laid
+    under what the user gives.
+
+    Attributes:
+        presets: Preset name → option → default value at that preset.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def plan(self, given: Any) -> Plan:
+        """Say what the component will be for these inputs.
+
+        Args:
+            given: The inputs of the component's kind, from `lipflow_core.plans`.
+
+        Raises:
+            lipflow_core.plans.Mismatch: If it can't be built from them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define plan()")
+
+
+class ObjectiveConfig(Config):
+    """Base of every fitting objective's options.
+
+    Args:
+        weight: What the loss is multiplied by.
+    """
+
+    weight: float = Field(default=1.0, ge=0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A filled slot: a component with its validated options.
+
+    Attributes:
+        kind: The component's kind.
+        component: Its descriptor.
+        distribution: Name of the distribution that brought it.
+        config: Its validated options.
+    """
+
+    kind: Kind
+    component: Component
+    distribution: str
+    config: Config
+
+    @property
+    def name(self) -> str:
+        return self.component.name
+
+    def plan(self, given: Any) -> Plan:
+        """Plan the component without building it. Raises `lipflow_core.plans.Mismatch`."""
+        return self.config.plan(given)
+
+    def build(self, given: Any) -> Any:
+        """Import the implementation and construct it: `Implementation(config, given)`."""
+        from lipflow_core.registry import load_object
+
+        implementation = load_object(self.component.implementation, self.component)
+        return implementation(self.config, given)
+
+    def as_data(self) -> dict[str, Any]:
+        """The slot as it is written in a resolved spec: `type` first, then every option."""
+        return {"type": self.name, **self.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class SlotOf:
+    """Marks a field as a slot for components of one kind; use the aliases below."""
+
+    kind: Kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.as_data()),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"title": f"{self.kind} slot", "x-lipflow-slot": self.kind}
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Part:
+        if isinstance(value, Part):
+            if value.kind != self.kind:
+                raise _error("slot_kind", f"expected a {self.kind}, got the {value.kind} '{value.name}'")
+            return value
+        registry, preset = _context(info)
+        if isinstance(value, str):
+            name, options = value, {}
+        elif isinstance(value, Mapping):
+            options = dict(value)
+            name = options.pop("type", None)
+            if not isinstance(name, str):
+                names = ", ".join(registry.names(self.kind))
+                raise _error("slot_type", f"a {self.kind} slot needs 'type:', one of: {names}")
+        else:
+            raise _error("slot_value", f"expected the name of a {self.kind} or a mapping with 'type:'")
+        try:
+            component = registry.component(self.kind, name)
+            config_class = registry.load_config(component)
+        except PluginError as error:
+            raise _error("component", str(error)) from error
+        defaults = config_class.presets.get(preset, {}) if preset else {}
+        config = config_class.model_validate({**defaults, **options}, context=info.context)
+        return Part(self.kind, component, registry.distribution(component), config)
+
+
+def _error(kind: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError(kind, "{message}", {"message": message})
+
+
+def _context(info: ValidationInfo) -> tuple[Registry, str | None]:
+    context = info.context or {}
+    registry = context.get("registry")
+    if registry is None:
+        from lipflow_core.registry import default_registry
+
+        registry = default_registry()
+    return registry, context.get("preset")
+
+
+CaptureSlot = Annotated[Part, SlotOf("capture")]
+EncoderSlot = Annotated[Part, SlotOf("encoder")]
+PriorSlot = Annotated[Part, SlotOf("prior")]
+FlowSlot = Annotated[Part, SlotOf("flow")]
+CouplingSlot = Annotated[Part, SlotOf("coupling")]
+DecoderSlot = Annotated[Part, SlotOf("decoder")]
+RendererSlot = Annotated[Part, SlotOf("renderer")]
+ObjectiveSlot = Annotated[Part, SlotOf("objective")]

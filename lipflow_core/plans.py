@@ -1,0 +1,150 @@
+"""What fits with what, known before anything is built: inputs and plans of components, in plain Python.
+
+Each component's Config has a method `plan(given)` which takes the inputs of its kind (below) and returns a `Plan`, or
+raises `Mismatch` with a sentence that says which two parts don't fit and why. The same inputs are then handed to the
+component's constructor, `Implementation(config, given)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipflow_core.parts import Part
+
+Shape = tuple[int, ...]
+"""Shape of one sample, without the batch axis."""
+
+Observations = Mapping[str, Mapping[str, Shape]]
+"""Per observation of a capture ("face", "frontal", "headset", "keypoints", …) its tensors' shapes without batch axis,
+as in `{"headset": {"images": (3, 1, 48, 64)}}`. See `lipflow_core.records.Frame` for the names."""
+
+
+class Mismatch(Exception):
+    """Raised by `Config.plan`: two parts do not fit. The message names both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a component will be once built.
+
+    Args:
+        inputs: Name → shape of what it consumes, without batch axis.
+        outputs: Name → shape of what it makes.
+        devices: Device types that it runs on.
+        differentiable: Gradients flow from outputs to inputs.
+        invertible: It has an inverse (flows, couplings).
+        volume_preserving: Its log|det| depends on neither code nor context (flows, couplings).
+        needs: Names of further things that it needs, in the terms of its kind: for an encoder its modality, for an
+            objective the observations it compares with.
+        parts: Plans of the components nested in it, by the option's name.
+    """
+
+    inputs: Mapping[str, Shape] = field(default_factory=dict)
+    outputs: Mapping[str, Shape] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    differentiable: bool = True
+    invertible: bool = False
+    volume_preserving: bool = False
+    needs: tuple[str, ...] = ()
+    parts: Mapping[str, Plan] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureInputs:
+    """Given to a capture: nothing yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderInputs:
+    """Given to an encoder: the code's size and what the capture offers to observe."""
+
+    code: int
+    observations: Observations
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorInputs:
+    """Given to a prior.
+
+    Args:
+        code: Size of the latent code.
+        driving: Plan of the driving encoder, whose outputs are "mean" (code,), "log_std" (code,) and "features"
+            (h,); None if the spec names none.
+        driving_name: How the spec calls it, for messages.
+        flow: The spec's flow, still to be planned and built by the prior with `FlowInputs`; None if it names none.
+    """
+
+    code: int
+    driving: Plan | None = None
+    driving_name: str | None = None
+    flow: Part | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowInputs:
+    """Given to a flow: width of the code and of the context (0 for an unconditional flow)."""
+
+    features: int
+    context: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CouplingInputs:
+    """Given to a coupling.
+
+    Args:
+        features: Width of the code.
+        context: Width of the context, 0 for none.
+        hidden: Width of the conditioner network.
+        blocks: Residual blocks of the conditioner network.
+        batch_norm: Whether the conditioner uses batch norm within its layers.
+        dropout: Dropout probability of the conditioner.
+        flip: Which half is transformed: False the odd features, True the even ones.
+    """
+
+    features: int
+    context: int = 0
+    hidden: int = 1024
+    blocks: int = 2
+    batch_norm: bool = True
+    dropout: float = 0.0
+    flip: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderInputs:
+    """Given to a decoder: the code's size, the mesh's vertex count and the texture's shape (3, height, width)."""
+
+    code: int
+    vertices: int
+    texture: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererInputs:
+    """Given to a renderer: the device type that it must run on and what it will draw."""
+
+    device: str
+    vertices: int
+    triangles: int
+    texture: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveInputs:
+    """Given to a fitting objective.
+
+    Args:
+        code: Size of the latent code.
+        observations: What the capture offers as targets.
+        landmarks: Number of landmarks in the template, 0 if none.
+        has_driving: Whether a driving encoder conditions the prior.
+    """
+
+    code: int
+    observations: Observations
+    landmarks: int = 0
+    has_driving: bool = False

@@ -1,0 +1,270 @@
+"""What passes between components: cameras, faces, observations, encodings and renderings, always in batches.
+
+Conventions, once for all: lengths in millimetres; the head frame has x to the subject's left, y up, z out of the face.
+Cameras follow OpenCV (x right, y down, z forward); pixel centres lie at integer coordinates and the origin is the
+top-left pixel. Images and textures are channels-first RGB (or grey) in [0, 1] with row 0 on top. uv has v up, so that
+texture row 0 is v = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+
+class Record:
+    """Base of all records: maps a function over every tensor in it, nested records and mappings included."""
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same record with `function` applied to each tensor."""
+        return replace(self, **{f.name: _apply(getattr(self, f.name), function) for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same record on another device."""
+        return self.apply(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, index: Tensor) -> Self:
+        """The samples that `index` names along the batch axis; index: (N,) int64 or (B,) bool."""
+        return self.apply(lambda tensor: tensor[index])
+
+
+def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Record):
+        return value.apply(function)
+    if isinstance(value, Mapping):
+        return {name: _apply(item, function) for name, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Camera(Record):
+    """A batch of calibrated pinhole cameras of one picture size.
+
+    Args:
+        intrinsics: (..., 3, 3) pixels.
+        extrinsics: (..., 3, 4) [R|t], head frame (or world) → camera frame, millimetres.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+
+    intrinsics: Tensor
+    extrinsics: Tensor
+    height: int
+    width: int
+
+    @property
+    def position(self) -> Tensor:
+        """(..., 3) centre of projection in the frame that extrinsics map from."""
+        rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3]
+        return -torch.einsum("...ji,...j->...i", rotation, translation)
+
+    @property
+    def view_direction(self) -> Tensor:
+        """(..., 3) unit vector from that frame's origin to the camera: what view-conditioned decoders take."""
+        return torch.nn.functional.normalize(self.position, dim=-1)
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Project points.
+
+        Args:
+            points: (..., N, 3) millimetres, in the frame that extrinsics map from; leading axes as the cameras'.
+
+        Returns:
+            Pixel coordinates (..., N, 2), x then y, and depth (..., N) in millimetres. Points with depth ≤ 0 lie
+            behind the camera; their pixel coordinates mean nothing.
+        """
+        rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3]
+        in_camera = torch.einsum("...ij,...nj->...ni", rotation, points) + translation[..., None, :]
+        homogeneous = torch.einsum("...ij,...nj->...ni", self.intrinsics, in_camera)
+        depth = homogeneous[..., 2]
+        safe = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)
+        return homogeneous[..., :2] / safe[..., None], depth
+
+    def moved(self, pose: Tensor) -> Camera:
+        """The cameras after the head moved by `pose`: (..., 3, 4) [R|t] applied to points before extrinsics."""
+        rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3:]
+        moved = torch.cat([rotation @ pose[..., :3], rotation @ pose[..., 3:] + translation], dim=-1)
+        return replace(self, extrinsics=moved)
+
+    def flatten(self) -> Camera:
+        """The same cameras with all leading axes joined into one."""
+        return replace(
+            self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4)
+        )
+
+
+@dataclass(frozen=True)
+class Topology(Record):
+    """Connectivity of the mesh and its texture atlas; one for all samples.
+
+    Args:
+        triangles: (F, 3) int64, indices into the vertices, counter-clockwise seen from outside.
+        uv: (U, 2) float32 in [0, 1], v up.
+        uv_triangles: (F, 3) int64, indices into `uv`.
+    """
+
+    triangles: Tensor
+    uv: Tensor
+    uv_triangles: Tensor
+
+    def rows(self, index: Tensor) -> Topology:
+        return self
+
+
+@dataclass(frozen=True)
+class FaceState(Record):
+    """A face: what a decoder makes and what a capture's tracker gives.
+
+    Args:
+        vertices: (B, V, 3). Millimetres in the head frame, or standardised where the contract says so.
+        texture: (B, 3, T, T), or (B, N, 3, T, T) for N views; None where only geometry was asked for.
+            RGB in [0, 1], or standardised where the contract says so.
+    """
+
+    vertices: Tensor
+    texture: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Views(Record):
+    """N pictures of each sample from N calibrated cameras of one size.
+
+    Args:
+        images: (B, N, C, H, W) in [0, 1]; C is 3, or 1 for grey headset cameras.
+        camera: Cameras with leading axes (B, N); extrinsics map the *head frame* to the camera.
+        mask: (B, N, H, W) in [0, 1]: the part of each picture that a mesh can explain and that losses may use.
+    """
+
+    images: Tensor
+    camera: Camera
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Keypoints(Record):
+    """2-D landmarks of each sample in one picture.
+
+    Args:
+        points: (B, K, 2) pixels, x then y.
+        visible: (B, K) in [0, 1], 0 where the landmark is hidden or was not found.
+        camera: Camera with leading axis (B,), head frame → camera.
+    """
+
+    points: Tensor
+    visible: Tensor
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class Frame(Record):
+    """A batch of captured instants: whatever a dome or a headset recorded of each.
+
+    Args:
+        segments: Name of each sample's segment (a take such as "EXP_smile"), B of them.
+        numbers: (B,) int64 frame numbers within the segments.
+        observations: By name; a capture may add names of its own. The standard ones:
+            "face": `FaceState`, tracked vertices in millimetres and the average texture (B, 3, T, T);
+            "dome": `Views` from N cameras of the dome;
+            "frontal": `Views` of the one frontal camera;
+            "headset": `Views` of the headset cameras (right eye, left eye, mouth), one channel;
+            "keypoints": `Keypoints` in the frontal camera.
+    """
+
+    segments: tuple[str, ...]
+    numbers: Tensor
+    observations: Mapping[str, Record]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.observations:
+            raise KeyError(f"the frame has no observation '{name}'; it has {', '.join(self.observations)}")
+        return self.observations[name]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def rows(self, index: Tensor) -> Frame:
+        chosen = torch.arange(len(self))[index.cpu()].tolist()
+        picked = super().rows(index)
+        return replace(picked, segments=tuple(self.segments[i] for i in chosen))
+
+
+@dataclass(frozen=True)
+class Encoding(Record):
+    """A diagonal Gaussian over the code, and the features that it was made from.
+
+    Args:
+        mean: (B, D).
+        log_std: (B, D), natural logarithm of the standard deviation.
+        features: (B, h), what flows are conditioned on.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+    features: Tensor
+
+    @property
+    def distribution(self) -> Independent:
+        """The Gaussian as a torch distribution with batch shape (B,) and event shape (D,)."""
+        return Independent(Normal(self.mean, self.log_std.exp(), validate_args=False), 1, validate_args=False)
+
+
+@dataclass(frozen=True)
+class Rendering(Record):
+    """What a renderer makes of a batch of meshes.
+
+    Args:
+        image: (B, C, H, W), the background where nothing is hit.
+        coverage: (B, H, W), 1 where a triangle is hit, else 0; its gradient carries the silhouette's motion.
+        depth: (B, H, W) millimetres along the optical axis, 0 where nothing is hit.
+        triangle: (B, H, W) int64 index of the triangle hit, -1 where none.
+        barycentric: (B, 3, H, W) perspective-correct weights of the hit triangle's corners, 0 where none.
+    """
+
+    image: Tensor
+    coverage: Tensor
+    depth: Tensor
+    triangle: Tensor
+    barycentric: Tensor
+
+
+@dataclass(frozen=True)
+class Template(Record):
+    """What is the same in every frame of a subject: the mesh's topology, means and scales, landmarks.
+
+    Networks see standardised faces: (x − mean) / scale with one scalar scale for all vertices and one for all texels.
+
+    Args:
+        topology: Triangles and texture atlas.
+        vertices_mean: (V, 3) millimetres, head frame.
+        vertices_scale: () millimetres, standard deviation over all frames, vertices and axes.
+        texture_mean: (3, T, T) in [0, 1].
+        texture_scale: () standard deviation over all frames and texels.
+        landmarks: (K,) int64 vertex of each keypoint; empty if the capture has none.
+    """
+
+    topology: Topology
+    vertices_mean: Tensor
+    vertices_scale: Tensor
+    texture_mean: Tensor
+    texture_scale: Tensor
+    landmarks: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def rows(self, index: Tensor) -> Template:
+        return self
+
+    def standardize(self, face: FaceState) -> FaceState:
+        """Millimetres and [0, 1] → what networks see."""
+        texture = None if face.texture is None else (face.texture - self.texture_mean) / self.texture_scale
+        return FaceState((face.vertices - self.vertices_mean) / self.vertices_scale, texture)
+
+    def restore(self, face: FaceState) -> FaceState:
+        """What networks make → millimetres and [0, 1] (not clamped)."""
+        texture = None if face.texture is None else face.texture * self.texture_scale + self.texture_mean
+        return FaceState(face.vertices * self.vertices_scale + self.vertices_mean, texture)
