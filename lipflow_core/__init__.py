@@ -24,7 +24,20 @@ _PUBLIC = {
     "train": "lipflow_core.training",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "Avatar",
+    "LipflowError",
+    "Spec",
+    "__version__",
+    "assemble",
+    "evaluate",
+    "fit",
+    "load_spec",
+    "open_model",
+    "sample",
+    "save_model",
+    "train",
+]
 
 if TYPE_CHECKING:
     from lipflow_core.assembly import assemble

@@ -95,9 +95,7 @@ class Camera(Record):
 
     def flatten(self) -> Camera:
         """The same cameras with all leading axes joined into one."""
-        return replace(
-            self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4)
-        )
+        return replace(self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4))
 
 
 @dataclass(frozen=True)
