@@ -108,7 +108,7 @@ class Avatar(nn.Module):
 
     def prior_of(self, stage: str) -> LatentPrior:
         """The prior that a training stage uses."""
-        return self.stage_priors[stage] if stage in self.stage_priors else self.prior  # noqa: SIM401: ModuleDict has no get
+        return self.stage_priors[stage] if stage in self.stage_priors else self.prior  # noqa: SIM401
 
     def priors(self) -> Iterator[LatentPrior]:
         """Every distinct prior: training's, the stages', fitting's."""
