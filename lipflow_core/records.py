@@ -98,6 +98,18 @@ class Camera(Record):
         return replace(self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4))
 
 
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""Weights of red, green and blue in a grey picture (Rec. 709). Grey headset pictures are made with them, and renderings
+are compared with grey pictures through them."""
+
+
+def luminance(image: Tensor) -> Tensor:
+    """The grey picture of a colour one: (..., 3, H, W) → (..., 1, H, W), weighted by `LUMINANCE`."""
+    red, green, blue = image.unbind(-3)
+    weights = LUMINANCE
+    return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(-3)
+
+
 @dataclass(frozen=True)
 class Topology(Record):
     """Connectivity of the mesh and its texture atlas; one for all samples.
