@@ -1,0 +1,202 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere, nothing when asked to be quiet.
+
+Imports no torch, and tqdm only where a bar is drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TextIO
+
+Style = Literal["auto", "bar", "lines", "none"]
+"""How progress is shown: "auto" is a bar on a terminal and lines elsewhere."""
+
+
+def progress(
+    total: int | None,
+    label: str,
+    unit: str = "",
+    *,
+    style: Style = "auto",
+    initial: int = 0,
+    stream: TextIO | None = None,
+    every: float = 10.0,
+) -> Progress:
+    """Show the progress of a loop.
+
+    Args:
+        total: Number of units to do; None if not known.
+        label: What is being done, such as "train all".
+        unit: What is counted, such as "step"; the singular.
+        style: How it is shown.
+        initial: Units that were done before.
+        stream: Where to; standard error if None.
+        every: Seconds between plain lines.
+
+    Returns:
+        A context manager; the same whatever the style.
+
+    Example:
+        >>> with progress(3, "simulate", "frame", style="none") as bar:
+        ...     for _ in range(3):
+        ...         bar.advance(1, loss=0.5)
+        >>> bar.done
+        3
+    """
+    stream = sys.stderr if stream is None else stream
+    if style == "auto":
+        style = "bar" if stream.isatty() else "lines"
+    shown = {"bar": _Bar, "lines": _Lines, "none": Progress}[style]
+    return shown(total, label, unit, initial, stream, every)
+
+
+class Progress(AbstractContextManager):
+    """Progress that is counted and not shown: the base of those that are.
+
+    Attributes:
+        total: Number of units to do, or None.
+        done: Units done so far.
+    """
+
+    def __init__(self, total: int | None, label: str, unit: str, initial: int, stream: TextIO, every: float):
+        self.total = total
+        self.label = label
+        self.unit = unit
+        self.done = initial
+        self._initial = initial
+        self._stream = stream
+        self._every = every
+        self._fields: dict[str, Any] = {}
+
+    @property
+    def due(self) -> bool:
+        """Whether the next `advance` will be seen: ask before computing costly fields."""
+        return False
+
+    def advance(self, n: int = 1, **fields: Any) -> None:
+        """Count `n` more units, and show `fields` (kept until given anew) beside the count."""
+        self.done += n
+        self._fields.update(fields)
+
+    def note(self, text: str) -> None:
+        """Print a line of its own, above a bar."""
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    @property
+    def _postfix(self) -> str:
+        return "  ".join(f"{name} {_short(value)}" for name, value in self._fields.items())
+
+
+class _Lines(Progress):
+    """Plain lines, one every few seconds and one at the end."""
+
+    def __enter__(self) -> Progress:
+        self._start = time.monotonic()
+        # The first line comes soon, so that one sees early that it runs, and how fast.
+        self._next = self._start + min(self._every, 2.0)
+        self._printed = -1
+        return self
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def advance(self, n: int = 1, **fields: Any) -> None:
+        super().advance(n, **fields)
+        if self.due:
+            self._line()
+            self._next = time.monotonic() + self._every
+
+    def note(self, text: str) -> None:
+        _print(self._stream, text)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.done != self._printed:
+            self._line()
+
+    def _line(self) -> None:
+        self._printed = self.done
+        elapsed = time.monotonic() - self._start
+        done_now = self.done - self._initial
+        count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+        pieces = [f"{self.label}: {count}{_plural(self.unit, self.total or self.done)}"]
+        if done_now and elapsed > 0:
+            pieces.append(_rate(done_now / elapsed, self.unit))
+        if self.total is not None and done_now and self.done < self.total:
+            pieces.append(f"{_clock(elapsed)} gone, {_clock(elapsed / done_now * (self.total - self.done))} to go")
+        else:
+            pieces.append(_clock(elapsed))
+        if self._fields:
+            pieces.append(self._postfix)
+        _print(self._stream, "  ".join(pieces))
+
+
+class _Bar(Progress):
+    """A tqdm bar."""
+
+    def __enter__(self) -> Progress:
+        from tqdm import tqdm
+
+        class Bar(tqdm):
+            # No monitor thread and no semaphore shared between processes: one bar needs neither.
+            monitor_interval = 0
+            _lock = threading.RLock()
+
+        self._bar = Bar(
+            total=self.total,
+            desc=self.label,
+            unit=self.unit or "it",
+            initial=self._initial,
+            file=self._stream,
+            dynamic_ncols=True,
+            mininterval=0.2,
+        )
+        self._next = 0.0
+        return self
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def advance(self, n: int = 1, **fields: Any) -> None:
+        super().advance(n, **fields)
+        if self.due:
+            self._next = time.monotonic() + 0.25
+            self._bar.set_postfix_str(self._postfix, refresh=False)
+        self._bar.update(n)
+
+    def note(self, text: str) -> None:
+        self._bar.write(text, file=self._stream)
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.set_postfix_str(self._postfix, refresh=False)
+        self._bar.close()
+
+
+def _print(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plural(unit: str, count: int) -> str:
+    return "" if not unit else f" {unit}" if count == 1 else f" {unit}s"
+
+
+def _rate(per_second: float, unit: str) -> str:
+    unit = unit or "it"
+    return f"{per_second:.3g} {unit}s/s" if per_second >= 1 else f"{1 / per_second:.3g} s/{unit}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
