@@ -1,0 +1,23 @@
+"""The conformance kit: tells a plugin's author whether a component fulfils its contract.
+
+Example:
+    A plugin's whole test file:
+
+    ```python
+    import pytest
+    from lipflow_core.testing import Subject, checks
+
+    SUBJECT = Subject.of("prior", "mixture")
+
+    @pytest.mark.parametrize("check", checks("prior"), ids=str)
+    def test_conformance(check):
+        check(SUBJECT)
+    ```
+
+    Or without pytest: `print(check_component("prior", "mixture"))`, and on the command line
+    `lipflow-core plugins check mixture`.
+"""
+
+from lipflow_core.testing.kit import Check, Outcome, Report, Subject, check_component, checks
+
+__all__ = ["Check", "Outcome", "Report", "Subject", "check_component", "checks"]

@@ -1,0 +1,86 @@
+"""Checks of flows: what holds for couplings, and the flow with its context fixed."""
+
+from __future__ import annotations
+
+import torch
+
+from lipflow_core.testing import coupling
+from lipflow_core.testing.inputs import normal
+from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.module import code_of, context_of
+
+FLOAT64 = torch.float64
+
+
+def conditioned_agrees(subject: Subject) -> None:
+    for dtype, tolerance in ((FLOAT64, 1e-10), (torch.float32, 2e-5)):
+        flow = subject.build(jitter=0.1, dtype=dtype)
+        context = context_of(subject, 4, 2, dtype)
+        conditioned = flow.condition(context)
+        code = code_of(subject, 4, 1, dtype).requires_grad_()
+        push = normal(3, 4, subject.given.features, dtype=dtype)
+        slow, slow_log_det = flow(code, context)
+        fast, fast_log_det = conditioned.forward(code)
+        (slow_gradient,) = torch.autograd.grad((slow * push).sum() + slow_log_det.sum(), code)
+        (fast_gradient,) = torch.autograd.grad((fast * push).sum() + fast_log_det.sum(), code)
+        close = {"rtol": tolerance, "atol": tolerance}
+        torch.testing.assert_close(fast, slow, **close)
+        torch.testing.assert_close(fast_log_det, slow_log_det, **close)
+        torch.testing.assert_close(fast_gradient, slow_gradient, **close)
+        back, log_det = conditioned.inverse(fast.detach())
+        torch.testing.assert_close(back, code.detach(), rtol=10 * tolerance, atol=10 * tolerance)
+        torch.testing.assert_close(log_det, -fast_log_det.detach(), rtol=10 * tolerance, atol=10 * tolerance)
+
+
+def conditioned_rows(subject: Subject) -> None:
+    flow = subject.build(jitter=0.1, dtype=FLOAT64)
+    context = context_of(subject, 4, 2, FLOAT64)
+    code = code_of(subject, 4, 1, FLOAT64)
+    everything, _ = flow.condition(context).forward(code)
+    for index in (torch.tensor([3, 1, 1]), torch.tensor([True, False, True, True]), torch.zeros(0, dtype=torch.int64)):
+        chosen, _ = flow.condition(context).rows(index).forward(code[index])
+        torch.testing.assert_close(chosen, everything[index])
+
+
+def initialization(subject: Subject) -> None:
+    flow = subject.build(dtype=FLOAT64)
+    code = 5.0 + 3.0 * normal(1, 300, subject.given.features, dtype=FLOAT64)
+    context = None if subject.given.context == 0 else normal(2, 300, subject.given.context, dtype=FLOAT64)
+    flow.initialize(code, context)
+    assert flow.initialized, "the flow is still not initialized after initialize()"
+    flow.eval()
+    there, _ = flow(code, context)
+    assert torch.isfinite(there).all()
+    torch.testing.assert_close(flow.inverse(there, context)[0], code, rtol=1e-7, atol=1e-7)
+
+
+def inverse_initializes_nothing(subject: Subject) -> None:
+    flow = subject.build(dtype=FLOAT64).train()
+    code, context = code_of(subject, 3, 1, FLOAT64), context_of(subject, 3, 2, FLOAT64)
+    before, was = {n: p.detach().clone() for n, p in flow.named_parameters()}, flow.initialized
+    flow.eval().inverse(code, context)
+    assert flow.initialized == was, "an inverse initialized the flow silently"
+    for name, parameter in flow.named_parameters():
+        assert torch.equal(before[name], parameter), f"an inverse changed parameter '{name}'"
+
+
+def context_is_checked(subject: Subject) -> None:
+    flow = subject.build()
+    code = code_of(subject, 3, 1, torch.float32)
+    wrong = normal(1, 3, subject.given.context + 1)
+    for context in (None, wrong) if subject.given.context else (wrong,):
+        try:
+            flow(code, context)
+        except ValueError:
+            continue
+        raise AssertionError("a wrong context is taken without an error")
+
+
+CHECKS = [
+    *coupling.CHECKS,
+    Check("the conditioned flow agrees, gradient included", conditioned_agrees),
+    Check("rows of the conditioned flow can be chosen", conditioned_rows),
+    Check("initialization from data is stable", initialization),
+    Check("an inverse initializes nothing", inverse_initializes_nothing),
+    Check("the context is checked", context_is_checked),
+]

@@ -1,0 +1,169 @@
+"""Checks of every component with parameters: seeds, saving, dtypes, batch sizes, gradients, independence of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from lipflow_core.testing import inputs
+from lipflow_core.testing.kit import Check, Subject
+
+
+def outputs(subject: Subject, module: nn.Module, batch: int, *, seed: int = 1) -> dict[str, Tensor]:
+    """Everything that a component makes of random inputs, by name, each with the batch axis first.
+
+    Args:
+        subject: What is examined.
+        module: The component, built.
+        batch: Number of samples. Sample i is the same whatever the batch.
+        seed: Of the inputs.
+    """
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    return _CALLS[subject.part.kind](subject, module, batch, seed, dtype)
+
+
+def code_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Tensor:
+    width = getattr(subject.given, "code", None) or subject.given.features
+    return rows(lambda n: inputs.normal(seed, n, width, dtype=dtype), batch)
+
+
+def rows(make: Callable[[int], Any], batch: int, most: int = 8) -> Any:
+    """The first `batch` rows of what `make` gives for `most`, so that a row does not depend on the batch's size."""
+    made = make(max(batch, most))
+    index = torch.arange(batch)
+    return made[index] if isinstance(made, Tensor) else made.rows(index)
+
+
+def _encoder(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    observed = rows(lambda n: inputs.frame(n, seed=seed, dtype=dtype), batch)[module.modality]
+    if module.modality == "face":
+        observed = inputs.template(dtype).standardize(observed)
+    encoding = module(observed)
+    return {"mean": encoding.mean, "log_std": encoding.log_std, "features": encoding.features}
+
+
+def driving_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Any:
+    """A driving encoding for a prior that takes one, else None."""
+    if subject.given.driving is None:
+        return None
+    return rows(lambda n: inputs.encoding(n, seed=seed, dtype=dtype, code=subject.given.code), batch)
+
+
+def _prior(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    code = code_of(subject, batch, seed, dtype)
+    driving = driving_of(subject, batch, seed + 10, dtype)
+    posterior = rows(lambda n: inputs.encoding(n, seed=seed + 20, dtype=dtype, code=subject.given.code), batch)
+    return {
+        "divergence": module.divergence(posterior, code, driving),
+        "log_prob": module.log_prob(code, driving),
+    }
+
+
+def context_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Tensor | None:
+    """A context for a flow or coupling, None if it is unconditional."""
+    if subject.given.context == 0:
+        return None
+    return rows(lambda n: inputs.normal(seed, n, subject.given.context, dtype=dtype), batch)
+
+
+def _flow(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    code, log_det = module(code_of(subject, batch, seed, dtype), context_of(subject, batch, seed + 10, dtype))
+    return {"code": code, "log_abs_det": log_det}
+
+
+def _decoder(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    camera = rows(lambda n: inputs.cameras(n, 2, 32, 32, dtype), batch)
+    face = module(code_of(subject, batch, seed, dtype), camera.view_direction)
+    return {"vertices": face.vertices, "texture": face.texture}
+
+
+_CALLS = {"encoder": _encoder, "prior": _prior, "flow": _flow, "coupling": _flow, "decoder": _decoder}
+
+
+def same_seed_same_component(subject: Subject) -> None:
+    one, other = subject.build(seed=3), subject.build(seed=3)
+    for (name, first), second in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(first, second), f"'{name}' differs between two builds from one seed"
+    first, second = outputs(subject, one, 3), outputs(subject, other, 3)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), f"{name} differs between two builds from one seed"
+
+
+def global_randomness_is_untouched(subject: Subject) -> None:
+    module = subject.build()
+    before = torch.random.get_rng_state()
+    outputs(subject, module, 3)
+    assert torch.equal(before, torch.random.get_rng_state()), "evaluation draws from torch's global generator"
+
+
+def save_and_load(subject: Subject) -> None:
+    original = subject.build(seed=1, jitter=0.05)
+    restored = subject.build(seed=2)
+    restored.load_state_dict(load(save({k: v.contiguous() for k, v in original.state_dict().items()})))
+    expected, got = outputs(subject, original, 3), outputs(subject, restored, 3)
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), f"{name} differs after saving and loading"
+
+
+def double_precision(subject: Subject) -> None:
+    single = outputs(subject, subject.build(jitter=0.02), 3)
+    double = outputs(subject, subject.build(jitter=0.02, dtype=torch.float64), 3)
+    for name, value in double.items():
+        assert single[name].dtype == torch.float32, f"{name} is {single[name].dtype} for float32 inputs"
+        assert value.dtype == torch.float64, f"{name} is {value.dtype} for float64 inputs"
+        assert torch.isfinite(value).all(), f"{name} is not finite in float64"
+
+
+def empty_and_single_batches(subject: Subject) -> None:
+    module = subject.build()
+    one = outputs(subject, module, 1)
+    for name, value in outputs(subject, module, 0).items():
+        assert value.shape[0] == 0, f"{name} of an empty batch has shape {tuple(value.shape)}"
+        assert value.shape[1:] == one[name].shape[1:], f"{name} changes its shape with the batch's size"
+        assert one[name].shape[0] == 1
+
+
+def rows_are_independent(subject: Subject) -> None:
+    module = subject.build(jitter=0.05, dtype=torch.float64)
+    together, alone = outputs(subject, module, 4), outputs(subject, module, 1)
+    for name, value in together.items():
+        torch.testing.assert_close(value[:1], alone[name], rtol=1e-9, atol=1e-9, msg=f"{name} depends on other rows")
+
+
+def training_mode_works(subject: Subject) -> None:
+    module = subject.build().train()
+    for name, value in outputs(subject, module, 4).items():
+        assert torch.isfinite(value).all(), f"{name} is not finite in training mode"
+
+
+def gradients_reach_every_parameter(subject: Subject) -> None:
+    module = subject.build(jitter=0.05, dtype=torch.float64).train()
+    if not list(module.parameters()):
+        return
+    total = sum(
+        (value * inputs.normal(7, *value.shape, dtype=value.dtype)).sum()
+        for value in outputs(subject, module, 4).values()
+    )
+    total.backward()
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        assert parameter.grad is not None, f"no gradient reaches parameter '{name}'"
+        assert torch.isfinite(parameter.grad).all(), f"the gradient of parameter '{name}' is not finite"
+        assert parameter.grad.abs().max() > 0, f"the gradient of parameter '{name}' is all zero"
+
+
+CHECKS = [
+    Check("same seed, same component", same_seed_same_component),
+    Check("global randomness is untouched", global_randomness_is_untouched),
+    Check("saving and loading changes nothing", save_and_load),
+    Check("works in float64", double_precision),
+    Check("works for batches of 0 and 1", empty_and_single_batches),
+    Check("rows are independent in evaluation", rows_are_independent),
+    Check("works in training mode", training_mode_works),
+    Check("gradients reach every parameter", gradients_reach_every_parameter),
+]

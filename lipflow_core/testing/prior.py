@@ -1,0 +1,172 @@
+"""Checks of latent priors: their density, their samples and their fixed view for fitting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lipflow_core.interfaces import ConditionedPrior
+from lipflow_core.plans import Plan
+from lipflow_core.records import Encoding
+from lipflow_core.testing import inputs
+from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.module import code_of, driving_of
+
+FLOAT64 = torch.float64
+
+
+def _conditioned(subject: Subject, batch: int = 3, *, jitter: float = 0.05) -> tuple[object, Encoding | None]:
+    return subject.build(jitter=jitter, dtype=FLOAT64), driving_of(subject, batch, 11, FLOAT64)
+
+
+def log_prob_agrees_with_conditioned(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    code = code_of(subject, 3, 1, FLOAT64)
+    torch.testing.assert_close(prior.log_prob(code, driving), prior.condition(driving).log_prob(code))
+
+
+def log_prob_gradient(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    conditioned = prior.condition(driving)
+    code = code_of(subject, 3, 1, FLOAT64).requires_grad_()
+    (gradient,) = torch.autograd.grad(conditioned.log_prob(code).sum(), code)
+    step = inputs.normal(5, *code.shape, dtype=FLOAT64)
+    with torch.no_grad():
+        change = conditioned.log_prob(code + 1e-5 * step) - conditioned.log_prob(code - 1e-5 * step)
+    torch.testing.assert_close(change / 2e-5, (gradient * step).sum(-1), rtol=1e-4, atol=1e-5)
+
+
+def rows_can_be_chosen(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    code = code_of(subject, 3, 1, FLOAT64)
+    conditioned = prior.condition(driving)
+    everything = conditioned.log_prob(code)
+    for index in (torch.tensor([2, 0, 0, 1]), torch.tensor([True, False, True]), torch.zeros(0, dtype=torch.int64)):
+        torch.testing.assert_close(conditioned.rows(index).log_prob(code[index]), everything[index])
+
+
+def mode_and_samples_have_their_shapes(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    conditioned = prior.condition(driving)
+    batches = (3,) if driving is not None else (1, 3)
+    mode = conditioned.mode()
+    assert mode.shape[0] in batches and mode.shape[1:] == (subject.given.code,), f"mode has shape {tuple(mode.shape)}"
+    assert torch.isfinite(mode).all()
+    for count in (0, 1, 5):
+        sample = conditioned.sample(count, torch.Generator().manual_seed(0))
+        assert sample.shape == (count, *mode.shape), f"{count} samples have shape {tuple(sample.shape)}"
+
+
+def samples_depend_on_the_seed_alone(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    conditioned = prior.condition(driving)
+    before = torch.random.get_rng_state()
+    one, same, other = (conditioned.sample(4, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same), "two samples from one seed differ"
+    assert not torch.equal(one, other), "samples from two seeds are equal"
+    assert torch.equal(before, torch.random.get_rng_state()), "sampling draws from torch's global generator"
+
+
+def samples_follow_the_density(subject: Subject) -> None:
+    """Stein's identity, E[z·∇log p(z)] = −D and E[∇log p(z)] = 0 for z ~ p, within five standard errors."""
+    prior, driving = _conditioned(subject, 1)
+    conditioned = prior.condition(driving)
+    count = 4_000
+    code = conditioned.sample(count, torch.Generator().manual_seed(0))[:, 0].detach().requires_grad_()
+    log_prob = conditioned.rows(torch.zeros(count, dtype=torch.int64)).log_prob(code)
+    (score,) = torch.autograd.grad(log_prob.sum(), code)
+    size = subject.given.code
+    centred = code.detach() - code.detach().mean(0)
+    for name, values, expected in (
+        ("E[(z − E z)·∇log p]", (centred * score).sum(-1), -float(size)),
+        *((f"E[∂log p/∂z{i}]", score[:, i], 0.0) for i in range(size)),
+    ):
+        error = float(values.std() / count**0.5)
+        distance = abs(float(values.mean()) - expected)
+        assert distance < 5 * error + 1e-6, (
+            f"samples do not follow the density: {name} = {float(values.mean()):.4f} ± {error:.4f}, not {expected}"
+        )
+
+
+def density_integrates_to_one(subject: Subject) -> None:
+    """∫ p(z) dz by importance sampling in two dimensions."""
+    given = replace(subject.given, code=2)
+    if given.driving is not None:
+        outputs = {**given.driving.outputs, "mean": (2,), "log_std": (2,)}
+        given = replace(given, driving=Plan(outputs=outputs, needs=given.driving.needs))
+    small = replace(subject, given=given)
+    prior, driving = _conditioned(small, 1)
+    conditioned = prior.condition(driving)
+    samples = conditioned.sample(2_000, torch.Generator().manual_seed(0))[:, 0].detach()
+    count = 40_000
+    proposal = torch.distributions.StudentT(3.0, samples.mean(0), 1.5 * samples.std(0))
+    noise = inputs.normal(3, count, 2, dtype=FLOAT64)
+    chi = inputs.normal(4, count, 2, 3, dtype=FLOAT64).square().sum(-1) / 3
+    code = proposal.loc + proposal.scale * noise / chi.sqrt()
+    with torch.no_grad():
+        log_prob = conditioned.rows(torch.zeros(count, dtype=torch.int64)).log_prob(code)
+    weights = (log_prob - proposal.log_prob(code).sum(-1)).exp()
+    error = float(weights.std() / count**0.5)
+    assert abs(float(weights.mean()) - 1) < 5 * error + 0.01, (
+        f"the density integrates to {float(weights.mean()):.4f} ± {error:.4f}, not to 1"
+    )
+
+
+def divergence_is_differentiable(subject: Subject) -> None:
+    prior, driving = _conditioned(subject, 4)
+    posterior = inputs.encoding(4, seed=20, dtype=FLOAT64, code=subject.given.code)
+    leaves = {"mean": posterior.mean.requires_grad_(), "log_std": posterior.log_std.requires_grad_()}
+    noise = inputs.normal(9, *posterior.mean.shape, dtype=FLOAT64)
+    code = posterior.mean + posterior.log_std.exp() * noise
+    divergence = prior.divergence(posterior, code, driving)
+    assert torch.isfinite(divergence).all()
+    for name, gradient in zip(leaves, torch.autograd.grad(divergence.sum(), list(leaves.values())), strict=True):
+        assert torch.isfinite(gradient).all() and gradient.abs().max() > 0, f"no gradient reaches Q's {name}"
+
+
+def initialization_is_stable(subject: Subject) -> None:
+    prior = subject.build(dtype=FLOAT64)
+    driving = (
+        None if subject.given.driving is None else inputs.encoding(300, seed=4, dtype=FLOAT64, code=subject.given.code)
+    )
+    code = 3.0 + 2.0 * inputs.normal(6, 300, subject.given.code, dtype=FLOAT64)
+    prior.initialize(code, driving)
+    assert prior.initialized, "the prior is still not initialized after initialize()"
+    assert torch.isfinite(prior.eval().log_prob(code, driving)).all()
+
+
+def missing_driving_is_refused(subject: Subject) -> None:
+    if "driving" not in subject.planned.needs:
+        return
+    prior = subject.build()
+    code = code_of(subject, 2, 1, torch.float32)
+    try:
+        prior.log_prob(code, None)
+    except ValueError:
+        return
+    raise AssertionError("a prior that needs the driving signal takes None without an error")
+
+
+def conditioned_is_of_its_contract(subject: Subject) -> None:
+    prior, driving = _conditioned(subject)
+    conditioned = prior.condition(driving)
+    assert isinstance(conditioned, ConditionedPrior)
+    value: Tensor = conditioned.log_prob(code_of(subject, 3, 1, FLOAT64))
+    assert value.shape == (3,)
+
+
+CHECKS = [
+    Check("log_prob agrees with the conditioned prior's", log_prob_agrees_with_conditioned),
+    Check("log_prob's gradient agrees with finite differences", log_prob_gradient),
+    Check("rows can be chosen", rows_can_be_chosen),
+    Check("mode and samples have their shapes", mode_and_samples_have_their_shapes),
+    Check("samples depend on the seed alone", samples_depend_on_the_seed_alone),
+    Check("samples follow the density", samples_follow_the_density),
+    Check("the density integrates to one", density_integrates_to_one),
+    Check("divergence reaches Q's mean and spread", divergence_is_differentiable),
+    Check("initialization is stable", initialization_is_stable),
+    Check("a missing driving signal is refused", missing_driving_is_refused),
+    Check("the conditioned prior is of its contract", conditioned_is_of_its_contract),
+]
