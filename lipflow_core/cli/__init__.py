@@ -1,0 +1,156 @@
+"""The command line: `lipflow-core COMMAND …`.
+
+Each command is a module with `add_arguments(parser)` and `run(args) -> int`, imported only when it is called, so that
+`--help` is as quick as Python itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lipflow_core.errors import LipflowError
+
+COMMANDS = (
+    ("assemble", "check a spec, plan its model and build it", "lipflow_core.cli.assemble"),
+    ("train", "train a spec's model on its capture", "lipflow_core.cli.train"),
+    ("fit", "fit a trained model to poor observations", "lipflow_core.cli.fit"),
+    ("evaluate", "score fits on held-out frames", "lipflow_core.cli.evaluate"),
+    ("sample", "draw faces from a trained model's prior", "lipflow_core.cli.sample"),
+    ("report", "write a self-contained HTML report", "lipflow_core.cli.report"),
+    ("schema", "print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
+    ("plugins", "list, explain and check plugins", "lipflow_core.cli.plugins"),
+    ("new", "write the first files of a new plugin", "lipflow_core.cli.new"),
+)
+"""Name, help in one line, and module of every command."""
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    failed, for a reason not listed here
+  2    wrong use of the command line
+  3    a spec or an override does not say something that can be built
+  4    parts of a spec do not fit together
+  5    a plugin is missing, broken, of another API, or clashes with another
+  6    a capture is missing, empty or damaged
+  7    a model directory or checkpoint is missing, damaged or of another spec
+  8    something could not be written
+  9    a computation gave NaN or infinity
+  70   a bug: please report it with the traceback
+  130  interrupted
+  141  the reader of the output went away"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parse(arguments)
+    try:
+        return _run(args) or 0
+    except LipflowError as error:
+        if args.debug:
+            raise
+        print(f"lipflow-core: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print("lipflow-core: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except Exception as error:
+        if args.debug:
+            raise
+        import traceback
+
+        traceback.print_exc()
+        print(f"lipflow-core: this is a bug, please report it: {error}", file=sys.stderr)
+        return 70
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="lipflow-core",
+        description="Latent priors learned for inference time: from one YAML spec to a fitted face.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    _add_common(parser, "")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, summary, module in COMMANDS:
+        if name in arguments:
+            command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
+            _add_common(command, "command_")
+            command.set_defaults(run=_import(module, command))
+        else:
+            commands.add_parser(name, help=summary, add_help=False)
+    args = parser.parse_args(arguments)
+    if args.version:
+        from lipflow_core import __version__
+
+        print(f"lipflow-core {__version__}")
+        parser.exit()
+    if args.command is None:
+        parser.print_help()
+        parser.exit()
+    args.debug = args.debug or args.command_debug
+    return args
+
+
+def _import(module: str, parser: argparse.ArgumentParser):
+    from importlib import import_module
+
+    command = import_module(module)
+    command.add_arguments(parser)
+    return command.run
+
+
+def _add_common(parser: argparse.ArgumentParser, prefix: str) -> None:
+    """Options that may stand before or after the command; each place has its own destination, since argparse lets
+    the second overwrite the first."""
+    group = parser.add_argument_group("options of every command") if prefix else parser
+    group.add_argument(
+        "--registry",
+        action="append",
+        default=[],
+        metavar="FILE",
+        dest=f"{prefix}registry",
+        help="a further registry.toml, over all others",
+    )
+    group.add_argument(
+        "--disable",
+        action="append",
+        default=[],
+        metavar="PLUGIN",
+        dest=f"{prefix}disable",
+        help="switch a plugin or distribution off",
+    )
+    group.add_argument("--debug", action="store_true", dest=f"{prefix}debug", help="show the traceback of an error")
+
+
+def _run(args: argparse.Namespace) -> int:
+    registries, disabled = args.registry + args.command_registry, args.disable + args.command_disable
+    if registries or disabled:
+        from lipflow_core.registry import set_command_line
+
+        set_command_line(registries, disabled)
+    return args.run(args)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _drop_output() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail too."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

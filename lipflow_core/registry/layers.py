@@ -1,0 +1,174 @@
+"""Layers of the registry: which files and variables say what about plugins and aliases, lowest first.
+
+1. shipped: the registry.toml that comes with lipflow-core;
+2. entry points: installed distributions with an entry point in the group `lipflow_core.plugins`;
+3. user: registry.toml in the user's configuration folder (`~/.config/lipflow-core/` on Linux);
+4. project: registry.toml in the current directory or, within a git work tree, in the nearest parent up to its root;
+5. environment: the files that LIPFLOW_CORE_REGISTRY names, and the plugins that LIPFLOW_CORE_DISABLE names;
+6. command line: `--registry FILE` and `--disable NAME`.
+
+The project layer is looked for from the current directory only, never beside a spec or a model, so that opening what
+somebody else made adds no code of theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lipflow_core.errors import PluginError
+
+FILE_NAME = "registry.toml"
+REGISTRY_VARIABLE = "LIPFLOW_CORE_REGISTRY"
+DISABLE_VARIABLE = "LIPFLOW_CORE_DISABLE"
+
+_KINDS = ("capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one layer says of one plugin; None where it says nothing.
+
+    Args:
+        module: Import path of the plugin's module, or "module:attribute".
+        path: Absolute path of a file or package folder.
+        enabled: Whether it is on.
+        distribution: Distribution that brought it, where the layer knows.
+    """
+
+    module: str | None = None
+    path: Path | None = None
+    enabled: bool | None = None
+    distribution: str | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of plugins and aliases.
+
+    Args:
+        origin: Its name and place, such as "project (/home/me/faces/registry.toml)".
+        plugins: Plugin's name → what the layer says of it.
+        aliases: Kind → alias → component's name or "DISTRIBUTION:NAME".
+        strict: Whether disabling a plugin that no layer knows is an error.
+    """
+
+    origin: str
+    plugins: Mapping[str, Entry] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    strict: bool = True
+
+
+def read_layer(path: Path, name: str) -> Layer:
+    """Read a registry.toml.
+
+    Args:
+        path: The file.
+        name: The layer's name, for the origin.
+
+    Raises:
+        PluginError: If it can't be read, is no TOML, or says something that is not understood.
+    """
+    import tomllib
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PluginError(f"{path}: the registry can't be read: {error}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PluginError(f"{path}: not valid TOML: {error}") from error
+    reader = _Reader(path, text)
+    reader.keys("", data, {"plugins": dict, "aliases": dict})
+    plugins = {key: reader.entry(key, table) for key, table in data.get("plugins", {}).items()}
+    aliases = {kind: reader.alias(kind, table) for kind, table in data.get("aliases", {}).items()}
+    return Layer(f"{name} ({path})", plugins, aliases)
+
+
+class _Reader:
+    """Checks the tables of one file, with the line in every message."""
+
+    def __init__(self, path: Path, text: str):
+        self.path = path
+        self.lines = text.splitlines()
+
+    def entry(self, key: str, table: Any) -> Entry:
+        where = f"plugins.{key}"
+        if not isinstance(table, dict):
+            raise self.error(key, f"[{where}] must be a table", "write: enabled = true, module = … or path = …")
+        self.keys(where, table, {"module": str, "path": str, "enabled": bool})
+        if "module" in table and "path" in table:
+            raise self.error(key, f"[{where}] has both 'module' and 'path'", "keep one of them")
+        path = None
+        if "path" in table:
+            path = (self.path.parent / Path(table["path"]).expanduser()).resolve()
+        return Entry(table.get("module"), path, table.get("enabled"))
+
+    def alias(self, kind: str, table: Any) -> Mapping[str, str]:
+        if kind not in _KINDS:
+            raise self.error(kind, f"[aliases.{kind}]: there is no kind '{kind}'", suggest(kind, _KINDS))
+        if not isinstance(table, dict):
+            raise self.error(kind, f'[aliases.{kind}] must be a table of alias = "name"')
+        for alias, target in table.items():
+            if not isinstance(target, str):
+                raise self.error(alias, f"[aliases.{kind}] {alias} must be a component's name, got {target!r}")
+        return table
+
+    def keys(self, where: str, table: Mapping[str, Any], known: Mapping[str, type]) -> None:
+        for key, value in table.items():
+            place = f"[{where}] " if where else ""
+            if key not in known:
+                raise self.error(key, f"{place}unknown key '{key}'", suggest(key, known))
+            if not isinstance(value, known[key]):
+                kinds = {dict: "a table", str: "a string", bool: "true or false"}
+                raise self.error(key, f"{place}{key} must be {kinds[known[key]]}, got {value!r}")
+
+    def error(self, token: str, message: str, hint: str | None = None) -> PluginError:
+        # tomllib gives no positions; the first line with the offending word is nearly always the right one.
+        line = next((n for n, text in enumerate(self.lines, 1) if token in text.partition("#")[0]), None)
+        return PluginError(f"{self.path}{f':{line}' if line else ''}: {message}", hint)
+
+
+def suggest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """A hint for a misspelt word: what was probably meant, and what there is."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"{meant}There {'is' if len(known) == 1 else 'are'}: {', '.join(sorted(known)) or 'none'}"
+
+
+def user_file() -> Path:
+    """The user's registry.toml, whether or not it exists."""
+    if sys.platform == "linux":
+        # What platformdirs says on Linux, without the time to import it.
+        base = os.environ.get("XDG_CONFIG_HOME", "").strip() or os.path.expanduser("~/.config")
+        return Path(base) / "lipflow-core" / FILE_NAME
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("lipflow-core", appauthor=False)) / FILE_NAME
+
+
+def project_file(directory: Path) -> Path | None:
+    """The project's registry.toml as seen from a directory, or None.
+
+    Within a git work tree the nearest one up to its root counts; elsewhere only the directory's own, since whoever can
+    write to a folder further up could run code through it.
+    """
+    places = [directory]
+    for parent in (directory, *directory.parents):
+        if (parent / ".git").exists():
+            places = [directory, *directory.parents]
+            places = places[: places.index(parent) + 1]
+            break
+    return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
+
+
+def disabling(names: Sequence[str], origin: str, *, strict: bool) -> Layer:
+    """A layer that switches plugins off, named by plugin or by distribution."""
+    return Layer(origin, {name: Entry(enabled=False) for name in names}, strict=strict)

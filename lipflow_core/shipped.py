@@ -1,0 +1,28 @@
+"""Where the files that come with lipflow-core lie: registry.toml, specs/ and, in a checkout, plugins/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """The path of a shipped file or folder, such as "registry.toml" or "specs".
+
+    A wheel carries them within the package, in lipflow_core/shipped/; in a checkout or an editable install they lie
+    beside the package, in the repository's root.
+
+    Raises:
+        FileNotFoundError: If the installation lacks it.
+    """
+    for place in (_PACKAGE / "shipped" / name, _PACKAGE.parent / name):
+        if place.exists():
+            return place
+    raise FileNotFoundError(f"this installation of lipflow-core lacks its {name}; install it again")
+
+
+def checkout_plugins() -> Path | None:
+    """The repository's plugins/ folder when running from a checkout, else None."""
+    folder = _PACKAGE.parent / "plugins"
+    return folder if (_PACKAGE.parent / "pyproject.toml").is_file() and folder.is_dir() else None
