@@ -137,7 +137,7 @@ def silhouettes_move_with_the_vertices(subject: Subject) -> None:
 
 
 def gradients_are_finite(subject: Subject) -> None:
-    vertices, topology = inputs.sphere()
+    vertices, _ = inputs.sphere()
     flat = vertices.clone()
     flat[:, 2] = 0
     for shape in (vertices, flat, torch.zeros_like(vertices)):

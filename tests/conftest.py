@@ -1,0 +1,35 @@
+"""What all tests share: one thread for torch, a private cache for captures, and the count of conformance checks."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def capture_cache(tmp_path_factory):
+    """Simulated captures of this test run go to a folder of its own, shared by all its tests."""
+    folder = os.environ.get("LIPFLOW_CORE_CACHE") or str(tmp_path_factory.getbasetemp().parent / "lipflow-captures")
+    os.environ["LIPFLOW_CORE_CACHE"] = folder
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    ran = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "conformance" in report.nodeid and report.when == "call"
+    ]
+    if ran:
+        components = {report.nodeid.split("[")[1].split(":")[0] for report in ran if "[" in report.nodeid}
+        terminalreporter.write_line(f"conformance: {len(ran)} checks of {len(components)} components ran")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
