@@ -1,4 +1,4 @@
-"""What all tests share: one thread for torch, a private cache for captures, and the count of conformance checks."""
+"""What all tests share: a private cache for captures, and the count of conformance checks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def capture_cache(tmp_path_factory):
     """Simulated captures of this test run go to a folder of its own, shared by all its tests."""
-    folder = os.environ.get("LIPFLOW_CORE_CACHE") or str(tmp_path_factory.getbasetemp().parent / "lipflow-captures")
-    os.environ["LIPFLOW_CORE_CACHE"] = folder
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "lipflow-captures"
+    os.environ["LIPFLOW_CORE_CACHE"] = str(folder)
     return folder
 
 
