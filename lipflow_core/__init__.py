@@ -5,8 +5,7 @@ The public names are loaded on first use, so that `import lipflow_core` stays fa
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # type checkers take it for typing's; importing typing would cost more than all the rest here
 
 __version__ = "0.1.0"
 
@@ -40,6 +39,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from lipflow_core.assembly import assemble
     from lipflow_core.avatar import Avatar
     from lipflow_core.errors import LipflowError
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
+        import importlib
+
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'lipflow_core' has no attribute '{name}'")
 

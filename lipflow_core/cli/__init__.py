@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from lipflow_core.errors import LipflowError
+
+TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 COMMANDS = (
     ("assemble", "check a spec, plan its model and build it", "lipflow_core.cli.assemble"),
@@ -79,7 +82,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         prog="lipflow-core",
         description="Latent priors learned for inference time: from one YAML spec to a fitted face.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -105,7 +108,23 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
-def _import(module: str, parser: argparse.ArgumentParser):
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse's, without the import of shutil that it needs to ask for the terminal's width."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=_terminal_width() - 2)
+
+
+def _terminal_width() -> int:
+    import os
+
+    try:
+        return int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
+    except (OSError, ValueError):
+        return 100
+
+
+def _import(module: str, parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     from importlib import import_module
 
     command = import_module(module)
