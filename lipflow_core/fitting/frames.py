@@ -1,0 +1,149 @@
+"""Fitting the frames of a capture: the public entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.fitting.grid import GridChoice, asks_prior, search
+from lipflow_core.fitting.loop import minimize
+from lipflow_core.fitting.problem import Problem, frozen
+from lipflow_core.fitting.result import FittingResult
+from lipflow_core.interfaces import FittingObjective
+from lipflow_core.parts import Part
+from lipflow_core.plans import ObjectiveInputs, Shape
+from lipflow_core.progress import Progress
+from lipflow_core.records import Frame, Record
+from lipflow_core.specs.model import Fitting
+
+
+def fit(
+    avatar: Avatar,
+    target: Frame,
+    fitting: Fitting,
+    *,
+    objectives: Sequence[FittingObjective] | None = None,
+    view: str = "frontal",
+    chosen: GridChoice | None = None,
+    progress: Progress | None = None,
+) -> FittingResult:
+    """Fit a latent code, and the headset's pose if `fitting.pose` asks for it, to each frame.
+
+    Minimises Σ_k w_k L_k(code) over the code by Adam with all networks frozen (paper, supplement H.2). Frames are
+    independent rows of one batch: a row's result does not depend on which others are fitted with it. Nothing is
+    random.
+
+    Args:
+        avatar: The assembled model; left as it was.
+        target: B frames with every observation that the objectives compare with, the driving one if the prior needs
+            it, and `view` if there is a grid.
+        fitting: Objectives, steps, learning rate and so on.
+        objectives: Built objectives to use in place of `fitting.objectives`.
+        view: What a grid search scores.
+        chosen: Learning rate and latent weight of an earlier grid search, in place of a new one.
+        progress: Advanced by each finished frame (`lipflow_core.progress`).
+
+    Returns:
+        B fitted rows.
+
+    Raises:
+        lipflow_core.errors.CaptureError: If a target holds NaN or infinity.
+        lipflow_core.errors.SpecError: If an objective's observation is missing.
+
+    Example:
+        >>> result = fit(avatar, frame, spec.fitting)
+        >>> picture = avatar.render(avatar.decode(result.codes, camera), camera).image
+    """
+    built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
+    with frozen(avatar):
+        problem = Problem.of(avatar, target, built)
+        if chosen is None and fitting.grid is not None and len(problem):
+            first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
+            chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, view)
+        count = len(problem)
+        result = minimize(
+            problem,
+            fitting,
+            frames=torch.arange(count, device=avatar.device),
+            learning_rate=torch.full((count,), _learning_rate(fitting, chosen), device=avatar.device),
+            weights=torch.tensor(_weights(built, chosen), device=avatar.device).expand(count, -1),
+            progress=progress,
+        )
+    return replace(result, grid=chosen)
+
+
+def choose(
+    avatar: Avatar,
+    target: Frame,
+    fitting: Fitting,
+    *,
+    objectives: Sequence[FittingObjective] | None = None,
+    view: str = "frontal",
+    progress: Progress | None = None,
+) -> GridChoice | None:
+    """Choose learning rate and latent weight on these frames by `fitting.grid`; None without one.
+
+    Arguments are those of `fit`; the result is for its `chosen`.
+    """
+    if fitting.grid is None:
+        return None
+    built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
+    with frozen(avatar):
+        problem = Problem.of(avatar, target, built)
+        return search(avatar, problem, target, fitting, fitting.grid, view, progress)
+
+
+def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, FittingObjective]:
+    """Build the objectives for what the frames offer, by name; a second one of a name gets "-2" and so on."""
+    given = ObjectiveInputs(
+        code=avatar.decoder.given.code,
+        observations=observations_of(target),
+        landmarks=avatar.template.landmarks.numel(),
+        has_driving=avatar.driving is not None,
+    )
+    dtype = avatar.template.vertices_mean.dtype
+    return _numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+
+
+def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
+    """The shapes of what a frame offers, as components' plans take them."""
+    return {name: dict(_shapes(record, "")) for name, record in frame.observations.items()}
+
+
+def _shapes(record: Record, prefix: str) -> list[tuple[str, Shape]]:
+    found: list[tuple[str, Shape]] = []
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if isinstance(value, Tensor):
+            found.append((prefix + f.name, tuple(value.shape[1:])))
+        elif isinstance(value, Record):
+            found += _shapes(value, f"{prefix}{f.name}.")
+    return found
+
+
+def _named(objectives: Sequence[FittingObjective]) -> dict[str, FittingObjective]:
+    return _numbered([type(objective).__name__ for objective in objectives], objectives)
+
+
+def _numbered(names: Sequence[str], objectives: Sequence[FittingObjective]) -> dict[str, FittingObjective]:
+    numbered: dict[str, FittingObjective] = {}
+    for name, objective in zip(names, objectives, strict=True):
+        copies = sum(existing.split("#")[0] == name for existing in numbered)
+        numbered[name if copies == 0 else f"{name}#{copies + 1}"] = objective
+    return numbered
+
+
+def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
+    return fitting.learning_rate if chosen is None else chosen.learning_rate
+
+
+def _weights(objectives: Mapping[str, FittingObjective], chosen: GridChoice | None) -> list[float]:
+    latent = None if chosen is None else chosen.latent_weight
+    return [
+        latent if latent is not None and asks_prior(objective) else objective.config.weight
+        for objective in objectives.values()
+    ]

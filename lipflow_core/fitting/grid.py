@@ -1,0 +1,132 @@
+"""Choosing learning rate and latent weight on a first batch of frames, all points of the grid at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Self
+
+import torch
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.errors import SpecError
+from lipflow_core.evaluation.metrics import psnr
+from lipflow_core.fitting.loop import minimize
+from lipflow_core.fitting.problem import Problem
+from lipflow_core.interfaces import FittingObjective
+from lipflow_core.progress import Progress
+from lipflow_core.records import Frame, Views
+from lipflow_core.specs.model import Fitting, Grid
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """The point of a hyper-parameter grid that scored best.
+
+    Args:
+        learning_rate: Of the code.
+        latent_weight: Of the objectives that ask the prior; None if there is none.
+        score: Mean PSNR in dB, of the view that frames are scored on.
+        scores: Every point with its score.
+        at_edge: Which of "learning_rate" and "latent_weight" lies at the edge of its axis, so that better values may
+            lie beyond.
+        frames: Frames that the points were tried on.
+    """
+
+    learning_rate: float
+    latent_weight: float | None
+    score: float
+    scores: tuple[Mapping[str, float | None], ...]
+    at_edge: tuple[str, ...]
+    frames: int
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON; `from_data` reads it."""
+        return {**asdict(self), "scores": [dict(point) for point in self.scores], "at_edge": list(self.at_edge)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**{**data, "scores": tuple(data["scores"]), "at_edge": tuple(data["at_edge"])})
+
+
+def asks_prior(objective: FittingObjective) -> bool:
+    """Whether an objective is of the latent kind, whose weight the grid searches."""
+    return "prior" in objective.planned.needs
+
+
+def search(
+    avatar: Avatar,
+    problem: Problem,
+    target: Frame,
+    fitting: Fitting,
+    grid: Grid,
+    view: str,
+    progress: Progress | None = None,
+) -> GridChoice:
+    """Fit the problem's frames at every point of the grid together and score the fitted codes.
+
+    Args:
+        avatar: The assembled model, frozen.
+        problem: The first batch's losses.
+        target: The same frames, with the observation `view`.
+        fitting: How to fit.
+        grid: The axes.
+        view: Observation whose picture is scored, such as "frontal".
+        progress: Advanced by each finished row, of which there are frames × points.
+
+    Raises:
+        SpecError: If the frames lack the observation `view`.
+    """
+    if not isinstance(target.observations.get(view), Views):
+        raise SpecError(
+            f"the grid search scores pictures of the observation '{view}', which the frames do not have; "
+            f"they have {', '.join(target.observations)}",
+            hint="load that observation too, or leave out fitting.grid",
+        )
+    latent = [asks_prior(objective) for objective in problem.objectives.values()]
+    points = list(product(grid.learning_rate, grid.latent_weight if any(latent) else (None,)))
+    count, device = len(problem), avatar.device
+    fixed = [objective.config.weight for objective in problem.objectives.values()]
+    weights = [
+        [rate_weight[1] if asks else own for own, asks in zip(fixed, latent, strict=True)] for rate_weight in points
+    ]
+    # Frame by frame, so that the points of one frame, which need about as many steps, are at work together.
+    result = minimize(
+        problem,
+        fitting,
+        frames=torch.arange(count, device=device).repeat_interleave(len(points)),
+        learning_rate=torch.tensor([rate for rate, _ in points], device=device).repeat(count),
+        weights=torch.tensor(weights, device=device).repeat(count, 1),
+        progress=progress,
+    )
+    scores = view_psnr(avatar, result.codes, target[view].to(device), len(points)).mean(dim=0).tolist()
+    best = max(range(len(points)), key=lambda i: scores[i])
+    rate, weight = points[best]
+    edges = {"learning_rate": (rate, grid.learning_rate), "latent_weight": (weight, grid.latent_weight)}
+    return GridChoice(
+        learning_rate=rate,
+        latent_weight=weight,
+        score=scores[best],
+        scores=tuple(
+            {"learning_rate": rate, "latent_weight": weight, "score": score}
+            for (rate, weight), score in zip(points, scores, strict=True)
+        ),
+        at_edge=tuple(
+            name
+            for name, (value, axis) in edges.items()
+            if value is not None and len(axis) > 1 and value in (min(axis), max(axis))
+        ),
+        frames=count,
+    )
+
+
+@torch.no_grad()
+def view_psnr(avatar: Avatar, codes: torch.Tensor, views: Views, points: int) -> torch.Tensor:
+    """(B, points) dB: the mean over a frame's pictures of each of its codes, (B·points, D) frame by frame."""
+    rows = []
+    for i, group in enumerate(codes.split(points)):
+        seen = views.rows(torch.full((points,), i, device=codes.device))
+        picture = avatar.render(avatar.decode(group, seen.camera), seen.camera).image.clamp(0, 1)
+        rows.append(psnr(picture, seen.images.flatten(0, 1), seen.mask.flatten(0, 1)).reshape(points, -1).mean(dim=1))
+    return torch.stack(rows)

@@ -1,0 +1,168 @@
+"""The loop that minimises all rows' losses together while keeping them independent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lipflow_core.fitting.adam import RowAdam
+from lipflow_core.fitting.pose import PARAMETERS, rigid
+from lipflow_core.fitting.problem import Problem
+from lipflow_core.fitting.result import FittingResult
+from lipflow_core.progress import Progress
+from lipflow_core.records import Record
+from lipflow_core.specs.model import Fitting
+
+_COMPACT = 8
+"""The batch is indexed anew once one row in this many has stopped: often enough to save work, seldom enough to cost
+little."""
+
+
+@dataclass(frozen=True)
+class _Rows(Record):
+    """The rows at work: number (n,) of each among all rows, parameters (n, P) = code and pose, Adam's state, weights
+    (n, K) of the objectives, and the best so far."""
+
+    number: Tensor
+    parameters: Tensor
+    adam: RowAdam
+    weights: Tensor
+    best: Tensor
+    best_loss: Tensor
+    best_step: Tensor
+    running: Tensor
+    nonfinite: Tensor
+    skipped: Tensor
+
+
+def minimize(
+    problem: Problem,
+    fitting: Fitting,
+    *,
+    frames: Tensor,
+    learning_rate: Tensor,
+    weights: Tensor,
+    progress: Progress | None = None,
+) -> FittingResult:
+    """Fit R rows, at most `fitting.batch` of them at a time; a row that stops makes room for the next.
+
+    Args:
+        problem: The frames' losses.
+        fitting: Steps, patience, start, pose and batch.
+        frames: (R,) int64, which of the problem's frames each row fits.
+        learning_rate: (R,) of each row's code.
+        weights: (R, K) of each row's objectives.
+        progress: Advanced by each finished row.
+
+    Returns:
+        R fitted rows, in order.
+    """
+    starts = problem.start(fitting.start)[frames]
+    total, size = starts.shape
+    names = (*problem.objectives, "total")
+    curves = starts.new_full((total, fitting.steps + 1, len(names)), torch.nan)
+    rate = learning_rate[:, None].to(starts).expand(-1, size)
+    parameters = starts
+    if fitting.pose is not None:
+        parameters = torch.cat([parameters, starts.new_zeros(total, PARAMETERS)], dim=1)
+        rate = torch.cat([rate, starts.new_full((total, PARAMETERS), fitting.pose.learning_rate)], dim=1)
+    waiting = _Rows(
+        number=torch.arange(total, device=starts.device),
+        parameters=parameters,
+        adam=RowAdam.start(rate.contiguous()),
+        weights=weights.to(starts),
+        best=parameters,
+        best_loss=starts.new_full((total,), torch.inf),
+        best_step=torch.zeros(total, dtype=torch.int64, device=starts.device),
+        running=torch.ones(total, dtype=torch.bool, device=starts.device),
+        nonfinite=torch.zeros(total, dtype=torch.bool, device=starts.device),
+        skipped=torch.zeros(total, dtype=torch.int64, device=starts.device),
+    )
+    finished: list[_Rows] = []
+    rows, waiting = waiting.apply(lambda t: t[: fitting.batch]), waiting.apply(lambda t: t[fitting.batch :])
+    while len(rows.number):
+        current = problem.rows(frames[rows.number])
+        rows = _run(current, rows, fitting, curves)
+        stopped = ~rows.running
+        finished.append(rows.rows(stopped))
+        if progress is not None:
+            progress.advance(len(finished[-1].number))
+        kept = rows.rows(rows.running)
+        room = fitting.batch - len(kept.number)
+        rows = _join([kept, waiting.apply(lambda t, room=room: t[:room])])
+        waiting = waiting.apply(lambda t, room=room: t[room:])
+    every = _join(finished) if finished else rows
+    every = every.rows(every.number.argsort())
+    return FittingResult(
+        codes=every.best[:, :size],
+        starts=starts,
+        poses=None if fitting.pose is None else rigid(every.best[:, size:], fitting.pose.translation_scale),
+        losses=every.best_loss,
+        steps=every.adam.steps,
+        best_steps=every.best_step,
+        nonfinite=every.nonfinite,
+        skipped=every.skipped,
+        curves={name: curves[:, :, i] for i, name in enumerate(names)},
+    )
+
+
+def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Rows:
+    """Step until enough rows have stopped to be worth taking them out."""
+    enough = max(1, len(rows.number) // _COMPACT)
+    while int((~rows.running).sum()) < enough:
+        rows = _step(problem, rows, fitting, curves)
+    return rows
+
+
+def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Rows:
+    """Score every row's parameters; then update those that go on."""
+    size, steps = problem.code_size, rows.adam.steps
+    parameters = rows.parameters.detach()
+    with torch.set_grad_enabled(bool((steps < fitting.steps).any())):
+        parameters.requires_grad_(torch.is_grad_enabled())
+        pose = None if fitting.pose is None else rigid(parameters[:, size:], fitting.pose.translation_scale)
+        losses = problem.losses(parameters[:, :size], pose)
+        total = (losses * rows.weights).sum(dim=1)
+    scored = torch.cat([losses, total[:, None]], dim=1).detach()
+    running = rows.running
+    curves[rows.number[running], steps[running]] = scored[running]
+
+    finite = total.detach().isfinite()
+    better = running & finite & (total.detach() < rows.best_loss)
+    best_step = torch.where(better, steps, rows.best_step)
+    goes_on = running & finite & (steps < fitting.steps) & (steps - best_step < fitting.patience)
+    rows = replace(
+        rows,
+        best=torch.where(better[:, None], parameters.detach(), rows.best),
+        best_loss=torch.where(better, total.detach(), rows.best_loss),
+        best_step=best_step,
+        running=goes_on,
+        nonfinite=rows.nonfinite | (running & ~finite),
+    )
+    if not goes_on.any():
+        return rows
+    (gradient,) = torch.autograd.grad(torch.where(goes_on, total, 0).sum(), parameters)
+    usable = gradient.isfinite().all(dim=1)
+    # Without a gradient the row coasts on its momentum: standing still would give the same gradient again.
+    moved, adam = rows.adam.update(parameters.detach(), torch.where(usable[:, None], gradient, 0))
+    return replace(
+        rows,
+        parameters=torch.where(goes_on[:, None], moved, parameters.detach()),
+        adam=replace(adam, steps=torch.where(goes_on, adam.steps, steps)),
+        skipped=rows.skipped + (goes_on & ~usable),
+    )
+
+
+def _join(parts: list[_Rows]) -> _Rows:
+    """Rows one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    flat: list[list[Tensor]] = []
+    for part in parts:
+        tensors: list[Tensor] = []
+        part.apply(lambda tensor, tensors=tensors: tensors.append(tensor) or tensor)
+        flat.append(tensors)
+    joined = iter([torch.cat(columns) for columns in zip(*flat, strict=True)])
+    return parts[0].apply(lambda _: next(joined))

@@ -1,0 +1,25 @@
+"""The rigid head-to-headset transform as six free parameters."""
+
+from __future__ import annotations
+
+import roma
+import torch
+from torch import Tensor
+
+PARAMETERS = 6
+
+
+def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
+    """An element of SE(3) from its parameters.
+
+    Args:
+        parameters: (B, 6) rotation vector in radians about the head's origin, then the translation in units of
+            `translation_scale`; zeros are the identity.
+        translation_scale: Millimetres per unit, so that one learning rate suits rotation and translation.
+
+    Returns:
+        (B, 3, 4) [R|t] in millimetres, for `Camera.moved`.
+    """
+    rotation = roma.rotvec_to_rotmat(parameters[:, :3])
+    translation = parameters[:, 3:, None] * translation_scale
+    return torch.cat([rotation, translation], dim=-1)
