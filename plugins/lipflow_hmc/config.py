@@ -1,0 +1,79 @@
+"""Options of the headset encoder and what they make. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import PositiveFloat, PositiveInt
+
+from lipflow_core.parts import Config
+from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
+
+CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
+"""Channels by convolution at the paper's 480×640 pictures, read off its compute count (supplement, Table 10)."""
+
+
+class HmcEncoderConfig(Config):
+    """Options of encoder `hmc`.
+
+    Args:
+        channels: Output channels of each stride-2 convolution, largest picture first. Null takes as many as bring the
+            shorter side of the picture to 1 pixel, the last of the paper's ladder for 480×640 pictures, times `width`;
+            the last of them has as many channels as make the flattened map `features` wide.
+        width: Factor on the channels of a ladder that is not given.
+        features: Width of each view's vector h* and of the features h. Where the flattened map has another width, a
+            dense layer per view brings it there.
+    """
+
+    channels: tuple[PositiveInt, ...] | None = None
+    width: PositiveFloat = 1.0
+    features: PositiveInt = 1024
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tiny": {"width": 1 / 16, "features": 32},
+        "small": {"width": 1 / 4, "features": 256},
+        "medium": {"width": 1 / 2, "features": 512},
+    }
+
+    def plan(self, given: EncoderInputs) -> Plan:
+        """Needs observation "headset"; makes "mean", "log_std" and "features"."""
+        headset = given.observations.get("headset", {})
+        if "images" not in headset:
+            offered = ", ".join(f"'{name}'" for name in given.observations) or "none"
+            raise Mismatch(
+                "encoder 'hmc' encodes the observation 'headset' (pictures of headset cameras), which the capture does "
+                f"not have; it offers {offered}"
+            )
+        images = headset["images"]
+        if len(images) != 4:
+            raise Mismatch(f"encoder 'hmc' takes headset pictures (views, channels, H, W), the capture gives {images}")
+        self.ladder(images)
+        return Plan(
+            inputs={"headset.images": images},
+            outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
+            needs=("headset",),
+        )
+
+    def ladder(self, images: Shape) -> tuple[int, ...]:
+        """Output channels of each convolution for pictures (views, channels, H, W). Raises `Mismatch`."""
+        height, width = images[-2:]
+        possible = min(height, width).bit_length() - 1
+        if possible < 1:
+            raise Mismatch(
+                f"encoder 'hmc' needs pictures of at least 2×2 pixels, the capture's are {height}×{width}; "
+                "use larger headset pictures"
+            )
+        if self.channels is not None:
+            if not 1 <= len(self.channels) <= possible:
+                raise Mismatch(
+                    f"encoder 'hmc': the option channels lists {len(self.channels)} layers, but the capture's headset "
+                    f"pictures of {height}×{width} can be halved {possible} times; give 1 to {possible} numbers, or "
+                    "null"
+                )
+            return self.channels
+        hidden = CHANNELS[max(0, len(CHANNELS) - possible) : -1]
+        hidden = (CHANNELS[0],) * (possible - 1 - len(hidden)) + hidden
+        pixels = (height >> possible) * (width >> possible)
+        last = self.features // pixels if self.features % pixels == 0 else max(1, round(CHANNELS[-1] * self.width))
+        return (*(max(1, round(c * self.width)) for c in hidden), last)

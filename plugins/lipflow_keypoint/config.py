@@ -1,0 +1,85 @@
+"""Options of the keypoint encoder and objective. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lipflow_core.parts import Config, ObjectiveConfig
+from lipflow_core.plans import EncoderInputs, Mismatch, ObjectiveInputs, Observations, Plan, Shape
+
+
+class KeypointEncoderConfig(Config):
+    """Options of encoder `keypoint`.
+
+    Args:
+        hidden: Width of the residual blocks.
+        blocks: Number of residual blocks.
+        dense_per_block: Rounds of batch norm, ReLU, dense and dropout in a block. The paper's compute count fits 3.
+        dropout: Probability of dropout within blocks.
+        features: Width of the features h.
+    """
+
+    hidden: PositiveInt = 512
+    blocks: NonNegativeInt = 4
+    dense_per_block: PositiveInt = 3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    features: PositiveInt = 1024
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tiny": {"hidden": 16, "blocks": 1, "dense_per_block": 2, "features": 32},
+        "small": {"hidden": 128, "features": 256},
+        "medium": {"hidden": 256, "features": 512},
+    }
+
+    def plan(self, given: EncoderInputs) -> Plan:
+        """Needs observation "keypoints"; makes "mean", "log_std" and "features"."""
+        points = keypoints_of("encoder 'keypoint' encodes", given.observations)
+        return Plan(
+            inputs={"keypoints.points": points},
+            outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
+            needs=("keypoints",),
+        )
+
+
+class KeypointObjectiveConfig(ObjectiveConfig):
+    """Options of objective `keypoint`.
+
+    Args:
+        unit: What a distance of 1 means: "standardised" is the template's vertex scale, seen at the head's distance
+            from the camera; "width" is the picture's width; "pixel" is a pixel.
+    """
+
+    unit: Literal["standardised", "width", "pixel"] = "standardised"
+
+    def plan(self, given: ObjectiveInputs) -> Plan:
+        """Needs decoded vertices and the target's keypoints."""
+        points = keypoints_of("objective 'keypoint' compares with", given.observations)
+        if given.landmarks == 0:
+            raise Mismatch(
+                "objective 'keypoint' projects the template's landmarks, but the capture's template has none; use a "
+                "capture with landmarks or another objective"
+            )
+        if given.landmarks != points[0]:
+            raise Mismatch(
+                f"objective 'keypoint' pairs landmarks and keypoints one to one, but the capture's template has "
+                f"{given.landmarks} landmarks and its observation 'keypoints' {points[0]} points"
+            )
+        return Plan(
+            inputs={"keypoints.points": points},
+            outputs={"loss": ()},
+            needs=("vertices", "target:keypoints"),
+        )
+
+
+def keypoints_of(who: str, observations: Observations) -> Shape:
+    """Shape (K, 2) of the observation "keypoints". Raises `Mismatch` if there is none."""
+    points = observations.get("keypoints", {}).get("points")
+    if points is None:
+        offered = ", ".join(f"'{name}'" for name in observations) or "none"
+        raise Mismatch(f"{who} the observation 'keypoints', which the capture does not have; it offers {offered}")
+    if len(points) != 2 or points[1] != 2 or points[0] < 1:
+        raise Mismatch(f"{who} keypoints (K, 2) with K ≥ 1, the capture gives {points}")
+    return points

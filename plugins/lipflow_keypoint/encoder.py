@@ -1,0 +1,86 @@
+"""Encoder `keypoint`: P(x), 2-D keypoints in one picture → a Gaussian over the code."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lipflow_core.interfaces import ObservationEncoder
+from lipflow_core.plans import EncoderInputs
+from lipflow_core.records import Encoding, Keypoints
+from lipflow_keypoint.config import KeypointEncoderConfig
+
+HEAD_SCALE = 0.1
+"""Standard deviation of the heads' initial outputs over that of h: σ starts within a few per cent of 1."""
+
+
+class KeypointEncoder(ObservationEncoder):
+    """Encoder of keypoints: dense, residual blocks (batch norm, ReLU, dense, dropout), dense (paper, supplement).
+
+    Points are scaled by the picture's size to [-1, 1]. Keypoints that are not visible count as if they were in the
+    picture's centre: 0 after scaling, so that they add nothing to the first layer.
+
+    Args:
+        config: Its options.
+        given: Code size and observations; "keypoints" with points (K, 2) in pixels.
+    """
+
+    def __init__(self, config: KeypointEncoderConfig, given: EncoderInputs):
+        super().__init__(config, given)
+        points = given.observations["keypoints"]["points"]
+        self.enter = nn.Linear(math.prod(points), config.hidden)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(config.hidden, config.dense_per_block, config.dropout) for _ in range(config.blocks))
+        )
+        self.leave = nn.Linear(config.hidden, config.features)
+        self.mean_head = head(config.features, given.code)
+        self.log_std_head = head(config.features, given.code)
+
+    def encode(self, observation: Keypoints) -> Encoding:
+        points = normalized_points(observation) * observation.visible[..., None]
+        features = self.leave(self.blocks(self.enter(rearrange(points, "b k xy -> b (k xy)"))))
+        return Encoding(self.mean_head(features), self.log_std_head(features), features)
+
+
+class ResidualBlock(nn.Module):
+    """x + (batch norm, ReLU, dense, dropout, several times)(x); (B, width) → (B, width)."""
+
+    def __init__(self, width: int, dense: int, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential()
+        for _ in range(dense):
+            self.layers.append(BatchNorm(width))
+            self.layers.append(nn.ReLU())
+            self.layers.append(nn.Linear(width, width))
+            self.layers.append(nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that uses its running statistics where a training batch has fewer than two samples: no variance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] < 2:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+        return super().forward(x)
+
+
+def normalized_points(keypoints: Keypoints) -> Tensor:
+    """Points scaled so that the picture's outer edges are at -1 and 1: (B, K, 2)."""
+    size = torch.tensor([keypoints.camera.width, keypoints.camera.height]).to(keypoints.points)
+    return (2 * keypoints.points + 1) / size - 1
+
+
+def head(features: int, code: int) -> nn.Linear:
+    """A linear head whose outputs start at `HEAD_SCALE` times the scale of its input."""
+    layer = nn.Linear(features, code)
+    nn.init.normal_(layer.weight, std=HEAD_SCALE / math.sqrt(features))
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,18 @@
+"""Objective `latent-likelihood`: how unlikely is the code under the prior?"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lipflow_core.interfaces import FittingObjective, FittingState
+from lipflow_core.records import Frame
+
+
+class LatentLikelihoodObjective(FittingObjective):
+    """−log p(z) / D in nats per dimension, under the prior given the driving signal (paper, supplement H.2).
+
+    Per dimension, so that its weight does not depend on the code's size. It may be negative: it is a density.
+    """
+
+    def loss(self, state: FittingState, target: Frame) -> Tensor:
+        return -state.prior.log_prob(state.code) / state.code.shape[1]

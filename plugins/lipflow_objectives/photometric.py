@@ -1,0 +1,83 @@
+"""Objective `photometric`: does the render look like the target where the target shows a face?"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor
+
+from lipflow_core.interfaces import FittingObjective, FittingState
+from lipflow_core.records import Frame, Views, luminance
+
+CHARBONNIER_EPSILON = 0.1
+MIN_VARIANCE = 1e-6
+GAIN_RANGE = (0.25, 4.0)
+
+
+class PhotometricObjective(FittingObjective):
+    """Mean error over the pixels of the target's mask and over channels: Σ_v Σ_x W^v(x) ρ(Î^v(x) − I^v(x)) / Σ W^v.
+
+    The mask W^v is the target's and does not change during a fit, so that no code lowers the loss by showing less of
+    the face. Grey targets are compared with the render's luminance. A row whose masks are empty has loss 0.
+    """
+
+    def loss(self, state: FittingState, target: Frame) -> Tensor:
+        observed: Views = target[self.config.target]
+        rendering = state.renderings[self.config.target]
+        samples, views, colours = observed.images.shape[:3]
+        image = rendering.image if colours == 3 else luminance(rendering.image)
+        image = image.unflatten(0, (samples, views))
+        mask = observed.mask
+        # Detached: how much of the face is compared must not itself be a way to lower the loss.
+        counted = mask * rendering.coverage.detach().unflatten(0, (samples, views)).clamp(0, 1)
+        weight = (counted if self.config.uncovered == "ignore" else mask)[:, :, None]
+        if self.config.exposure == "affine":
+            gain, offset = affine_exposure(image.detach(), observed.images, counted[:, :, None])
+            image = gain * image + offset
+        residual = image - observed.images
+        if self.config.unit == "standardised":
+            residual = residual / state.template.texture_scale
+        error = rearrange(self.penalty(residual) * weight, "b n c h w -> b (n c h w)").sum(dim=-1)
+        pixels = rearrange(weight, "b n one h w -> b (n one h w)").sum(dim=-1)
+        return error / (pixels * colours).clamp(min=1e-6)
+
+    def penalty(self, residual: Tensor) -> Tensor:
+        """ρ of each residual."""
+        match self.config.error:
+            case "l1":
+                return residual.abs()
+            case "charbonnier":
+                return (residual.square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
+        return residual.square()
+
+
+def affine_exposure(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain a and offset b of each picture that minimise Σ weight (a·image + b − target)², with a in [1/4, 4].
+
+    Least squares in closed form; a and b carry no gradient, as at the minimum their change does not change the error.
+
+    Args:
+        image: (B, N, C, H, W) rendered pictures.
+        target: (B, N, C, H, W) observed pictures.
+        weight: (B, N, 1, H, W).
+
+    Returns:
+        Gain and offset, (B, N, 1, 1, 1) each; 1 and 0 where the weight is zero everywhere.
+    """
+    weight = weight.expand_as(image)
+    total = _total(weight)
+
+    def mean(values: Tensor) -> Tensor:
+        return _total(values * weight) / total.clamp(min=1e-6)
+
+    image_mean, target_mean = mean(image), mean(target)
+    variance = mean((image - image_mean).square())
+    covariance = mean((image - image_mean) * (target - target_mean))
+    # The small prior on a gain of 1 decides where a picture has no contrast.
+    gain = ((covariance + MIN_VARIANCE) / (variance + MIN_VARIANCE)).clamp(*GAIN_RANGE)
+    offset = torch.where(total > 0, target_mean - gain * image_mean, torch.zeros_like(gain))
+    return torch.where(total > 0, gain, torch.ones_like(gain)), offset
+
+
+def _total(values: Tensor) -> Tensor:
+    return reduce(values, "b n c h w -> b n 1 1 1", "sum")
