@@ -1,0 +1,51 @@
+"""Flow `glow` and its couplings: steps of ActNorm, an LU-decomposed linear map and a coupling, conditioned on features.
+
+The flow of the LiP-Flow paper (supplement, Table 10), trained through nflows' parts with their defects mended, and
+evaluated at a fixed context through an exact folded form with a hand-written gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lipflow_core.hooks import Component, hookimpl
+
+
+@hookimpl
+def lipflow_components() -> Iterable[Component]:
+    yield Component(
+        kind="flow",
+        name="glow",
+        implementation="lipflow_glow.flow:GlowFlow",
+        config="lipflow_glow.config:GlowConfig",
+        summary="steps of ActNorm, LU linear map and coupling; the paper's flow",
+    )
+    yield Component(
+        kind="coupling",
+        name="additive",
+        implementation="lipflow_glow.couplings:AdditiveCoupling",
+        config="lipflow_glow.config:AdditiveConfig",
+        summary="shifts one half; volume-preserving; the paper's coupling",
+        capabilities=frozenset({"volume-preserving"}),
+    )
+    yield Component(
+        kind="coupling",
+        name="affine",
+        implementation="lipflow_glow.couplings:AffineCoupling",
+        config="lipflow_glow.config:AffineConfig",
+        summary="scales one half by nflows' sigmoid and shifts it",
+    )
+    yield Component(
+        kind="coupling",
+        name="affine-clamped",
+        implementation="lipflow_glow.couplings:ClampedAffineCoupling",
+        config="lipflow_glow.config:ClampedAffineConfig",
+        summary="scales one half within soft bounds and shifts it; starts as the identity",
+    )
+    yield Component(
+        kind="coupling",
+        name="spline",
+        implementation="lipflow_glow.couplings:SplineCoupling",
+        config="lipflow_glow.config:SplineConfig",
+        summary="monotone rational-quadratic splines with linear tails; starts as the identity",
+    )

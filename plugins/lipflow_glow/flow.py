@@ -1,0 +1,88 @@
+"""The flow `glow`: z^p = F(z^q; h) by steps of ActNorm → LU linear map → coupling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lipflow_core.interfaces import Flow
+from lipflow_core.interfaces.flow import no_log_det
+from lipflow_core.plans import FlowInputs
+from lipflow_glow.config import GlowConfig
+from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
+
+
+class GlowFlow(Flow):
+    """Steps of ActNorm → LU linear map → coupling (LiP-Flow supplement, Table 10).
+
+    Its state dict is that of an nflows `CompositeTransform` of `ActNorm`, `LULinear` and the coupling per step. Before
+    `initialize` every ActNorm is the identity, in all directions and modes.
+    """
+
+    config: GlowConfig
+    given: FlowInputs
+
+    def __init__(self, config: GlowConfig, given: FlowInputs):
+        super().__init__(config, given)
+        layers: list[nn.Module] = []
+        for step in range(config.steps):
+            layers.append(ExplicitActNorm(given.features))
+            layers.append(DeviceLULinear(given.features))
+            layers.append(config.coupling.build(config.coupling_inputs(given, step)))
+        self._transforms = nn.ModuleList(layers)
+
+    def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = no_log_det(code)
+        for layer in self._transforms:
+            code, log_det = layer(code, context)
+            total = total + log_det
+        return code, total
+
+    def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = no_log_det(code)
+        for layer in reversed(self._transforms):
+            code, log_det = layer.inverse(code, context)
+            total = total + log_det
+        return code, total
+
+    @property
+    def initialized(self) -> bool:
+        return all(bool(layer.initialized) for layer in self._transforms if isinstance(layer, ExplicitActNorm))
+
+    @torch.no_grad()
+    def initialize(self, code: Tensor, context: Tensor | None) -> None:
+        """Set every ActNorm, and the batch norms' running statistics, from accumulated codes, layer by layer.
+
+        Args:
+            code: (N, D), N ≥ 2 and better ≥ 256.
+            context: (N, h) or None.
+        """
+        self._check(code, context)
+        if code.shape[0] < 2:
+            raise ValueError(f"{type(self).__name__}: initialize needs at least 2 codes, got {code.shape[0]}")
+        with _measuring(self):
+            for layer in self._transforms:
+                if isinstance(layer, ExplicitActNorm):
+                    layer.initialize(code)
+                code, _ = layer(code, context)
+
+
+@contextmanager
+def _measuring(module: nn.Module) -> Iterator[None]:
+    """Batch norms take their statistics whole from the next batch; dropout and all else is as in evaluation."""
+    modes = {part: part.training for part in module.modules()}
+    momenta = {part: part.momentum for part in module.modules() if isinstance(part, nn.BatchNorm1d)}
+    module.eval()
+    for norm in momenta:
+        norm.train()
+        norm.momentum = 1.0
+    try:
+        yield
+    finally:
+        for norm, momentum in momenta.items():
+            norm.momentum = momentum
+        for part, mode in modes.items():
+            part.training = mode

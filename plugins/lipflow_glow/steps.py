@@ -1,0 +1,101 @@
+"""nflows' layers with their defects mended, and its conditioner network.
+
+State dicts are those of nflows' own classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from nflows.nn.nets import ResidualNet
+from nflows.transforms import ActNorm, LULinear
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lipflow_core.plans import CouplingInputs
+
+SMALLEST_SPREAD = 1e-2
+"""ActNorm never scales a feature up as if its spread were below this share of the features' mean spread."""
+
+
+class ExplicitActNorm(ActNorm):
+    """ActNorm, y = exp(s) ⊙ x + b, that sets itself from data only when told to.
+
+    nflows' initialises itself from whatever batch comes first in training mode: one code gives NaN, two to four wreck
+    training. Until `initialize` this one is what its parameters say, at first the identity.
+    """
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outputs = torch.addcmul(self.shift, inputs, self.scale)
+        return outputs, self.log_scale.sum().expand(inputs.shape[0])
+
+    def inverse(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (inputs - self.shift) / self.scale, -self.log_scale.sum().expand(inputs.shape[0])
+
+    @torch.no_grad()
+    def initialize(self, inputs: Tensor) -> None:
+        """Make outputs of `inputs` (N, D) zero-mean and unit-variance; a constant feature stays bounded."""
+        spread = inputs.std(dim=0)
+        floor = (SMALLEST_SPREAD * spread.square().mean().sqrt()).clamp_min(1e-6)
+        spread = spread.maximum(floor)
+        self.log_scale.copy_(-spread.log())
+        self.shift.copy_(-inputs.mean(dim=0) / spread)
+        self.initialized.fill_(True)
+
+
+class DeviceLULinear(LULinear):
+    """y = L U x + b, with nothing cached and its inverse on the input's device and in its dtype."""
+
+    def __init__(self, features: int):
+        super().__init__(features, using_cache=False, identity_init=True)
+        self.register_buffer("_lower", self._flat(self.lower_indices), persistent=False)
+        self.register_buffer("_upper", self._flat(self.upper_indices), persistent=False)
+
+    def _flat(self, indices: tuple) -> Tensor:
+        rows, columns = (torch.from_numpy(index) for index in indices)
+        return rows * self.features + columns
+
+    def _create_lower_upper(self) -> tuple[Tensor, Tensor]:
+        # Scattered into flat zeros: the backward pass is a gather, several times cheaper than nflows' index_put.
+        flat = self.lower_entries.new_zeros(self.features**2)
+        lower = flat.scatter(0, self._lower, self.lower_entries).view(self.features, self.features)
+        upper = flat.scatter(0, self._upper, self.upper_entries).view(self.features, self.features)
+        return lower + torch.eye(self.features, dtype=flat.dtype, device=flat.device), upper + self.upper_diag.diag()
+
+    def inverse_no_cache(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = self._create_lower_upper()
+        outputs = (inputs - self.bias).t()
+        outputs = torch.linalg.solve_triangular(lower, outputs, upper=False, unitriangular=True)
+        outputs = torch.linalg.solve_triangular(upper, outputs, upper=True)
+        return outputs.t(), -self.logabsdet().expand(inputs.shape[0])
+
+    def use_cache(self, mode: bool = True) -> None:
+        if mode:
+            raise ValueError("DeviceLULinear keeps no cache: a stale one is worse than none")
+
+
+class SteadyBatchNorm(nn.BatchNorm1d):
+    """Batch norm that takes batches of 0 and 1 in training too, by its running statistics."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and inputs.shape[0] < 2:
+            return F.batch_norm(inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(inputs)
+
+
+def conditioner(given: CouplingInputs, inputs: int, outputs: int) -> ResidualNet:
+    """nflows' residual net of half of the code and the context: (B, inputs), (B, h) → (B, outputs)."""
+    net = ResidualNet(
+        in_features=inputs,
+        out_features=outputs,
+        hidden_features=given.hidden,
+        context_features=given.context or None,
+        num_blocks=given.blocks,
+        dropout_probability=given.dropout,
+        use_batch_norm=given.batch_norm,
+    )
+    if given.batch_norm:
+        for block in net.blocks:
+            block.batch_norm_layers = nn.ModuleList(
+                SteadyBatchNorm(layer.num_features, eps=layer.eps) for layer in block.batch_norm_layers
+            )
+    return net

@@ -1,0 +1,106 @@
+"""Options of the paper's priors. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+
+from lipflow_core.parts import Config
+from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs, Shape
+
+
+def _driving_inputs(prior: str, given: PriorInputs) -> dict[str, Shape]:
+    """Shapes of the driving encoding that a prior consumes.
+
+    Raises:
+        Mismatch: If there is no driving encoder or its code has another size.
+    """
+    if given.driving is None:
+        raise Mismatch(f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty")
+    shapes = {name: given.driving.outputs[name] for name in ("mean", "log_std", "features")}
+    if shapes["mean"] != (given.code,):
+        raise Mismatch(
+            f"prior '{prior}' works on a code of {given.code} dimensions, but driving encoder "
+            f"'{given.driving_name}' predicts {shapes['mean'][0]}"
+        )
+    return shapes
+
+
+def _refuse_flow(prior: str, given: PriorInputs) -> None:
+    if given.flow is not None:
+        raise Mismatch(f"prior '{prior}' takes no flow, but the spec names flow '{given.flow.name}'")
+
+
+class StandardNormalConfig(Config):
+    """Options of prior `standard-normal`: it has none."""
+
+    def plan(self, given: PriorInputs) -> Plan:
+        _refuse_flow("standard-normal", given)
+        return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
+
+
+class DrivingGaussianConfig(Config):
+    """Options of prior `kl`.
+
+    Args:
+        divergence: The training term: "kl" is KL(Q‖P), "reverse-kl" KL(P‖Q), "likelihood" −log N(z^q; μ^p, σ^p).
+        std: Standard deviation of the prior: the driving encoder's own, or one number for all dimensions.
+    """
+
+    divergence: Literal["kl", "reverse-kl", "likelihood"] = "kl"
+    std: Literal["driving"] | PositiveFloat = "driving"
+
+    def plan(self, given: PriorInputs) -> Plan:
+        _refuse_flow("kl", given)
+        driving = _driving_inputs("kl", given)
+        return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))
+
+
+class FlowPriorConfig(Config):
+    """Options of prior `flow`; the defaults are LiP-Flow-HMC's.
+
+    Args:
+        base: "driving": N(μ^p, σ^p) of the driving encoder, the flow conditioned on its features (LiP-Flow);
+            "standard-normal": N(0, I) and an unconditional flow (DAM-Flow).
+        std: Standard deviation of a driving base: the driving encoder's own, or one number for all dimensions.
+        posterior_entropy: Whether the training term keeps Q's entropy, which makes it the KL divergence from Q up to
+            sampling, or drops it as the paper does.
+        driving_entropy: Weight of a penalty on the driving Gaussian's entropy, relative to the likelihood term; the
+            paper's LiP-Flow-KPT has 1.
+    """
+
+    base: Literal["driving", "standard-normal"] = "driving"
+    std: Literal["driving"] | PositiveFloat = "driving"
+    posterior_entropy: Literal["drop", "keep"] = "drop"
+    driving_entropy: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _needs_driving_base(self) -> FlowPriorConfig:
+        if self.base == "standard-normal":
+            if self.std != "driving":
+                raise ValueError("std is for base 'driving'; base 'standard-normal' has standard deviation 1")
+            if self.driving_entropy > 0:
+                raise ValueError("driving_entropy penalises base 'driving'; with base 'standard-normal' it must be 0")
+        return self
+
+    def flow_inputs(self, given: PriorInputs) -> FlowInputs:
+        """What the flow is planned and built from."""
+        context = 0 if self.base == "standard-normal" else _driving_inputs("flow", given)["features"][0]
+        return FlowInputs(features=given.code, context=context)
+
+    def plan(self, given: PriorInputs) -> Plan:
+        if given.flow is None:
+            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty")
+        driving = {} if self.base == "standard-normal" else _driving_inputs("flow", given)
+        flow = given.flow.plan(self.flow_inputs(given))
+        if not flow.invertible:
+            raise Mismatch(f"prior 'flow' samples through the flow's inverse, but flow '{given.flow.name}' has none")
+        return Plan(
+            inputs={"code": (given.code,), **driving},
+            outputs={"log_prob": ()},
+            devices=flow.devices,
+            differentiable=flow.differentiable,
+            needs=("driving",) if driving else (),
+            parts={"flow": flow},
+        )
