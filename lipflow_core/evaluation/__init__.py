@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
     "DEFINITIONS": "lipflow_core.evaluation.metrics",
-    "Evaluation": "lipflow_core.evaluation.run",
-    "ModelScores": "lipflow_core.evaluation.run",
+    "Evaluation": "lipflow_core.evaluation.result",
+    "ModelScores": "lipflow_core.evaluation.result",
     "Scores": "lipflow_core.evaluation.scores",
     "evaluate": "lipflow_core.evaluation.run",
     "psnr": "lipflow_core.evaluation.metrics",
@@ -23,7 +23,8 @@ __all__ = ["DEFINITIONS", "Evaluation", "ModelScores", "Scores", "evaluate", "ps
 
 if TYPE_CHECKING:
     from lipflow_core.evaluation.metrics import DEFINITIONS, psnr, ssim
-    from lipflow_core.evaluation.run import Evaluation, ModelScores, evaluate
+    from lipflow_core.evaluation.result import Evaluation, ModelScores
+    from lipflow_core.evaluation.run import evaluate
     from lipflow_core.evaluation.scores import Scores, score
 
 

@@ -14,10 +14,6 @@ from lipflow_core.avatar import Avatar
 from lipflow_core.evaluation.metrics import geometry_error, psnr, ssim, vertex_distance
 from lipflow_core.records import Frame, Record
 
-METRICS = ("psnr", "ssim", "geom", "millimetres")
-"""Metrics in the order of tables; the first two are better when higher, the others when lower."""
-HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
-
 
 @dataclass(frozen=True)
 class Scores(Record):

@@ -1,0 +1,80 @@
+"""Pictures as PNG files: single ones, strips of views, keypoints drawn as dots, and contact sheets."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor
+
+from lipflow_core.records import Frame, Keypoints, Views
+
+
+def png(picture: Tensor) -> bytes:
+    """Encode a picture (3 or 1, H, W) in [0, 1] as PNG; values outside are clamped."""
+    levels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    if levels.shape[0] == 1:
+        image = Image.fromarray(levels[0].numpy())
+    else:
+        image = Image.fromarray(rearrange(levels, "c h w -> h w c").contiguous().numpy())
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def strip(pictures: Tensor) -> Tensor:
+    """Pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
+    return rearrange(pictures, "n c h w -> c h (n w)")
+
+
+def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """A contact sheet, row by row on white.
+
+    Args:
+        pictures: (N, C, H, W).
+        columns: Pictures in a row.
+        gap: Pixels between pictures and around the sheet.
+
+    Returns:
+        (C, ...) one picture.
+    """
+    count, channels, height, width = pictures.shape
+    rows = -(-count // columns)
+    canvas = pictures.new_ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for i, picture in enumerate(pictures):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[:, top : top + height, left : left + width] = picture
+    return canvas
+
+
+def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
+    """What one frame's observation looks like; None if it is not of a kind that can be shown.
+
+    Args:
+        frame: B frames.
+        name: An observation: `Views` become a strip of all views, `Keypoints` white dots on black.
+        row: Which of the frames.
+
+    Returns:
+        (3 or 1, H, W) in [0, 1].
+    """
+    match frame.observations.get(name):
+        case Views(images=images):
+            return strip(images[row])
+        case Keypoints(points=points, visible=visible, camera=camera):
+            return _dots(points[row][visible[row] > 0.5], camera.height, camera.width)
+    return None
+
+
+def _dots(points: Tensor, height: int, width: int, side: int = 192) -> Tensor:
+    """Dots of 3×3 pixels on a canvas of at least `side` rows; points (K, 2) in pixels of a height × width picture."""
+    scale = max(1, round(side / height))
+    canvas = points.new_zeros(1, height * scale, width * scale)
+    offsets = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).to(points.device)
+    pixels = repeat((points * scale).round().long(), "k xy -> (k o) xy", o=9) + offsets.repeat(len(points), 1)
+    inside = ((pixels >= 0) & (pixels < pixels.new_tensor([width, height]) * scale)).all(dim=1)
+    pixels = pixels[inside]
+    canvas[0, pixels[:, 1], pixels[:, 0]] = 1.0
+    return canvas

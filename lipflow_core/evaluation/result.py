@@ -1,0 +1,188 @@
+"""What an evaluation gives back and writes: scores of every frame, plain enough for JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+METRICS = ("psnr", "ssim", "geom", "millimetres")
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
+
+CODES = {
+    "posterior": "Q's code",
+    "start": "before fitting",
+    "fitted": "after fitting",
+    "fitted-without-likelihood": "after, without likelihood",
+}
+"""Which code of a frame is decoded and scored → how tables call it."""
+
+HEADINGS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "geom": "Geom ↓", "millimetres": "mm ↓", "distance": "travelled"}
+DIGITS = {"psnr": 2, "ssim": 4, "geom": 4, "millimetres": 3, "distance": 2}
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """One model's scores, frame by frame.
+
+    Args:
+        name: How tables call the model.
+        system: The spec's name.
+        preset: The spec's preset.
+        model: Folder of the model.
+        identity: Hash of everything that the scores depend on.
+        folder: Name of the model's folder within the evaluation's.
+        frames: Segment and number of each scored frame.
+        scores: Code (see `CODES`) → metric → a value per frame; NaN where a frame could not be scored.
+        distance: Fitted code → the distance travelled per frame, relative to the posterior codes' spread.
+        steps: Fitted code → updates made per frame.
+        nonfinite: Fitted code → how many frames stopped because their loss was not finite.
+        grid: Fitted code → the grid search's choice; empty without a grid.
+        seconds: Wall-clock time of fitting, all fits together.
+        provenance: Versions, capture and options, for the report.
+    """
+
+    name: str
+    system: str
+    preset: str
+    model: str
+    identity: str
+    folder: str
+    frames: Sequence[tuple[str, int]]
+    scores: Mapping[str, Mapping[str, Sequence[float]]]
+    distance: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    nonfinite: Mapping[str, int] = field(default_factory=dict)
+    grid: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def mean(self, code: str, metric: str) -> float:
+        """Mean over the frames of a metric, or of "distance", for one of the codes; NaN if it was not scored."""
+        values = self.distance.get(code, ()) if metric == "distance" else self.scores[code][metric]
+        finite = [value for value in values if math.isfinite(value)]
+        return sum(finite) / len(finite) if finite else math.nan
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON: NaN and infinity become null, and means stand beside the frames' values."""
+        codes = {code: {metric: self.mean(code, metric) for metric in METRICS} for code in self.scores}
+        for code in self.distance:
+            codes[code]["distance"] = self.mean(code, "distance")
+        return _without_nan({**asdict(self), "mean": codes})
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_data` wrote."""
+        values = {name: value for name, value in data.items() if name != "mean"}
+        values["frames"] = tuple((segment, number) for segment, number in data["frames"])
+        values["scores"] = {
+            code: {metric: [math.nan if v is None else v for v in column] for metric, column in metrics.items()}
+            for code, metrics in data["scores"].items()
+        }
+        values["distance"] = {
+            code: [math.nan if v is None else v for v in column] for code, column in data["distance"].items()
+        }
+        return cls(**values)
+
+    def csv(self) -> str:
+        """The frames as CSV, a column for each code and metric."""
+        columns = {
+            f"{code}_{metric}": values for code, metrics in self.scores.items() for metric, values in metrics.items()
+        }
+        columns |= {f"{code}_distance": values for code, values in self.distance.items()}
+        columns |= {f"{code}_steps": values for code, values in self.steps.items()}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["segment", "frame", *columns])
+        for (segment, number), *values in zip(self.frames, *columns.values(), strict=True):
+            writer.writerow([segment, number, *values])
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several models on the same split.
+
+    Args:
+        models: In the order given.
+        split: Which split.
+        view: Observation that pictures were compared in.
+        definitions: What each metric means.
+        created: When, ISO 8601, UTC.
+        versions: Of lipflow-core, Python and torch.
+    """
+
+    models: Sequence[ModelScores]
+    split: str
+    view: str
+    definitions: Mapping[str, str]
+    created: str
+    versions: Mapping[str, str]
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "format": 1,
+            "created": self.created,
+            "versions": dict(self.versions),
+            "split": self.split,
+            "view": self.view,
+            "definitions": dict(self.definitions),
+            "models": [model.as_data() for model in self.models],
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_data` wrote."""
+        values = {name: value for name, value in data.items() if name not in ("format", "models")}
+        return cls(models=tuple(ModelScores.from_data(model) for model in data["models"]), **values)
+
+    def best(self, code: str, metric: str) -> float:
+        """The best mean of a metric among the models, for one of the codes; as it is printed, so that ties tie."""
+        values = [round(model.mean(code, metric), DIGITS[metric]) for model in self.models if code in model.scores]
+        values = [value for value in values if math.isfinite(value)] or [math.nan]
+        return max(values) if metric in HIGHER_IS_BETTER else min(values)
+
+    def rows(self) -> Iterator[tuple[ModelScores, str]]:
+        """The table's rows: each model's codes, in the order of `CODES`."""
+        for model in self.models:
+            for code in CODES:
+                if code in model.scores:
+                    yield model, code
+
+    def table(self) -> str:
+        """The scores as plain text; an asterisk marks the best of each kind of code where several models compete."""
+        lines = [["model", "decoded", *HEADINGS.values()]]
+        for model, code in self.rows():
+            cells = [model.name, CODES[code]]
+            for metric in HEADINGS:
+                value = model.mean(code, metric) if metric != "distance" or code in model.distance else math.nan
+                text = f"{value:.{DIGITS[metric]}f}" if math.isfinite(value) else "–"
+                contested = len(self.models) > 1 and metric != "distance" and math.isfinite(value)
+                best = contested and round(value, DIGITS[metric]) == self.best(code, metric)
+                cells.append(text + ("*" if best else " " if len(self.models) > 1 else ""))
+            lines.append(cells)
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        text = []
+        for i, line in enumerate(lines):
+            if i and line[0] != lines[i - 1][0]:
+                text.append("  ".join("─" * width for width in widths))
+            shown = ["" if i and lines[i - 1][0] == line[0] else line[0], line[1]]
+            left = [cell.ljust(width) for cell, width in zip(shown, widths, strict=False)]
+            right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+            text.append("  ".join([*left, *right]).rstrip())
+        return "\n".join(text)
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: _without_nan(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_without_nan(item) for item in value]
+    return value

@@ -1,0 +1,102 @@
+"""Which frames are fitted, and loading what fitting needs of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from lipflow_core.errors import CaptureError, SpecError
+from lipflow_core.interfaces import FrameRequest, Split
+from lipflow_core.parts import Part
+from lipflow_core.plans import ObjectiveInputs
+from lipflow_core.records import Frame
+
+
+def observations_needed(objectives: Sequence[Part], given: ObjectiveInputs) -> tuple[str, ...]:
+    """The observations that objectives compare with; nothing is built for it.
+
+    Args:
+        objectives: A spec's `fitting.objectives`.
+        given: What they are planned for.
+
+    Returns:
+        Names, in the order in which the objectives want them.
+    """
+    needs = [need for part in objectives for need in part.plan(given).needs]
+    names = [need.partition(":")[2] for need in needs if need.startswith(("render:", "target:"))]
+    return tuple(dict.fromkeys(names))
+
+
+def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
+    """Load frames with the named observations, of the dome all cameras.
+
+    Args:
+        split: A split of a capture.
+        indices: (B,) positions within it.
+        observations: Names; duplicates are ignored.
+    """
+    names = tuple(dict.fromkeys(observations))
+    cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1)) if "dome" in names else None
+    return split.load(FrameRequest(np.asarray(indices), names, cameras))
+
+
+def spread(count: int, total: int) -> np.ndarray:
+    """At most `count` of `total` positions, evenly spread from the first to the last; (N,) int64, rising."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+
+
+def select(split: Split, text: str) -> np.ndarray:
+    """Positions of the frames that a user names.
+
+    Args:
+        split: A split of a capture.
+        text: Comma-separated: a position "5", a range "0:32" or "0:320:10" as in Python, a segment "EXP_smile", or
+            one frame of it "EXP_smile/000123".
+
+    Returns:
+        (N,) int64 in the order named, without repeats.
+
+    Raises:
+        SpecError: If a piece is of no such form.
+        CaptureError: If the split has no such frame.
+    """
+    chosen: list[int] = []
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        found = _positions(split, piece)
+        if not found:
+            raise CaptureError(
+                f"no frame '{piece}' in this split, which has {len(split)} frames of "
+                f"{len(set(split.segments))} segments",
+                hint=f"its segments: {_few(sorted(set(split.segments)))}",
+            )
+        chosen += found
+    if not chosen:
+        raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
+    return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+
+
+def _positions(split: Split, piece: str) -> list[int]:
+    if re.fullmatch(r"-?\d*(:-?\d*){1,2}", piece):
+        bounds = [int(number) if number else None for number in piece.split(":")]
+        if len(bounds) == 3 and bounds[2] == 0:
+            raise SpecError(f"frames '{piece}': a step of 0 goes nowhere", hint="use a step of 1 or more")
+        return list(range(len(split)))[slice(*bounds)]
+    if re.fullmatch(r"\d+", piece):
+        return [int(piece)] if int(piece) < len(split) else []
+    segment, slash, number = piece.rpartition("/")
+    if not slash:
+        segment = piece
+    elif not number.isdecimal():
+        raise SpecError(f"frames '{piece}': '{number}' is not a frame number", hint="write SEGMENT/NUMBER")
+    wanted = int(number) if slash else None
+    return [
+        i
+        for i, (name, frame) in enumerate(zip(split.segments, split.numbers, strict=True))
+        if name == segment and wanted in (None, int(frame))
+    ]
+
+
+def _few(names: Sequence[str], count: int = 12) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
