@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from lipflow_core.errors import PluginError
@@ -35,6 +43,14 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_defaults_under(cls, data: Any, info: ValidationInfo) -> Any:
+        from lipflow_core.specs.defaults import lay_defaults_under
+
+        preset = (info.context or {}).get("preset")
+        return lay_defaults_under(cls, data, preset) if isinstance(data, Mapping) else data
 
     def plan(self, given: Any) -> Plan:
         """Say what the component will be for these inputs.
@@ -67,12 +83,14 @@ class Part:
         component: Its descriptor.
         distribution: Name of the distribution that brought it.
         config: Its validated options.
+        spelling: What names it unambiguously in a spec: its name, or "DISTRIBUTION:NAME" where two share that.
     """
 
     kind: Kind
     component: Component
     distribution: str
     config: Config
+    spelling: str | None = None
 
     @property
     def name(self) -> str:
@@ -91,7 +109,7 @@ class Part:
 
     def as_data(self) -> dict[str, Any]:
         """The slot as it is written in a resolved spec: `type` first, then every option."""
-        return {"type": self.name, **self.config.model_dump(mode="json")}
+        return {"type": self.spelling or self.name, **self.config.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)
@@ -103,18 +121,21 @@ class SlotOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
             self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.as_data()),
+            serialization=core_schema.plain_serializer_function_ser_schema(self._as_data),
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"title": f"{self.kind} slot", "x-lipflow-slot": self.kind}
 
-    def _validate(self, value: Any, info: ValidationInfo) -> Part:
+    def _as_data(self, value: Any) -> Any:
+        return value.as_data()
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, Part):
             if value.kind != self.kind:
                 raise _error("slot_kind", f"expected a {self.kind}, got the {value.kind} '{value.name}'")
             return value
-        registry, preset = _context(info)
+        registry = _registry(info)
         if isinstance(value, str):
             name, options = value, {}
         elif isinstance(value, Mapping):
@@ -129,24 +150,22 @@ class SlotOf:
             component = registry.component(self.kind, name)
             config_class = registry.load_config(component)
         except PluginError as error:
-            raise _error("component", str(error)) from error
-        defaults = config_class.presets.get(preset, {}) if preset else {}
-        config = config_class.model_validate({**defaults, **options}, context=info.context)
-        return Part(self.kind, component, registry.distribution(component), config)
+            raise PydanticCustomError("component", "{error}", {"error": error}) from error
+        config = config_class.model_validate(options, context=info.context)
+        return Part(self.kind, component, registry.distribution(component), config, registry.spelling(component))
 
 
 def _error(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{message}", {"message": message})
 
 
-def _context(info: ValidationInfo) -> tuple[Registry, str | None]:
-    context = info.context or {}
-    registry = context.get("registry")
+def _registry(info: ValidationInfo) -> Registry:
+    registry = (info.context or {}).get("registry")
     if registry is None:
         from lipflow_core.registry import default_registry
 
         registry = default_registry()
-    return registry, context.get("preset")
+    return registry
 
 
 CaptureSlot = Annotated[Part, SlotOf("capture")]

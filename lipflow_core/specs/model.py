@@ -6,9 +6,19 @@ Every block has the paper's values as defaults; `presets` names what differs at 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
 
 from lipflow_core.parts import (
     CaptureSlot,
@@ -17,12 +27,16 @@ from lipflow_core.parts import (
     EncoderSlot,
     FlowSlot,
     ObjectiveSlot,
+    Part,
     PriorSlot,
     RendererSlot,
+    SlotOf,
 )
+from lipflow_core.specs.document import Origin, Path
 
 PartName = Literal["encoder", "driving", "prior", "decoder"]
 Preset = Literal["tiny", "small", "medium", "paper"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 class SameAs(Config):
@@ -33,6 +47,21 @@ class SameAs(Config):
     """
 
     same_as: Literal["driving"]
+
+
+@dataclass(frozen=True)
+class SharedSlotOf(SlotOf):
+    """A slot that may also name another slot whose component it shares."""
+
+    def _as_data(self, value: Part | SameAs) -> Any:
+        return value.model_dump() if isinstance(value, SameAs) else value.as_data()
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Part | SameAs:
+        if isinstance(value, SameAs):
+            return value
+        if isinstance(value, Mapping) and "same_as" in value:
+            return SameAs.model_validate(value, context=info.context)
+        return super()._validate(value, info)
 
 
 class Ramp(Config):
@@ -72,7 +101,7 @@ class Stage(Config):
 
     Args:
         name: Its name in logs and checkpoints.
-        train: Parts that learn.
+        train: Parts that learn; all four names stand for whichever of them the model has.
         prior: The prior of this stage; the spec's `prior` if null.
         steps: At most this many optimizer steps.
         learning_rate: Adam's, at the start.
@@ -80,7 +109,7 @@ class Stage(Config):
         weights: Of the objective's terms.
     """
 
-    name: str = "all"
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$")] = "all"
     train: tuple[PartName, ...] = ("encoder", "driving", "prior", "decoder")
     prior: PriorSlot | None = None
     steps: PositiveInt = 200_000
@@ -155,6 +184,14 @@ class Training(Config):
         "small": {"evaluate_every": 250, "evaluate_frames": 32, "checkpoint_every": 250, "patience": 2_000},
         "medium": {"evaluate_every": 1_000, "evaluate_frames": 128, "patience": 10_000},
     }
+
+    @model_validator(mode="after")
+    def _name_stages_apart(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two stages are named '{twice}'; give each a 'name' of its own")
+        return self
 
 
 class PoseFitting(Config):
@@ -260,7 +297,7 @@ class Spec(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     code: PositiveInt = 256
     capture: CaptureSlot
-    encoder: SameAs | EncoderSlot
+    encoder: Annotated[Part | SameAs, SharedSlotOf("encoder")]
     driving: EncoderSlot | None = None
     prior: PriorSlot
     flow: FlowSlot | None = None
@@ -275,3 +312,8 @@ class Spec(Config):
         "small": {"code": 48},
         "medium": {"code": 128},
     }
+
+    @cached_property
+    def origins(self) -> Mapping[Path, Origin]:
+        """Where each value was written: path → file, line and column, or override; empty if not read from a file."""
+        return {}

@@ -1,0 +1,6 @@
+"""Specs: what one YAML file says of a model, from capture to fitted face. Imports no torch."""
+
+from lipflow_core.specs.loading import dump_spec, find_spec, load_spec, shipped_specs
+from lipflow_core.specs.model import Spec
+
+__all__ = ["Spec", "dump_spec", "find_spec", "load_spec", "shipped_specs"]

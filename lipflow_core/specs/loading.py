@@ -1,0 +1,172 @@
+"""From a spec file, its presets and the command line's overrides to a resolved `Spec`, and back to YAML."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from lipflow_core.errors import SpecError
+from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, read_document
+from lipflow_core.specs.model import PRESETS, Spec
+from lipflow_core.specs.options import apply_overrides, parse_override, take_file_presets
+from lipflow_core.specs.problems import spec_error, suggestion
+
+if TYPE_CHECKING:
+    from lipflow_core.registry import Registry
+
+
+def load_spec(
+    path_or_name: str | os.PathLike[str] | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    registry: Registry | None = None,
+) -> Spec:
+    """Read a spec, with its preset and overrides resolved.
+
+    What decides a value, strongest first: the overrides; the file's own `presets:` entry of the active preset; the rest
+    of the file; the active preset of the block or component; its default.
+
+    Args:
+        path_or_name: A file, the name of a shipped spec such as "lip-flow-hmc", or the same as plain data.
+        overrides: Such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100"; "fitting.pose=~" removes.
+        registry: Where components are looked up; the default registry if None.
+
+    Raises:
+        lipflow_core.errors.SpecError: Listing everything that is wrong with it, each with file, line and column.
+        lipflow_core.errors.PluginError: If all that is wrong is that components can't be had.
+
+    Example:
+        >>> spec = load_spec("lip-flow-hmc", ["preset=tiny", "flow.coupling=affine"])
+        >>> spec.code
+        8
+    """
+    if registry is None:
+        from lipflow_core.registry import default_registry
+
+        registry = default_registry()
+    if isinstance(path_or_name, Mapping):
+        document, source = Document(_plain(path_or_name)), "spec"
+    else:
+        file = find_spec(path_or_name)
+        document, source = read_document(_read(file), _shown(file)), _shown(file)
+    if not isinstance(document.data, dict):
+        raise SpecError(f"{document.origin(()) or source}: a spec must be a mapping of options to their values")
+    changes = [parse_override(text) for text in overrides]
+    presets = [value for path, value in changes if path == ("preset",)]
+    preset = presets[-1].data if presets else document.data.get("preset", "paper")
+    _check_preset_names(document, source)
+    take_file_presets(document, preset if preset in PRESETS else "paper")
+    apply_overrides(document, changes)
+    context = {"registry": registry, "preset": preset if preset in PRESETS else None}
+    try:
+        spec = Spec.model_validate(document.data, context=context)
+    except ValidationError as error:
+        raise spec_error(error, document, Spec, registry, source) from None
+    spec.__dict__["origins"] = {**document.keys, **document.values}
+    return spec
+
+
+def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
+    """The file of a spec given by path or by the name of a shipped one.
+
+    Raises:
+        lipflow_core.errors.SpecError: If there is neither.
+    """
+    from lipflow_core.shipped import shipped
+
+    path = FilePath(path_or_name)
+    if path.is_file():
+        return path
+    names = shipped_specs()
+    if str(path_or_name) in names:
+        return shipped("specs") / f"{path_or_name}.yaml"
+    if path.is_dir():
+        raise SpecError(f"{path}: is a folder, not a spec", f"A model directory's spec is {path / 'spec.yaml'}.")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        nearby = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        meant = difflib.get_close_matches(path.name, nearby, n=1)
+        raise SpecError(f"{path}: there is no such file", f"Did you mean {path.parent / meant[0]}?" if meant else None)
+    raise SpecError(
+        f"there is no file and no shipped spec '{path_or_name}'{suggestion(str(path_or_name), names)}",
+        f"Shipped specs are: {', '.join(names)}.",
+    )
+
+
+def shipped_specs() -> list[str]:
+    """Names of the specs that come with lipflow-core."""
+    from lipflow_core.shipped import shipped
+
+    return sorted(file.stem for file in shipped("specs").glob("*.yaml"))
+
+
+def dump_spec(spec: Spec) -> str:
+    """A spec as YAML with every value explicit; it loads back to an equal spec, whatever the presets become."""
+    return yaml.dump(
+        spec.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's, quoting whatever either version of YAML would take for something other than a string."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        **yaml.SafeDumper.yaml_implicit_resolvers,
+        None: [(tag, pattern) for tag, pattern in _SCALARS.items()],
+    }
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        return super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_sequence(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+    # Lists of scalars read better on one line.
+    flow = all(not isinstance(item, list | dict) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
+
+_Dumper.add_representer(list, _represent_sequence)
+
+
+def _read(file: FilePath) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            # One more byte than a spec may have: the reader says that it is too long.
+            return stream.read(4 * MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise SpecError(f"{file}: can't be read: {error.strerror or error}") from error
+
+
+def _shown(file: FilePath) -> str:
+    try:
+        relative = os.path.relpath(file)
+    except ValueError:  # another drive on Windows
+        return str(file)
+    return str(file) if relative.startswith("..") else relative
+
+
+def _check_preset_names(document: Document, source: str) -> None:
+    presets = document.data.get("presets")
+    for name in presets if isinstance(presets, dict) else ():
+        if name not in PRESETS:
+            where = document.origin(("presets", name), of_key=True) or source
+            options = ", ".join(PRESETS)
+            raise SpecError(
+                f"{where}: presets: unknown preset '{name}'{suggestion(name, PRESETS)} options are: {options}"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """Mutable copies of the mappings and lists in a value; everything else, such as a `Part`, as it is."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,170 @@
+"""Setting options by path: what `key.path=value` on the command line and the `presets:` of a spec file do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lipflow_core.errors import SpecError
+from lipflow_core.specs.document import Document, Origin, Path, read_document
+
+
+def parse_override(text: str) -> tuple[Path, Document]:
+    """Split `key.path=value` into its path and its value, read as YAML.
+
+    Args:
+        text: Such as "training.stages.0.steps=100" or "fitting.pose=~".
+
+    Raises:
+        lipflow_core.errors.SpecError: If it is not of that form.
+    """
+    source = f"override '{text}'"
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"{source}: is not of the form key.path=value")
+    path = parse_path(key.strip(), source)
+    try:
+        document = read_document(f"- {value}\n" if value.strip() else "- ''\n", source)
+    except SpecError as error:
+        raise SpecError(re.sub(f"^{re.escape(source)}:[0-9]+:[0-9]+", lambda _: source, error.message)) from None
+    if not isinstance(document.data, list) or len(document.data) != 1:
+        raise SpecError(f"{source}: the value must be one YAML value on one line")
+    return path, _single(document, Origin(source))
+
+
+def parse_path(key: str, source: str) -> Path:
+    """Split "training.stages.0" at its dots; whole numbers are positions in lists."""
+    names = key.split(".")
+    if not all(names):
+        raise SpecError(f"{source}: '{key}' has an empty name between its dots")
+    return tuple(int(name) if name.isdecimal() else name for name in names)
+
+
+def _single(document: Document, origin: Origin) -> Document:
+    values = {path[1:]: origin for path in document.values if path}
+    return Document(document.data[0], {path: origin for path in values}, values)
+
+
+def apply_overrides(document: Document, overrides: list[tuple[Path, Document]]) -> None:
+    """Set options one after another, the components in slots before the options of those components."""
+
+    def depth(override: tuple[Path, Document]) -> int:
+        path, _ = override
+        return len(path) - 1 if path[-1] == "type" else len(path)
+
+    for path, value in sorted(overrides, key=depth):
+        set_option(document, path, value)
+
+
+def set_option(document: Document, path: Path, value: Document) -> None:
+    """Write a value into a document, making the mappings around it where there are none.
+
+    A mapping is merged into the mapping that stands there, unless both name a component of another `type`. A slot
+    written as a bare name becomes a mapping with that `type`.
+
+    Args:
+        document: Changed in place.
+        path: Where the value belongs.
+        value: What to write, with its origins.
+
+    Raises:
+        lipflow_core.errors.SpecError: If the path leads into a list at a position that it has not.
+    """
+    origin = value.values[()]
+    if not isinstance(document.data, dict):
+        raise SpecError(f"{origin}: '{_dotted(path)}' can't be set: the document is not a mapping")
+    container = document.data
+    for depth, name in enumerate(path[:-1]):
+        inner = _get(container, name, path[: depth + 1], origin)
+        if isinstance(inner, str):
+            # The bare name of a component: its options need the long form.
+            inner = {"type": inner}
+            document.values[(*path[: depth + 1], "type")] = document.origin(path[: depth + 1]) or origin
+        elif not isinstance(inner, dict | list):
+            inner = {}
+            document.values.setdefault(path[: depth + 1], origin)
+        container[name if isinstance(container, list) else str(name)] = inner
+        container = inner
+    last = path[-1]
+    present = _get(container, last, path, origin)
+    if last == "type" and isinstance(container, dict) and (present not in (None, value.data) or "same_as" in container):
+        for other in [key for key in container if key != "type"]:
+            del container[other]
+            _forget(document, (*path[:-1], other))
+    if isinstance(present, dict | str) and isinstance(value.data, dict) and _same_component(present, value.data):
+        if isinstance(present, str):
+            container[str(last) if isinstance(container, dict) else last] = {"type": present}
+        for key in value.data:
+            set_option(document, (*path, key), _at(value, (key,)))
+        return
+    container[last if isinstance(container, list) else str(last)] = value.data
+    _forget(document, path)
+    document.keys.update({(*path, *inner): where for inner, where in value.keys.items()})
+    document.values.update({(*path, *inner): where for inner, where in value.values.items()})
+
+
+def _get(container: Any, name: str | int, path: Path, origin: Origin) -> Any:
+    if isinstance(container, dict):
+        return container.get(str(name))
+    if not isinstance(name, int):
+        raise SpecError(f"{origin}: '{_dotted(path[:-1])}' is a list: '{name}' must be a position in it, from 0")
+    if name >= len(container):
+        count = f"{len(container)} {'entry' if len(container) == 1 else 'entries'}"
+        raise SpecError(f"{origin}: '{_dotted(path[:-1])}' has {count}, counted from 0, so there is none at {name}")
+    return container[name]
+
+
+def _same_component(present: dict | str, value: Mapping[str, Any]) -> bool:
+    if "same_as" in value:
+        return False
+    now = present if isinstance(present, str) else present.get("type")
+    return "type" not in value or now is None or value["type"] == now
+
+
+def _at(document: Document, path: Path) -> Document:
+    data = document.data
+    for name in path:
+        data = data[name]
+
+    def below(origins: dict[Path, Origin]) -> dict[Path, Origin]:
+        return {inner[len(path) :]: where for inner, where in origins.items() if inner[: len(path)] == path}
+
+    return Document(data, below(document.keys), below(document.values))
+
+
+def _forget(document: Document, path: Path) -> None:
+    for origins in (document.keys, document.values):
+        for inner in [inner for inner in origins if inner[: len(path)] == path]:
+            del origins[inner]
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def take_file_presets(document: Document, preset: str) -> None:
+    """Merge the active one of a spec file's own `presets:` over the rest of the file, and drop them all.
+
+    Args:
+        document: Changed in place.
+        preset: The active preset's name.
+
+    Raises:
+        lipflow_core.errors.SpecError: If `presets:` is not a mapping of preset names to mappings.
+    """
+    presets = document.data.pop("presets", None)
+    own = Document({"presets": presets}, dict(document.keys), dict(document.values))
+    _forget(document, ("presets",))
+    if presets is None:
+        return
+    for name, partial in presets.items() if isinstance(presets, dict) else [(None, presets)]:
+        if not isinstance(partial, dict):
+            path = ("presets",) if name is None else ("presets", name)
+            raise SpecError(f"{own.origin(path)}: {_dotted(path)}: must be a mapping from options to their values")
+    for key in presets.get(preset, {}):
+        where = own.origin(("presets", preset, key), of_key=True)
+        path = parse_path(key, str(where))
+        if path[0] in ("preset", "presets", "version"):
+            raise SpecError(f"{where}: a preset can't set '{path[0]}'")
+        set_option(document, path, _at(own, ("presets", preset, key)))

@@ -1,0 +1,265 @@
+"""What pydantic found wrong, told to the person who wrote the spec: where, what was meant, which options there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from lipflow_core.errors import LipflowError, PluginError, SpecError
+from lipflow_core.parts import Config, SlotOf
+from lipflow_core.specs.document import Document, Path
+
+if TYPE_CHECKING:
+    from lipflow_core.hooks import Kind
+    from lipflow_core.registry import Registry
+
+
+_PLAIN = {
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary or instance of": "a mapping of options:",
+    "a valid dictionary": "a mapping",
+    "a valid integer": "a whole number",
+    "a valid ": "a ",
+}
+
+
+def spec_error(
+    error: ValidationError, document: Document, model: type[Config], registry: Registry, source: str
+) -> LipflowError:
+    """One error that lists everything that is wrong.
+
+    Args:
+        error: What validation raised.
+        document: What was validated, with its origins.
+        model: What it was validated as.
+        registry: Where components were looked up.
+        source: The file's name, for problems without an origin.
+
+    Returns:
+        A PluginError if every problem is a component that can't be had, else a SpecError.
+    """
+    found = _without_branches(error, document.data)
+    lines = [_line(path, details, document, model, registry, source) for path, details in found]
+    plugins_only = all(_is_plugin_problem(details, registry) for _, details in found)
+    lines = sorted(dict.fromkeys(lines), key=lambda line: line[0])
+    count = f"{len(lines)} problems:\n" if len(lines) > 1 else ""
+    return (PluginError if plugins_only else SpecError)(count + "\n".join(text for _, text in lines))
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'steps'" for a misspelt word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _line(
+    path: Path, details: Mapping[str, Any], document: Document, model: type[Config], registry: Registry, source: str
+) -> tuple[tuple[int, int], str]:
+    kind = details["type"]
+    if kind == "component" and (*path, "type") in document.values:
+        path = (*path, "type")
+    origin = document.origin(path, of_key=kind == "extra_forbidden")
+    message = _message(kind, path, details, model, document.data, registry)
+    place = ".".join(map(str, path))
+    order = (origin.line, origin.column) if origin else (0, 0)
+    return order, ": ".join(filter(None, (str(origin or source), place, message)))
+
+
+def _message(
+    kind: str, path: Path, details: Mapping[str, Any], model: type[Config], data: Any, registry: Registry
+) -> str:
+    context, value = details.get("ctx", {}), details.get("input")
+    if kind == "extra_forbidden":
+        block = _block_at(model, path[:-1], data, registry)
+        options = list(block.model_fields) if block else []
+        listed = f" options are: {', '.join(options)}" if options else " it has no options"
+        meant = suggestion(str(path[-1]), options) or (";" if options else ":")
+        return f"unknown option '{path[-1]}'{meant}{listed}"
+    if kind == "missing":
+        slot = _slot_at(model, path, data, registry)
+        return f"is required; choose from: {', '.join(registry.names(slot))}" if slot else "is required"
+    if kind == "component":
+        error: LipflowError = context["error"]
+        return error.message if error.hint is None else f"{error.message}; {error.hint}"
+    if kind == "literal_error":
+        choices = context["expected"]
+        meant = suggestion(value, choices.replace("'", "").replace(" or ", ", ").split(", ")) if _is_text(value) else ""
+        return f"should be {choices}, got {_shown(value)}{meant}"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if message.startswith("Input should"):
+        message = "should" + message.removeprefix("Input should").partition(", unable to")[0]
+        for technical, plain in _PLAIN.items():
+            message = message.replace(technical, plain)
+        if kind == "string_pattern_mismatch":
+            message = f"should match the pattern {context['pattern']}"
+        return f"{message}, got {_shown(value)}"
+    return message
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_plugin_problem(details: Mapping[str, Any], registry: Registry) -> bool:
+    """Whether a component is out of reach, rather than its name misspelt."""
+    if details["type"] != "component":
+        return False
+    error = details["ctx"]["error"]
+    return not ("there is no" in error.message and "did you mean" in (error.hint or ""))
+
+
+# pydantic adds the branch of a union to a location, and reports the problems of every branch.
+
+
+def _without_branches(error: ValidationError, data: Any) -> list[tuple[Path, Mapping[str, Any]]]:
+    entries = []
+    for details in error.errors(include_url=False):
+        path, branch = _split(details["loc"], data)
+        entries.append((path, branch, details))
+    # A list whose only entry is wrong is not also too short.
+    wrong = [path for path, _, details in entries if details["type"] != "too_short"]
+    entries = [
+        entry
+        for entry in entries
+        if entry[2]["type"] != "too_short" or not any(path[: len(entry[0])] == entry[0] for path in wrong)
+    ]
+    kept: list[tuple[Path, Mapping[str, Any]]] = []
+    for union, group in groupby(entries, key=lambda entry: entry[1][0] if entry[1] else None):
+        members = list(group)
+        if union is None:
+            kept += [(path, details) for path, _, details in members]
+        else:
+            kept += _likeliest(union, members)
+    return kept
+
+
+def _split(location: Sequence[str | int], data: Any) -> tuple[Path, tuple[Path, str] | None]:
+    """A location as a path in the data, and the first union branch on it: where it forks, and the branch's name."""
+    path: list[str | int] = []
+    branch = None
+    current = data
+    for name in location:
+        present = (isinstance(current, Mapping) and name in current) or (
+            isinstance(current, list | tuple) and isinstance(name, int) and name < len(current)
+        )
+        if isinstance(current, Mapping) and isinstance(name, int) and str(name) in current:
+            current = current[str(name)]
+            path.append(name)
+        elif present:
+            current = current[name]
+            path.append(name)
+        elif isinstance(name, str) and _names_a_branch(name):
+            branch = branch or (tuple(path), name)
+        else:
+            current = None
+            path.append(name)
+    return tuple(path), branch
+
+
+def _names_a_branch(name: str) -> bool:
+    plain = {"int", "float", "str", "bool", "none", "date", "path", "list", "dict", "tuple", "set"}
+    return name in plain or "[" in name or name[:1].isupper() or name.startswith(("constrained-", "function-"))
+
+
+def _likeliest(
+    union: Path, members: list[tuple[Path, tuple[Path, str], Mapping[str, Any]]]
+) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The problems of the branch that was probably meant: one whose type fits what was written."""
+    branches: dict[str, list[tuple[Path, Mapping[str, Any]]]] = {}
+    for path, (_, name), details in members:
+        branches.setdefault(name, []).append((path, details))
+    fitting = [
+        found
+        for found in branches.values()
+        if not any(path == union and ("_type" in d["type"] or "_parsing" in d["type"]) for path, d in found)
+    ]
+    if fitting:
+        return min(fitting, key=len)
+    details = members[0][2]
+    wanted = " or ".join(
+        dict.fromkeys(d["msg"].removeprefix("Input should be ").partition(",")[0] for *_, d in members)
+    )
+    return [(union, {**details, "msg": f"Input should be {wanted}"})]
+
+
+# The models along a path, to know which options a block has.
+
+
+def _block_at(model: type[Config], path: Path, data: Any, registry: Registry) -> type[Config] | None:
+    annotation, metadata = model, ()
+    current = data
+    block: type[Config] | None = model
+    for name in path:
+        current = _step(current, name)
+        if isinstance(name, str):
+            field = block.model_fields.get(name) if block else None
+            if field is None:
+                return None
+            annotation, metadata = field.annotation, tuple(field.metadata)
+            if current is None:
+                current = field.get_default()
+        else:
+            annotation, metadata = _item_of(annotation), ()
+        block = _block_of(annotation, metadata, current, registry)
+    return block
+
+
+def _step(data: Any, name: str | int) -> Any:
+    if isinstance(data, Mapping):
+        return data.get(name, data.get(str(name)))
+    if isinstance(data, list | tuple) and isinstance(name, int) and name < len(data):
+        return data[name]
+    return None
+
+
+def _item_of(annotation: Any) -> Any:
+    return next((argument for argument in get_args(annotation) if argument is not ...), None)
+
+
+def _block_of(annotation: Any, metadata: Sequence[Any], data: Any, registry: Registry) -> type[Config] | None:
+    slots = [item for item in (*metadata, *_flat(annotation)) if isinstance(item, SlotOf)]
+    if slots:
+        if isinstance(data, Mapping) and "same_as" in data:
+            return next((kind for kind in _flat(annotation) if _is_config(kind)), None)
+        name = data.get("type") if isinstance(data, Mapping) else data
+        try:
+            return registry.load_config(registry.component(slots[0].kind, name))
+        except (PluginError, AttributeError, TypeError):
+            return None
+    return next((kind for kind in _flat(annotation) if _is_config(kind)), None)
+
+
+def _slot_at(model: type[Config], path: Path, data: Any, registry: Registry) -> Kind | None:
+    block = _block_at(model, path[:-1], data, registry)
+    field = block.model_fields.get(str(path[-1])) if block else None
+    found = (*field.metadata, *_flat(field.annotation)) if field else ()
+    return next((item.kind for item in found if isinstance(item, SlotOf)), None)
+
+
+def _is_config(kind: Any) -> bool:
+    return isinstance(kind, type) and get_origin(kind) is None and issubclass(kind, Config)
+
+
+def _flat(annotation: Any) -> list[Any]:
+    found = [annotation]
+    for argument in get_args(annotation):
+        found += _flat(argument)
+    return found
