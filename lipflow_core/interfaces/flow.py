@@ -80,7 +80,7 @@ class ConditionedFlow:
 
     Args:
         flow: The flow, in evaluation mode.
-        context: (B, h) or None.
+        context: (B, h); (1, h) for one context shared by codes of any number; or None.
     """
 
     def __init__(self, flow: Flow, context: Tensor | None):
@@ -89,11 +89,16 @@ class ConditionedFlow:
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """`Flow.forward` at the fixed context; code: (B, D)."""
-        return self.flow(code, self.context)
+        return self.flow(code, self._context_of(code))
 
     def inverse(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """`Flow.inverse` at the fixed context; code: (B, D)."""
-        return self.flow.inverse(code, self.context)
+        return self.flow.inverse(code, self._context_of(code))
+
+    def _context_of(self, code: Tensor) -> Tensor | None:
+        """The context of each code; a shared one expanded."""
+        shared = self.context is not None and self.context.shape[0] == 1
+        return self.context.expand(code.shape[0], -1) if shared else self.context
 
     def rows(self, index: Tensor) -> ConditionedFlow:
         """The same for the samples that `index` names, (N,) int64 (repeats allowed) or (B,) bool."""

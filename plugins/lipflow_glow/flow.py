@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lipflow_core.interfaces import Flow
+from lipflow_core.interfaces import ConditionedFlow, Flow
 from lipflow_core.interfaces.flow import no_log_det
 from lipflow_core.plans import FlowInputs
+from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
+from lipflow_glow.couplings import HalfCoupling
+from lipflow_glow.folding import FoldedWeights
 from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
 
 
@@ -33,6 +37,7 @@ class GlowFlow(Flow):
             layers.append(DeviceLULinear(given.features))
             layers.append(config.coupling.build(config.coupling_inputs(given, step)))
         self._transforms = nn.ModuleList(layers)
+        self._folded: tuple[list[tuple[int, int]] | None, list[Tensor], FoldedWeights] | None = None
 
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         total = no_log_det(code)
@@ -47,6 +52,41 @@ class GlowFlow(Flow):
             code, log_det = layer.inverse(code, context)
             total = total + log_det
         return code, total
+
+    def condition(self, context: Tensor | None) -> ConditionedFlow:
+        """The flow with its context fixed: folded in evaluation mode, when no gradient is to reach the context.
+
+        The folded form gives gradients to the code alone. Its weights are kept until a parameter changes or `train` is
+        called; a change through `parameter.data` goes unseen, so call `train` or `eval` after one.
+
+        Args:
+            context: (B, h), or (1, h) for codes of any number; None for an unconditional flow.
+        """
+        follows = context is not None and context.requires_grad and torch.is_grad_enabled()
+        if self.training or follows or not all(isinstance(c, HalfCoupling) for c in self._transforms[2::3]):
+            return super().condition(context)
+        weights = self._folded_weights()
+        context = None if context is None else context.detach()
+        return FoldedConditionedFlow(self, context, weights, weights.bind(context))
+
+    def _folded_weights(self) -> FoldedWeights:
+        tensors = [*self.parameters(), *self.buffers()]
+        # Inference tensors count no versions: nothing to tell a change by.
+        state = None if any(t.is_inference() for t in tensors) else [(t.data_ptr(), t._version) for t in tensors]
+        if self._folded is None or state is None or self._folded[0] != state:
+            layers = list(self._transforms)
+            triples = list(zip(layers[0::3], layers[1::3], layers[2::3], strict=True))
+            precision = "bfloat16" if self.config.fitting_precision == "bfloat16" else "full"
+            # The detached tensors keep their storage alive, so that no other tensor can take its address.
+            self._folded = state, [t.detach() for t in tensors], FoldedWeights(triples, precision)
+        return self._folded[2]
+
+    def train(self, mode: bool = True) -> GlowFlow:
+        self._folded = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_folded": None}
 
     @property
     def initialized(self) -> bool:
