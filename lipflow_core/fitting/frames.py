@@ -64,13 +64,13 @@ def fit(
         if chosen is None and fitting.grid is not None and len(problem):
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, view)
-        count = len(problem)
+        count, dtype = len(problem), problem.template.vertices_mean.dtype
         result = minimize(
             problem,
             fitting,
             frames=torch.arange(count, device=avatar.device),
-            learning_rate=torch.full((count,), _learning_rate(fitting, chosen), device=avatar.device),
-            weights=torch.tensor(_weights(built, chosen), device=avatar.device).expand(count, -1),
+            learning_rate=torch.full((count,), _learning_rate(fitting, chosen), dtype=dtype, device=avatar.device),
+            weights=torch.tensor(_weights(built, chosen), dtype=dtype, device=avatar.device).expand(count, -1),
             progress=progress,
         )
     return replace(result, grid=chosen)

@@ -86,7 +86,7 @@ def search(
         )
     latent = [asks_prior(objective) for objective in problem.objectives.values()]
     points = list(product(grid.learning_rate, grid.latent_weight if any(latent) else (None,)))
-    count, device = len(problem), avatar.device
+    count, like = len(problem), {"dtype": problem.template.vertices_mean.dtype, "device": avatar.device}
     fixed = [objective.config.weight for objective in problem.objectives.values()]
     weights = [
         [rate_weight[1] if asks else own for own, asks in zip(fixed, latent, strict=True)] for rate_weight in points
@@ -95,12 +95,12 @@ def search(
     result = minimize(
         problem,
         fitting,
-        frames=torch.arange(count, device=device).repeat_interleave(len(points)),
-        learning_rate=torch.tensor([rate for rate, _ in points], device=device).repeat(count),
-        weights=torch.tensor(weights, device=device).repeat(count, 1),
+        frames=torch.arange(count, device=avatar.device).repeat_interleave(len(points)),
+        learning_rate=torch.tensor([rate for rate, _ in points], **like).repeat(count),
+        weights=torch.tensor(weights, **like).repeat(count, 1),
         progress=progress,
     )
-    scores = view_psnr(avatar, result.codes, target[view].to(device), len(points)).mean(dim=0).tolist()
+    scores = view_psnr(avatar, result.codes, target[view].to(avatar.device), len(points)).mean(dim=0).tolist()
     best = max(range(len(points)), key=lambda i: scores[i])
     rate, weight = points[best]
     edges = {"learning_rate": (rate, grid.learning_rate), "latent_weight": (weight, grid.latent_weight)}

@@ -1,0 +1,76 @@
+"""All points of a hyper-parameter grid are fitted together, and equal separate fits."""
+
+from __future__ import annotations
+
+import torch
+from fitted_avatars import fitting, frame_of
+
+from lipflow_core.fitting import choose, fit
+from lipflow_core.fitting.frames import build_objectives
+from lipflow_core.fitting.grid import GridChoice, view_psnr
+from lipflow_core.fitting.loop import minimize
+from lipflow_core.fitting.problem import Problem, frozen
+
+LIKELIHOOD = {"type": "latent-likelihood", "weight": 0.01}
+
+
+def test_grid_rows_equal_separate_fits(lip_flow, codes):
+    frame = frame_of(lip_flow, codes[:2])
+    options = fitting(["keypoint", LIKELIHOOD], steps=15)
+    points = [(0.02, 0.1), (0.02, 0.001), (0.3, 0.1)]
+    with frozen(lip_flow):
+        problem = Problem.of(lip_flow, frame, build_objectives(lip_flow, frame, options.objectives))
+        together = minimize(
+            problem,
+            options,
+            frames=torch.arange(2).repeat_interleave(3),
+            learning_rate=torch.tensor([rate for rate, _ in points] * 2, dtype=torch.float64),
+            weights=torch.tensor([[1.0, weight] for _, weight in points] * 2, dtype=torch.float64),
+        )
+    for i, (rate, weight) in enumerate(points):
+        objectives = ["keypoint", {**LIKELIHOOD, "weight": weight}]
+        alone = fit(lip_flow, frame, fitting(objectives, steps=15, learning_rate=rate))
+        torch.testing.assert_close(together.codes[i::3], alone.codes, rtol=0, atol=1e-9)
+
+
+def test_the_grid_chooses_the_best_frontal_psnr(lip_flow, codes):
+    frame = frame_of(lip_flow, codes)
+    grid = {"learning_rate": [0.001, 0.05, 0.2], "latent_weight": [0.1, 0.001], "frames": 3}
+    options = fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid)
+    choice = choose(lip_flow, frame.rows(torch.arange(3)), options)
+    assert len(choice.scores) == 6
+    assert choice.frames == 3
+    assert choice.score == max(point["score"] for point in choice.scores)
+    for point in choice.scores:
+        objectives = ["keypoint", {**LIKELIHOOD, "weight": point["latent_weight"]}]
+        alone = fit(
+            lip_flow,
+            frame.rows(torch.arange(3)),
+            fitting(objectives, steps=10, learning_rate=point["learning_rate"]),
+        )
+        score = float(view_psnr(lip_flow, alone.codes, frame["frontal"], 1).mean())
+        assert abs(score - point["score"]) < 1e-3
+
+
+def test_fit_uses_what_the_grid_chose(dam, codes):
+    frame = frame_of(dam, codes)
+    grid = {"learning_rate": [0.001, 0.1], "latent_weight": [0.1, 0.001], "frames": 2}
+    result = fit(dam, frame, fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid))
+    chosen = [{**LIKELIHOOD, "weight": result.grid.latent_weight}]
+    alone = fit(dam, frame, fitting(["keypoint", *chosen], steps=10, learning_rate=result.grid.learning_rate))
+    torch.testing.assert_close(result.codes, alone.codes, rtol=0, atol=1e-9)
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_flagged(dam, codes):
+    frame = frame_of(dam, codes[:2])
+    grid = {"learning_rate": [1e-5, 1e-4, 0.1], "latent_weight": [0.01], "frames": 2}
+    choice = choose(dam, frame, fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid))
+    assert choice.at_edge == ("learning_rate",)
+    assert GridChoice.from_data(choice.as_data()) == choice
+
+
+def test_without_a_latent_objective_only_the_learning_rate_is_searched(dam, codes):
+    grid = {"learning_rate": [0.01, 0.1], "latent_weight": [0.1, 0.01, 0.001]}
+    choice = choose(dam, frame_of(dam, codes[:2]), fitting(["keypoint"], steps=3, grid=grid))
+    assert choice.latent_weight is None
+    assert len(choice.scores) == 2
