@@ -34,12 +34,9 @@ def lay_defaults_under(config_class: type[Config], given: Mapping[str, Any], pre
         default = presets[name] if name in presets else as_given(field.get_default())
         if name in given:
             if isinstance(given[name], bool) and field.annotation in (int, float):
-                # pydantic takes true for 1.
-                kind = "whole number" if field.annotation is int else "number"
-                value = str(given[name]).lower()
-                raise PydanticCustomError(
-                    "bool", "'{name}' should be a {kind}, got {value}", {"name": name, "kind": kind, "value": value}
-                )
+                # pydantic would take true for 1; as a word it is refused in its place.
+                completed[name] = str(given[name]).lower()
+                continue
             completed[name] = _over(default, given[name], field, name)
         elif name in presets or _holds_blocks(default):
             completed[name] = default

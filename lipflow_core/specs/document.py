@@ -164,9 +164,7 @@ class _Builder:
         seen: dict[str, yaml.Node] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                raise self._error(
-                    key_node, f"the key {_shown(key_node)} is not a string; put it in quotes if it is one"
-                )
+                raise self._error(key_node, f"the key {_shown(key_node)} is not a string; write it in quotes")
             key = key_node.value
             if key == "<<":
                 raise self._error(key_node, "merge keys (<<) are not part of YAML 1.2; write the options out")

@@ -153,6 +153,7 @@ class Training(Config):
         evaluate_frames: Held-out frames in such an evaluation.
         patience: Stop a stage when the held-out loss has not improved for this many steps; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
+        log_every: Steps between rows of metrics.jsonl, each the mean over them.
         clip: Gradients are scaled down to at most this norm.
         image_scale: The image error is divided by this, in units of the template's texture scale.
         augmentation: Of the driving observation.
@@ -170,6 +171,7 @@ class Training(Config):
     evaluate_frames: PositiveInt = 256
     patience: PositiveInt = 20_000
     checkpoint_every: PositiveInt = 1_000
+    log_every: PositiveInt = 50
     clip: PositiveFloat = 1.0
     image_scale: PositiveFloat = 1.0
     augmentation: Augmentation = Augmentation()
@@ -180,8 +182,21 @@ class Training(Config):
     workers: NonNegativeInt = 1
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "tiny": {"batch": 4, "evaluate_every": 4, "evaluate_frames": 4, "checkpoint_every": 4, "patience": 8},
-        "small": {"evaluate_every": 250, "evaluate_frames": 32, "checkpoint_every": 250, "patience": 2_000},
+        "tiny": {
+            "batch": 4,
+            "evaluate_every": 4,
+            "evaluate_frames": 4,
+            "checkpoint_every": 4,
+            "log_every": 1,
+            "patience": 8,
+        },
+        "small": {
+            "evaluate_every": 250,
+            "evaluate_frames": 32,
+            "checkpoint_every": 250,
+            "log_every": 25,
+            "patience": 2_000,
+        },
         "medium": {"evaluate_every": 1_000, "evaluate_frames": 128, "patience": 10_000},
     }
 

@@ -1,0 +1,135 @@
+"""Writing files and folders whole or not at all.
+
+Everything is written under a temporary name beside its place, flushed to the disk and renamed. Whatever goes wrong,
+what stood there before stays, and nothing temporary remains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from lipflow_core.errors import StorageError
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]) -> None:
+    """Write a file, or leave what was there.
+
+    Args:
+        path: Where; a link is followed. The folder must exist.
+        content: What: bytes, text (written as UTF-8), or a function that writes to the open file it is given.
+
+    Raises:
+        lipflow_core.errors.StorageError: If it can't be written: no such folder, no permission, no space.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _beside(target, "tmp")
+    try:
+        with open(temporary, "xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        _remove(temporary)
+
+
+@contextlib.contextmanager
+def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder that takes its place, or replaces the one there, once it is complete.
+
+    Args:
+        path: Where; folders above it are made.
+
+    Yields:
+        An empty temporary folder to write plain files into.
+
+    Raises:
+        lipflow_core.errors.StorageError: If it can't be written; whatever stood there still does.
+
+    Example:
+        >>> with written_folder("model") as folder:
+        ...     (folder / "spec.yaml").write_text("name: x")
+    """
+    target = Path(os.path.realpath(path))
+    temporary, replaced = _beside(target, "tmp"), _beside(target, "old")
+    try:
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            _flush_folder(file) if file.is_dir() else _flush_file(file)
+        _flush_folder(temporary)
+        if target.exists():
+            os.rename(target, replaced)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if replaced.exists():
+                os.rename(replaced, target)
+            raise
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """What to tell a user about an OSError met while writing `path`."""
+    hints = {
+        errno.ENOSPC: "The disk is full: make room, or write elsewhere.",
+        errno.EDQUOT: "Your quota on this disk is used up: make room, or write elsewhere.",
+        errno.EFBIG: "The file would be larger than this system allows: raise the limit, or write elsewhere.",
+        errno.EROFS: "The disk is read-only: write elsewhere.",
+        errno.EACCES: "You may not write there: change the folder's permissions, or write elsewhere.",
+        errno.EPERM: "You may not write there: change the folder's permissions, or write elsewhere.",
+        errno.ENOENT: "The folder does not exist: make it, or write elsewhere.",
+        errno.ENOTDIR: "A file stands where a folder is needed: remove it, or write elsewhere.",
+    }
+    reason = error.strerror or str(error)
+    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", hints.get(error.errno, "Write elsewhere."))
+
+
+def _beside(target: Path, ending: str) -> Path:
+    # In the same folder, since only there is a rename atomic; hidden, so that no listing takes it for a result.
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.{ending}")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _flush_file(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name == "nt":  # folders can't be opened there, and renames need no flush
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems flush folders by themselves
+            raise
+    finally:
+        os.close(descriptor)
