@@ -1,0 +1,58 @@
+"""Options of the shipped renderers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lipflow_core.parts import Config
+from lipflow_core.plans import Mismatch, Plan, RendererInputs
+
+
+class RendererConfig(Config):
+    """What every shipped renderer can be told.
+
+    Args:
+        near: Surface nearer to the camera than this is cut away, in millimetres along the optical axis.
+        edge_gradients: Whether gradients include the motion of silhouettes and self-occlusions.
+    """
+
+    near: float = Field(default=1.0, gt=0)
+    edge_gradients: bool = True
+
+    renderer: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+
+    def plan(self, given: RendererInputs) -> Plan:
+        if given.device not in self.devices:
+            raise Mismatch(
+                f"renderer '{self.renderer}' runs on {' and '.join(self.devices)}, not on device '{given.device}'"
+            )
+        if len(given.texture) != 3:
+            raise Mismatch(f"renderer '{self.renderer}' draws a texture (C, H, W), the model makes {given.texture}")
+        return Plan(
+            inputs={"vertices": (given.vertices, 3), "texture": tuple(given.texture)},
+            outputs={"image": (given.texture[0],)},
+            devices=self.devices,
+        )
+
+
+class TorchRendererConfig(RendererConfig):
+    """Options of renderer `torch`.
+
+    Args:
+        candidates: Pixel-triangle pairs tested at once while rasterising: bounds the memory.
+    """
+
+    candidates: int = Field(default=1 << 21, ge=1)
+
+    renderer: ClassVar[str] = "torch"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps", "xpu")
+
+
+class CpuRendererConfig(RendererConfig):
+    """Options of renderer `cpu`."""
+
+    renderer: ClassVar[str] = "cpu"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)

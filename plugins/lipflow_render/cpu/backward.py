@@ -1,0 +1,287 @@
+"""Kernels that carry gradients from pictures back to triangles, textures and backgrounds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lipflow_render.cpu.geometry import SLIVER, homogeneous
+from lipflow_render.cpu.jit import inline, kernel
+
+MAX_STEPS = 32
+TOUCHING = 1e-3
+REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
+
+
+@kernel
+def undraw(
+    near, screen, triangles, adjacent, planes, texture, image, found, rows, image_gradient, coverage_gradient,
+    sums, texture_gradient, background_gradient, screen_gradient,
+):  # fmt: skip
+    """Gradients of some rows of one picture.
+
+    Args:
+        near, screen, triangles, planes: As in `set_up`.
+        adjacent: (F, 3) int32, the triangle across the edge opposite each corner.
+        texture: (C, Ht, Wt).
+        image: (C, H, W) as drawn.
+        found: (H, W) int32 as drawn.
+        rows: First row, and the row after the last; pairs of a row and the next belong to the first of them.
+        image_gradient: (C, H, W).
+        coverage_gradient: (H, W); or (0, 0) for none.
+        sums: (F, 9), added to: see `triangles_to_seen`; of length 0 if not wanted.
+        texture_gradient: (C, Ht, Wt), added to; of length 0 if not wanted.
+        background_gradient: (C, H, W), rows written; of length 0 if not wanted.
+        screen_gradient: (V, 2) float64, added to; of length 0 if edges shall pass no gradient.
+    """
+    channels, height, width = texture.shape
+    wants_sums, wants_texture = sums.shape[0] > 0, texture_gradient.shape[0] > 0
+    wants_background, wants_edges = background_gradient.shape[0] > 0, screen_gradient.shape[0] > 0
+    for row in range(rows[0], rows[1]):
+        for x in range(found.shape[1]):
+            t = found[row, x]
+            if wants_background:
+                for c in range(channels):
+                    background_gradient[c, row, x] = image_gradient[c, row, x] if t < 0 else 0
+            if wants_edges:
+                if x + 1 < found.shape[1] and found[row, x + 1] != t:
+                    edge_gradient(
+                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
+                        row, x, 0, screen_gradient,
+                    )  # fmt: skip
+                if row + 1 < found.shape[0] and found[row + 1, x] != t:
+                    edge_gradient(
+                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
+                        row, x, 1, screen_gradient,
+                    )  # fmt: skip
+            if t < 0 or not (wants_sums or wants_texture):
+                continue
+            dx, dy = x - planes[t, 9], row - planes[t, 10]
+            depth = 1 / (planes[t, 0] * dx + planes[t, 1] * dy + planes[t, 2])
+            u_free = (planes[t, 3] * dx + planes[t, 4] * dy + planes[t, 5]) * depth
+            v_free = (planes[t, 6] * dx + planes[t, 7] * dy + planes[t, 8]) * depth
+            u, v = min(max(u_free, 0), width - 1), min(max(v_free, 0), height - 1)
+            i, j = int(v), int(u)
+            i1, j1 = min(i + 1, height - 1), min(j + 1, width - 1)
+            fu, fv = u - j, v - i
+            along_u = along_v = 0.0
+            for c in range(channels):
+                g = image_gradient[c, row, x]
+                if wants_sums:
+                    a, b = texture[c, i, j], texture[c, i, j1]
+                    d, e = texture[c, i1, j], texture[c, i1, j1]
+                    along_u += g * ((b - a) + fv * ((e - d) - (b - a)))
+                    along_v += g * ((d - a) + fu * ((e - b) - (d - a)))
+                if wants_texture:
+                    lower = g * fv
+                    upper = g - lower
+                    texture_gradient[c, i, j] += upper - upper * fu
+                    texture_gradient[c, i, j1] += upper * fu
+                    texture_gradient[c, i1, j] += lower - lower * fu
+                    texture_gradient[c, i1, j1] += lower * fu
+            if wants_sums:
+                along_u = along_u * depth if u == u_free else 0.0
+                along_v = along_v * depth if v == v_free else 0.0
+                along_depth = -(along_u * u + along_v * v)
+                sums[t, 0] += along_depth
+                sums[t, 1] += along_depth * dx
+                sums[t, 2] += along_depth * dy
+                sums[t, 3] += along_u
+                sums[t, 4] += along_u * dx
+                sums[t, 5] += along_u * dy
+                sums[t, 6] += along_v
+                sums[t, 7] += along_v * dx
+                sums[t, 8] += along_v * dy
+
+
+@inline
+def edge_gradient(
+    near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient, row, column, axis,
+    screen_gradient,
+):  # fmt: skip
+    """Gradient of the boundary, if there is one, between a pixel and the next along an axis (0: x, 1: y)."""
+    next_row, next_column = row + axis, column + 1 - axis
+    here, there = found[row, column], found[next_row, next_column]
+    line, start = (row, column) if axis == 0 else (column, row)
+    forth, forth_low, forth_high, forth_share = walk(
+        near, screen, triangles, adjacent, here, there, axis, 1, line, start
+    )
+    if forth == CONTINUOUS:
+        return
+    back, back_low, back_high, back_share = walk(
+        near, screen, triangles, adjacent, there, here, axis, -1, line, start + 1
+    )
+    if back == CONTINUOUS or (forth != SILHOUETTE and back != SILHOUETTE):
+        return
+    low, high, share = back_low, back_high, back_share
+    if forth == SILHOUETTE:
+        take = back != SILHOUETTE
+        if not take:
+            forth_inverse = screen[forth_low, 2] + forth_share * (screen[forth_high, 2] - screen[forth_low, 2])
+            back_inverse = screen[back_low, 2] + back_share * (screen[back_high, 2] - screen[back_low, 2])
+            take = forth_inverse >= back_inverse
+        if take:
+            low, high, share = forth_low, forth_high, forth_share
+    change = 0.0
+    for c in range(image.shape[0]):
+        gradient = image_gradient[c, row, column] + image_gradient[c, next_row, next_column]
+        change += gradient * (image[c, row, column] - image[c, next_row, next_column])
+    if coverage_gradient.shape[0] > 0:
+        difference = (1.0 if here >= 0 else 0.0) - (1.0 if there >= 0 else 0.0)
+        change += difference * (coverage_gradient[row, column] + coverage_gradient[next_row, next_column])
+    along_x = np.float64(screen[high, 0] - screen[low, 0])
+    along_y = np.float64(screen[high, 1] - screen[low, 1])
+    squared = along_x * along_x + along_y * along_y
+    if not squared > 1e-24:
+        return
+    change *= 0.5 * (along_y if axis == 0 else -along_x) / squared
+    gx, gy = change * along_y, -change * along_x
+    if np.isfinite(gx) and np.isfinite(gy):
+        screen_gradient[low, 0] += (1 - share) * gx
+        screen_gradient[low, 1] += (1 - share) * gy
+        screen_gradient[high, 0] += share * gx
+        screen_gradient[high, 1] += share * gy
+
+
+@inline
+def cut(screen, low, high, axis, sign, line):
+    """Where a line of pixel centres cuts the edge from `low`, which lies before it, to `high`; place and share."""
+    before, after = screen[low, 1 - axis], screen[high, 1 - axis]
+    share = (line - before) / (after - before)
+    return sign * (screen[low, axis] + share * (screen[high, axis] - screen[low, axis])), share
+
+
+@inline
+def walk(near, screen, triangles, adjacent, start, target, axis, sign, line, place):
+    """Follow the sheet of triangle `start` one pixel along an axis, as `silhouettes._walk` does.
+
+    Args:
+        near, screen, triangles, adjacent: As in `undraw`.
+        start: Triangle seen at the pixel where the walk begins, or -1.
+        target: Triangle seen where it ends, or -1.
+        axis: 0 along x, 1 along y.
+        sign: Direction, 1 or -1.
+        line: The row walked along, or column.
+        place: The column (or row) of the pixel where the walk begins.
+
+    Returns:
+        How it ended, the two vertices of the silhouette edge, and where on it the sheet ends.
+    """
+    if start < 0:
+        return 0, 0, 0, 0.0
+    goal = sign * place + 1
+    across = 1 - axis
+    low = high = opposite = -1
+    exit_cut, exit_share = -np.inf, 0.0
+    for corner in range(3):
+        one, other = triangles[start, (corner + 1) % 3], triangles[start, (corner + 2) % 3]
+        if screen[one, 3] < near:
+            return 0, 0, 0, 0.0
+        one_above, other_above = screen[one, across] >= line, screen[other, across] >= line
+        if one_above == other_above:
+            continue
+        if one_above:
+            one, other = other, one
+        here, share = cut(screen, one, other, axis, sign, line)
+        if here > exit_cut:
+            low, high, opposite, exit_cut, exit_share = one, other, corner, here, share
+    if low < 0:
+        return 0, 0, 0, 0.0
+    current = start
+    for _ in range(MAX_STEPS):
+        following = adjacent[current, opposite]
+        if exit_cut >= goal:
+            touching = exit_cut - goal < TOUCHING and following == target and following >= 0
+            return (CONTINUOUS if touching else REACHED), low, high, exit_share
+        if following < 0:
+            return SILHOUETTE, low, high, exit_share
+        if following == target:
+            return CONTINUOUS, low, high, exit_share
+        apex = triangles[following, 0] + triangles[following, 1] + triangles[following, 2] - low - high
+        if screen[apex, across] >= line:
+            next_low, next_high, left_behind = low, apex, high
+        else:
+            next_low, next_high, left_behind = apex, high, low
+        next_cut, next_share = cut(screen, next_low, next_high, axis, sign, line)
+        if next_cut < exit_cut:
+            return SILHOUETTE, low, high, exit_share
+        if screen[apex, 3] < near:
+            return 0, 0, 0, 0.0
+        opposite = 0
+        if triangles[following, 1] == left_behind:
+            opposite = 1
+        elif triangles[following, 2] == left_behind:
+            opposite = 2
+        low, high, exit_cut, exit_share, current = next_low, next_high, next_cut, next_share, following
+    return 0, 0, 0, 0.0
+
+
+@inline
+def screen_area(x0, y0, x1, y1, x2, y2):
+    """Twice the signed area of a triangle."""
+    return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+
+
+@kernel
+def attributes_to_seen(
+    vertices, projection, near, triangles, found, depth_gradient, barycentric_gradient, seen_gradient
+):
+    """Gradients of depth and corner weights of one picture with respect to homogeneous coordinates.
+
+    Args:
+        vertices, projection, near, triangles: As in `set_up`.
+        found: (H, W) int32.
+        depth_gradient: (H, W), or (0, 0) for none.
+        barycentric_gradient: (3, H, W), or (0, 0, 0) for none.
+        seen_gradient: (V, 3) float64, added to.
+    """
+    for row in range(found.shape[0]):
+        for column in range(found.shape[1]):
+            t = found[row, column]
+            if t < 0:
+                continue
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            x0, y0, w0 = homogeneous(vertices, projection, i)
+            x1, y1, w1 = homogeneous(vertices, projection, j)
+            x2, y2, w2 = homogeneous(vertices, projection, k)
+            x0, y0, x1, y1, x2, y2 = (
+                x0 - column * w0,
+                y0 - row * w0,
+                x1 - column * w1,
+                y1 - row * w1,
+                x2 - column * w2,
+                y2 - row * w2,
+            )
+            u0, u1, u2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
+            total = u0 + u1 + u2
+            if (
+                w0 >= near
+                and w1 >= near
+                and w2 >= near
+                and not abs(screen_area(x0 / w0, y0 / w0, x1 / w1, y1 / w1, x2 / w2, y2 / w2)) >= SLIVER
+            ):
+                continue
+            over = 1 / total
+            b0, b1, b2 = u0 * over, u1 * over, u2 * over
+            g0 = g1 = g2 = gz = 0.0
+            if barycentric_gradient.shape[0] > 0:
+                g0, g1 = barycentric_gradient[0, row, column], barycentric_gradient[1, row, column]
+                g2 = barycentric_gradient[2, row, column]
+            if depth_gradient.shape[0] > 0:
+                gz = np.float64(depth_gradient[row, column])
+            # z = Σ bᵢwᵢ and bᵢ = uᵢ / Σu
+            g0, g1, g2 = g0 + gz * w0, g1 + gz * w1, g2 + gz * w2
+            mean = g0 * b0 + g1 * b1 + g2 * b2
+            g0, g1, g2 = (g0 - mean) * over, (g1 - mean) * over, (g2 - mean) * over
+            # u0 = x1 y2 - x2 y1 and so on, x and y relative to the pixel
+            gx0, gy0 = g2 * y1 - g1 * y2, g1 * x2 - g2 * x1
+            gx1, gy1 = g0 * y2 - g2 * y0, g2 * x0 - g0 * x2
+            gx2, gy2 = g1 * y0 - g0 * y1, g0 * x1 - g1 * x0
+            seen_gradient[i, 0] += gx0
+            seen_gradient[i, 1] += gy0
+            seen_gradient[i, 2] += gz * b0 - column * gx0 - row * gy0
+            seen_gradient[j, 0] += gx1
+            seen_gradient[j, 1] += gy1
+            seen_gradient[j, 2] += gz * b1 - column * gx1 - row * gy1
+            seen_gradient[k, 0] += gx2
+            seen_gradient[k, 1] += gy2
+            seen_gradient[k, 2] += gz * b2 - column * gx2 - row * gy2

@@ -1,0 +1,307 @@
+"""Kernels from vertices to triangles ready to be drawn, and the way back from triangles to vertices and cameras.
+
+A vertex seen at h = (X, Y, W) in homogeneous pixels has the row (X/W, Y/W, 1/W, W) in `screen`. With H = [h₀ h₁ h₂]
+the rows of H⁻¹ are planes over the picture: Nᵢ(p, q) = (H⁻¹)ᵢ·(p, q, 1) = bᵢ / depth, bᵢ being the corner's
+perspective-correct weight. Whatever has corner values a is therefore the quotient of the planes Σ aᵢNᵢ and Σ Nᵢ.
+Planes are kept relative to an integer pixel within the triangle's bounds, so that float32 does not cancel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lipflow_render.cpu.jit import inline, kernel
+
+SLIVER = 1e-3
+DEGENERATE = 1e-12
+PLANE = 12
+"""Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, unused."""
+
+
+@kernel
+def transform(vertices, projection, near, screen):
+    """Project the vertices of one sample.
+
+    Args:
+        vertices: (V, 3).
+        projection: (3, 4) float64.
+        near: Depth of the near plane.
+        screen: (V, 4), written; x and y of vertices nearer than `near` mean nothing.
+    """
+    p = projection
+    for v in range(vertices.shape[0]):
+        a, b, c = np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2])
+        x = p[0, 0] * a + p[0, 1] * b + p[0, 2] * c + p[0, 3]
+        y = p[1, 0] * a + p[1, 1] * b + p[1, 2] * c + p[1, 3]
+        w = p[2, 0] * a + p[2, 1] * b + p[2, 2] * c + p[2, 3]
+        inverse = 1.0 / (w if w >= near else 1.0)
+        screen[v, 0] = x * inverse
+        screen[v, 1] = y * inverse
+        screen[v, 2] = inverse
+        screen[v, 3] = w
+
+
+@inline
+def homogeneous(vertices, projection, v):
+    """(X, Y, W) of one vertex in float64."""
+    p = projection
+    a, b, c = np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2])
+    return (
+        p[0, 0] * a + p[0, 1] * b + p[0, 2] * c + p[0, 3],
+        p[1, 0] * a + p[1, 1] * b + p[1, 2] * c + p[1, 3],
+        p[2, 0] * a + p[2, 1] * b + p[2, 2] * c + p[2, 3],
+    )
+
+
+@inline
+def inverse_ahead(screen, i, j, k, column, row):
+    """H⁻¹ row by row, relative to pixel (column, row), for a triangle wholly beyond the near plane; and 2·area."""
+    x0, y0 = screen[i, 0] - column, screen[i, 1] - row
+    x1, y1 = screen[j, 0] - column, screen[j, 1] - row
+    x2, y2 = screen[k, 0] - column, screen[k, 1] - row
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    over = 1.0 / area
+    s0, s1, s2 = screen[i, 2] * over, screen[j, 2] * over, screen[k, 2] * over
+    return (
+        (y1 - y2) * s0,
+        (x2 - x1) * s0,
+        (x1 * y2 - x2 * y1) * s0,
+        (y2 - y0) * s1,
+        (x0 - x2) * s1,
+        (x2 * y0 - x0 * y2) * s1,
+        (y0 - y1) * s2,
+        (x1 - x0) * s2,
+        (x0 * y1 - x1 * y0) * s2,
+        area,
+    )
+
+
+@inline
+def inverse_crossing(vertices, projection, i, j, k, column, row):
+    """The same for a triangle that crosses the near plane, in float64; and det H."""
+    x0, y0, w0 = homogeneous(vertices, projection, i)
+    x1, y1, w1 = homogeneous(vertices, projection, j)
+    x2, y2, w2 = homogeneous(vertices, projection, k)
+    x0, y0, x1, y1, x2, y2 = (
+        x0 - column * w0,
+        y0 - row * w0,
+        x1 - column * w1,
+        y1 - row * w1,
+        x2 - column * w2,
+        y2 - row * w2,
+    )
+    a0, b0, c0 = y1 * w2 - w1 * y2, w1 * x2 - x1 * w2, x1 * y2 - y1 * x2
+    a1, b1, c1 = y2 * w0 - w2 * y0, w2 * x0 - x2 * w0, x2 * y0 - y2 * x0
+    a2, b2, c2 = y0 * w1 - w0 * y1, w0 * x1 - x0 * w1, x0 * y1 - y0 * x1
+    det = x0 * a0 + y0 * b0 + w0 * c0
+    over = 1.0 / det
+    return (
+        a0 * over,
+        b0 * over,
+        c0 * over,
+        a1 * over,
+        b1 * over,
+        c1 * over,
+        a2 * over,
+        b2 * over,
+        c2 * over,
+        det,
+    )
+
+
+@inline
+def clipped_bounds(vertices, projection, near, i, j, k):
+    """(left, right, top, bottom) of the part of a triangle beyond the near plane; empty if there is none."""
+    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
+    corners = (i, j, k)
+    for n in range(3):
+        x, y, w = homogeneous(vertices, projection, corners[n])
+        x1, y1, w1 = homogeneous(vertices, projection, corners[(n + 1) % 3])
+        if w >= near:
+            left, right = min(left, x / w), max(right, x / w)
+            top, bottom = min(top, y / w), max(bottom, y / w)
+        if (w >= near) != (w1 >= near):
+            share = (near - w) / (w1 - w)
+            cx, cy = (x + share * (x1 - x)) / near, (y + share * (y1 - y)) / near
+            left, right = min(left, cx), max(right, cx)
+            top, bottom = min(top, cy), max(bottom, cy)
+    return left, right, top, bottom
+
+
+@kernel
+def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, bins, starts):
+    """Planes and bounds of the triangles that may hit a pixel centre, sorted into bands of rows.
+
+    Args:
+        vertices: (V, 3).
+        projection: (3, 4) float64.
+        near: Depth of the near plane.
+        screen: (V, 4).
+        triangles: (F, 3) int32.
+        uv: (F, 6) u and v of each corner.
+        texels: Width and height of the texture.
+        size: Width and height of the picture.
+        band: Rows per band.
+        planes: (F, PLANE), written.
+        bounds: (F, 4) int32, written: left, right, top, bottom; left > right where nothing can be hit. Triangles that
+            cross the near plane have -1 - left for left.
+        bins: int32, grown as needed; returned: triangles of all bands in turn, each in increasing order.
+        starts: (bands + 1,) int64, written: where each band begins in bins.
+    """
+    width, height = size
+    starts[:] = 0
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        w0, w1, w2 = screen[i, 3], screen[j, 3], screen[k, 3]
+        crossing = False
+        bounds[t, 0], bounds[t, 1] = 1, 0
+        if w0 >= near and w1 >= near and w2 >= near:
+            x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
+            y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
+            x_low, x_high = min(x0, x1, x2), max(x0, x1, x2)
+            y_low, y_high = min(y0, y1, y2), max(y0, y1, y2)
+            if not (x_high >= 0 and y_high >= 0 and x_low <= width - 1 and y_low <= height - 1):
+                continue
+            left, top = int(np.ceil(max(x_low, 0))), int(np.ceil(max(y_low, 0)))
+            right, bottom = int(np.floor(min(x_high, width - 1))), int(np.floor(min(y_high, height - 1)))
+        elif w0 >= near or w1 >= near or w2 >= near:
+            crossing = True
+            x_low, x_high, y_low, y_high = clipped_bounds(vertices, projection, near, i, j, k)
+            x_low, x_high, y_low, y_high = x_low - 1, x_high + 1, y_low - 1, y_high + 1
+            if not (x_high >= 0 and y_high >= 0 and x_low <= width - 1 and y_low <= height - 1):
+                continue
+            left, top = int(np.ceil(max(x_low, 0.0))), int(np.ceil(max(y_low, 0.0)))
+            right, bottom = int(np.floor(min(x_high, width - 1.0))), int(np.floor(min(y_high, height - 1.0)))
+        else:
+            continue
+        if left > right or top > bottom:
+            continue
+        u0, u1, u2 = uv[t, 0] * texels[0] - 0.5, uv[t, 2] * texels[0] - 0.5, uv[t, 4] * texels[0] - 0.5
+        v0, v1, v2 = (
+            (1 - uv[t, 1]) * texels[1] - 0.5,
+            (1 - uv[t, 3]) * texels[1] - 0.5,
+            (1 - uv[t, 5]) * texels[1] - 0.5,
+        )
+        if crossing:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(vertices, projection, i, j, k, left, top)
+        else:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, left, top)
+        if not abs(area) > DEGENERATE:
+            continue
+        planes[t, 0], planes[t, 1], planes[t, 2] = a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2
+        planes[t, 3], planes[t, 4] = a0 * u0 + a1 * u1 + a2 * u2, b0 * u0 + b1 * u1 + b2 * u2
+        planes[t, 5] = c0 * u0 + c1 * u1 + c2 * u2
+        planes[t, 6], planes[t, 7] = a0 * v0 + a1 * v1 + a2 * v2, b0 * v0 + b1 * v1 + b2 * v2
+        planes[t, 8] = c0 * v0 + c1 * v1 + c2 * v2
+        planes[t, 9], planes[t, 10] = left, top
+        planes[t, 11] = 1.0 if area > 0 else -1.0
+        bounds[t, 0], bounds[t, 1], bounds[t, 2], bounds[t, 3] = -1 - left if crossing else left, right, top, bottom
+        for n in range(top // band, bottom // band + 1):
+            starts[n + 1] += 1
+    for n in range(1, starts.shape[0]):
+        starts[n] += starts[n - 1]
+    if bins.shape[0] < starts[-1]:
+        bins = np.empty(starts[-1], np.int32)
+    for t in range(triangles.shape[0]):
+        if bounds[t, 0] <= bounds[t, 1]:
+            for n in range(bounds[t, 2] // band, bounds[t, 3] // band + 1):
+                bins[starts[n]] = t
+                starts[n] += 1
+    for n in range(starts.shape[0] - 1, 0, -1):
+        starts[n] = starts[n - 1]
+    starts[0] = 0
+    return bins
+
+
+@kernel
+def triangles_to_seen(vertices, projection, near, screen, triangles, planes, sums, seen_gradient):
+    """Carry gradients from the planes of triangles to the homogeneous coordinates of their corners.
+
+    The derivative of the value that plane q = Σ aᵢ(H⁻¹)ᵢ has at a pixel, with respect to hᵢ, is -q Nᵢ.
+
+    Args:
+        vertices, projection, near, screen, triangles, planes: As in `set_up`.
+        sums: (F, 9): for each plane the sum over its pixels of the gradient, and of it times x and times y, relative
+            to the triangle's own pixel.
+        seen_gradient: (V, 3) float64, added to.
+    """
+    for t in range(triangles.shape[0]):
+        touched = False
+        for n in range(9):
+            touched = touched or sums[t, n] != 0
+        if not touched:
+            continue
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        column, row = planes[t, 9], planes[t, 10]
+        if screen[i, 3] >= near and screen[j, 3] >= near and screen[k, 3] >= near:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
+            if abs(area) < SLIVER:
+                continue
+            inverse = (
+                (np.float64(a0), np.float64(b0), np.float64(c0)),
+                (np.float64(a1), np.float64(b1), np.float64(c1)),
+                (np.float64(a2), np.float64(b2), np.float64(c2)),
+            )
+        else:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(vertices, projection, i, j, k, column, row)
+            inverse = ((a0, b0, c0), (a1, b1, c1), (a2, b2, c2))
+        corners = (i, j, k)
+        for n in range(3):
+            a, b, c = inverse[n]
+            x = y = w = 0.0
+            for q in range(3):
+                g = a * sums[t, 3 * q + 1] + b * sums[t, 3 * q + 2] + c * sums[t, 3 * q]
+                x -= planes[t, 3 * q] * g
+                y -= planes[t, 3 * q + 1] * g
+                w -= planes[t, 3 * q + 2] * g
+            w -= column * x + row * y
+            if np.isfinite(x) and np.isfinite(y) and np.isfinite(w):
+                seen_gradient[corners[n], 0] += x
+                seen_gradient[corners[n], 1] += y
+                seen_gradient[corners[n], 2] += w
+
+
+@kernel
+def screen_to_seen(screen, near, screen_gradient, seen_gradient):
+    """Carry gradients from pixel coordinates to homogeneous ones.
+
+    Args:
+        screen: (V, 4).
+        near: Depth of the near plane.
+        screen_gradient: (V, 2) float64.
+        seen_gradient: (V, 3) float64, added to.
+    """
+    for v in range(screen.shape[0]):
+        if screen[v, 3] >= near:
+            x, y = screen_gradient[v, 0] * screen[v, 2], screen_gradient[v, 1] * screen[v, 2]
+            seen_gradient[v, 0] += x
+            seen_gradient[v, 1] += y
+            seen_gradient[v, 2] -= x * screen[v, 0] + y * screen[v, 1]
+
+
+@kernel
+def seen_to_inputs(vertices, projection, seen_gradient, vertices_gradient, projection_gradient):
+    """Carry gradients from homogeneous coordinates to vertices and camera.
+
+    Args:
+        vertices: (V, 3).
+        projection: (3, 4) float64.
+        seen_gradient: (V, 3) float64.
+        vertices_gradient: (V, 3), written; or of length 0 if not wanted.
+        projection_gradient: (3, 4) float64, written; or of length 0 if not wanted.
+    """
+    p = projection
+    if vertices_gradient.shape[0] > 0:
+        for v in range(vertices.shape[0]):
+            x, y, w = seen_gradient[v, 0], seen_gradient[v, 1], seen_gradient[v, 2]
+            for n in range(3):
+                vertices_gradient[v, n] = p[0, n] * x + p[1, n] * y + p[2, n] * w
+    if projection_gradient.shape[0] > 0:
+        projection_gradient[:] = 0
+        for v in range(vertices.shape[0]):
+            for n in range(3):
+                g = seen_gradient[v, n]
+                projection_gradient[n, 0] += g * vertices[v, 0]
+                projection_gradient[n, 1] += g * vertices[v, 1]
+                projection_gradient[n, 2] += g * vertices[v, 2]
+                projection_gradient[n, 3] += g
