@@ -107,7 +107,7 @@ class _Draw(torch.autograd.Function):
         points, cameras, textures, images, founds, screens, all_planes, from_image = map(
             _each, (vertices, projection, texture, image, found, screen, planes, image_gradient)
         )
-        none = np.empty((0, 0, 0), points.dtype)
+        none, flat = np.empty((0, 0, 0), points.dtype), np.empty((0, 0), points.dtype)
         prepared, uv = ctx.prepared, ctx.prepared.corners[points.dtype]
         from_coverage = None if coverage_gradient is None else _each(coverage_gradient.to(kind))
         to_texture, to_background = (
@@ -121,7 +121,7 @@ class _Draw(torch.autograd.Function):
             backward.undraw(
                 ctx.near, screens[b], prepared.triangles, prepared.adjacent, all_planes[b], textures[b % len(textures)],
                 images[b], founds[b], (0, height), from_image[b],
-                none[0] if from_coverage is None else from_coverage[b], sums,
+                flat if from_coverage is None else from_coverage[b], sums,
                 none if to_texture is None else to_texture[b],
                 none if to_background is None else to_background[b], edge_sums,
             )  # fmt: skip
@@ -170,7 +170,7 @@ class _Attributes(torch.autograd.Function):
     def backward(ctx, depth_gradient, barycentric_gradient):
         vertices, projection, found = ctx.saved_tensors
         points, cameras, founds = map(_each, (vertices, projection, found))
-        none = np.empty((0, 0, 0), points.dtype)
+        none, flat = np.empty((0, 0, 0), points.dtype), np.empty((0, 0), points.dtype)
         from_depth = None if depth_gradient is None else _each(depth_gradient)
         from_barycentric = None if barycentric_gradient is None else _each(barycentric_gradient)
         vertices_gradient = torch.empty_like(vertices) if ctx.needs_input_grad[0] else None
@@ -181,7 +181,7 @@ class _Attributes(torch.autograd.Function):
             camera = cameras[b % len(cameras)]
             backward.attributes_to_seen(
                 points[b], camera, ctx.near, ctx.prepared.triangles, founds[b],
-                none[0] if from_depth is None else from_depth[b],
+                flat if from_depth is None else from_depth[b],
                 none if from_barycentric is None else from_barycentric[b], seen,
             )  # fmt: skip
             _to_inputs(points[b], camera, seen, vertices_gradient, camera_gradient, b)
