@@ -81,6 +81,10 @@ class Progress(AbstractContextManager):
         self.done += n
         self._fields.update(fields)
 
+    def resume_at(self, done: int) -> None:
+        """Count `done` units as done before, so that they do not enter the rate; for work that is taken up again."""
+        self.done = self._initial = done
+
     def note(self, text: str) -> None:
         """Print a line of its own, above a bar."""
 
@@ -169,6 +173,11 @@ class _Bar(Progress):
             self._next = time.monotonic() + 0.25
             self._bar.set_postfix_str(self._postfix, refresh=False)
         self._bar.update(n)
+
+    def resume_at(self, done: int) -> None:
+        super().resume_at(done)
+        self._bar.initial = self._bar.n = done
+        self._bar.refresh()
 
     def note(self, text: str) -> None:
         self._bar.write(text, file=self._stream)

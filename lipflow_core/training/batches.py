@@ -1,0 +1,114 @@
+"""Batches: loaded, checked and augmented ahead of the step that takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from lipflow_core.errors import CaptureError
+from lipflow_core.interfaces import FrameRequest, Split
+from lipflow_core.records import Frame, Record
+from lipflow_core.specs.model import Augmentation
+from lipflow_core.training.augmentation import augment
+from lipflow_core.training.objective import Batch
+from lipflow_core.training.randomness import Draw, Sampler, latent_noise
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes the batch of any step, in any order and from any thread.
+
+    Args:
+        split: Where frames come from.
+        observations: What is loaded of each.
+        driving: Name of the observation that augmentation changes; None to change nothing.
+        augmentation: How it is changed.
+        sampler: Which frames a step sees.
+        code: Size of the code.
+    """
+
+    split: Split
+    observations: tuple[str, ...]
+    driving: str | None
+    augmentation: Augmentation
+    sampler: Sampler
+    code: int
+
+    def training(self, step: int, rank: int) -> Batch:
+        """The batch that `rank` takes at `step` of the stage."""
+        sampler = self.sampler
+        draw = sampler.draw(step, rank)
+        frame = self._load(draw)
+        seen = frame
+        if self.driving is not None:
+            changed = augment(frame[self.driving], self.augmentation, sampler.seed, sampler.stage, draw)
+            seen = replace(frame, observations={**frame.observations, self.driving: changed})
+        noise = latent_noise(sampler.seed, sampler.stage, step, rank, sampler.batch, self.code)
+        return Batch(frame, seen, torch.from_numpy(noise))
+
+    def held_out(self, draw: Draw) -> Batch:
+        """Frames as captured, for the held-out loss."""
+        frame = self._load(draw)
+        return Batch(frame, frame, None)
+
+    def _load(self, draw: Draw) -> Frame:
+        cameras = draw.cameras if "dome" in self.observations else None
+        frame = self.split.load(FrameRequest(draw.indices, self.observations, cameras))
+        check_finite(frame)
+        return frame
+
+
+def check_finite(frame: Frame) -> None:
+    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
+    for name, observation in frame.observations.items():
+        for label, tensor in _tensors(observation):
+            # One pass and no temporary: a sum is finite only if everything in it is.
+            if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
+                for row, sample in enumerate(tensor):
+                    if not torch.isfinite(sample).all():
+                        raise CaptureError(
+                            f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
+                            f"{label} of observation '{name}' holds NaN or infinity",
+                            "repair or leave out this frame of the capture",
+                        )
+
+
+def _tensors(record: Record, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in vars(record).items():
+        if isinstance(value, Tensor):
+            yield prefix + name, value
+        elif isinstance(value, Record):
+            yield from _tensors(value, f"{name}.")
+
+
+def ahead(make: Callable[[int], T], numbers: Iterable[int], workers: int) -> Iterator[T]:
+    """`make(number)` for each number, in order, made ahead by threads.
+
+    Args:
+        make: Called from the threads.
+        numbers: What to call it with.
+        workers: Number of threads; 0 makes each when it is asked for.
+    """
+    if workers == 0:
+        yield from map(make, numbers)
+        return
+    waiting: deque[Future[T]] = deque()
+    remaining = iter(numbers)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="lipflow-batch")
+    try:
+        for number in remaining:
+            waiting.append(pool.submit(make, number))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,180 @@
+"""Checkpoints: weights, optimizer and state in one safetensors file that is either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lipflow_core.errors import ModelError
+from lipflow_core.storage import write_atomically
+from lipflow_core.training.state import RunState
+
+KEPT = 2
+"""Checkpoints kept beside the best weights of each stage: the last, and one to fall back to."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read.
+
+    Args:
+        state: Where the run stood.
+        tensors: "model/NAME", "optimizer/NAME/KEY" and "meter/NAME", on the CPU.
+    """
+
+    state: RunState
+    tensors: Mapping[str, Tensor]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under a prefix, by the rest of their names."""
+        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + "/")}
+
+
+class Checkpoints:
+    """The checkpoints of one run: `step-XXXXXXXX.safetensors`, and `best-STAGE.safetensors` with the best weights.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def save(self, state: RunState, tensors: Mapping[str, Tensor]) -> Path:
+        """Write a checkpoint, then remove those that are no longer kept.
+
+        Raises:
+            lipflow_core.errors.StorageError: If it can't be written; the earlier ones are untouched then.
+        """
+        path = self.folder / f"step-{state.total:08d}.safetensors"
+        _write(path, state, tensors)
+        for old in self._steps()[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def save_best(self, state: RunState, tensors: Mapping[str, Tensor]) -> Path:
+        """Write the best weights of the current stage so far."""
+        path = self._best(state.stage)
+        _write(path, state, tensors)
+        return path
+
+    def latest(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """The latest checkpoint that is whole; None if there is none.
+
+        Args:
+            warn: Called with a line for each damaged one.
+
+        Raises:
+            lipflow_core.errors.ModelError: If there are checkpoints and all are damaged.
+        """
+        paths = self._steps()
+        for path in reversed(paths):
+            try:
+                return _read(path)
+            except ModelError as error:
+                warn(f"warning: {error.message}; falling back to the checkpoint before it")
+        if paths:
+            raise ModelError(f"{self.folder}: every checkpoint is damaged", "train again in another folder with --out")
+        return None
+
+    def best(self, stage: int) -> Checkpoint:
+        """The best weights of a stage.
+
+        Raises:
+            lipflow_core.errors.ModelError: If they are missing or damaged.
+        """
+        return _read(self._best(stage))
+
+    def _best(self, stage: int) -> Path:
+        return self.folder / f"best-{stage}.safetensors"
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*.safetensors") if re.fullmatch(r"step-\d+", path.stem))
+
+
+def _write(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": "lipflow-core checkpoint 1", "state": state.model_dump_json(), "crc32": _checksum(held)}
+    write_atomically(path, safetensors.torch.save(held, metadata))
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("crc32") != _checksum(tensors):
+            raise ModelError(f"{path}: the checkpoint is damaged: its checksum does not fit its content")
+        return Checkpoint(RunState.model_validate_json(metadata["state"]), tensors)
+    except (SafetensorError, OSError, KeyError, ValidationError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: the checkpoint is damaged or missing: {reason}") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+    return f"{total:08x}"
+
+
+def model_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each once, however many slots share it."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            result[f"model/{name}"] = tensor
+    return result
+
+
+def load_model_tensors(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Copy saved tensors into a module, in place. `saved`: by name, without the prefix.
+
+    Raises:
+        lipflow_core.errors.ModelError: If names or shapes differ.
+    """
+    own = {name[len("model/") :]: tensor for name, tensor in model_tensors(module).items()}
+    if differing := sorted(own.keys() ^ saved.keys()):
+        raise ModelError(f"the checkpoint is of another model: only one of them has '{differing[0]}'")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != saved[name].shape:
+                shapes = f"{tuple(saved[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the model"
+                raise ModelError(f"the checkpoint is of another model: '{name}' is {shapes}")
+            tensor.copy_(saved[name])
+
+
+def optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """The optimizer's state by parameter name. `names`: parameter → name."""
+    return {
+        f"optimizer/{names[parameter]}/{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def load_optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]) -> None:
+    """Put saved state into a fresh optimizer. `saved`: "NAME/KEY" → tensor."""
+    by_name = {name: parameter for parameter, name in names.items()}
+    for path, value in saved.items():
+        name, _, key = path.rpartition("/")
+        parameter = by_name[name]
+        # Adam keeps its step counts beside fused parameters, its moments in the parameter's layout.
+        value = value.to(parameter.device)
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
+        optimizer.state[parameter][key] = value

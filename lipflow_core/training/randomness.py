@@ -1,0 +1,129 @@
+"""Randomness by counters: what a step draws is a function of the seed and of where it stands, never of what ran before.
+
+Every draw comes from a Philox stream of its own, keyed by seed and purpose and counted by up to three numbers. Resuming
+a run therefore needs no generator's state, and the number of threads that prepare batches changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream is for; streams of different purposes never meet."""
+
+    PERMUTATION = 1
+    CAMERAS = 2
+    AUGMENTATION = 3
+    LATENT = 4
+    MODULES = 5
+    HELD_OUT_CAMERAS = 6
+    INITIALIZATION = 7
+
+
+def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
+    """The stream of random numbers for a purpose at up to three counters.
+
+    Args:
+        seed: Of the run.
+        purpose: What is drawn.
+        counters: Such as stage, epoch and index.
+    """
+    words = np.zeros(4, dtype=np.uint64)  # Philox itself counts in the first word
+    words[1 : 1 + len(counters)] = counters
+    key = np.array([seed, purpose], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=words))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which frames make up one rank's batch, and what is seen of them.
+
+    Args:
+        indices: (B,) positions within the split.
+        epochs: (B,) how often each has been seen before.
+        cameras: (B, N) positions within the split's dome cameras.
+    """
+
+    indices: np.ndarray
+    epochs: np.ndarray
+    cameras: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Walks through the training split in a new random order each epoch, dropping nothing.
+
+    All ranks together take `world · batch` consecutive positions of the walk at each step; each takes its share.
+
+    Args:
+        seed: Of the run.
+        stage: Number of the stage.
+        frames: Frames in the split.
+        cameras: Dome cameras in the split.
+        views: Cameras drawn for each frame; 0 if no pictures are wanted.
+        batch: Frames for each rank and step.
+        world: Number of ranks.
+        purpose: PERMUTATION, or another to walk otherwise.
+    """
+
+    seed: int
+    stage: int
+    frames: int
+    cameras: int
+    views: int
+    batch: int
+    world: int = 1
+
+    def draw(self, step: int, rank: int = 0) -> Draw:
+        """What `rank` sees at `step`."""
+        first = (step * self.world + rank) * self.batch
+        epochs, places = np.divmod(np.arange(first, first + self.batch), self.frames)
+        orders = {epoch: _permutation(self.seed, self.stage, int(epoch), self.frames) for epoch in np.unique(epochs)}
+        indices = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)], dtype=np.int64)
+        views = [self._views(int(epoch), int(index)) for epoch, index in zip(epochs, indices, strict=True)]
+        return Draw(indices, epochs, np.stack(views))
+
+    def _views(self, epoch: int, index: int) -> np.ndarray:
+        if self.views == 0:
+            return np.zeros(0, dtype=np.int64)
+        order = stream(self.seed, Purpose.CAMERAS, self.stage, epoch, index).permutation(self.cameras)
+        return order[: self.views]
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, stage: int, epoch: int, frames: int) -> np.ndarray:
+    return stream(seed, Purpose.PERMUTATION, stage, epoch).permutation(frames)
+
+
+def held_out_draw(seed: int, frames: int, count: int, cameras: int, views: int) -> Draw:
+    """The fixed subset that the held-out loss is taken on: up to `count` frames, spread evenly over the split.
+
+    Args:
+        seed: Of the run; it chooses the cameras.
+        frames: Frames in the split.
+        count: Frames wanted.
+        cameras: Dome cameras in the split.
+        views: Cameras for each frame.
+    """
+    indices = np.unique(np.linspace(0, frames - 1, min(count, frames)).round().astype(np.int64))
+    chosen = [stream(seed, Purpose.HELD_OUT_CAMERAS, int(index)).permutation(cameras)[:views] for index in indices]
+    return Draw(indices, np.zeros_like(indices), np.stack(chosen))
+
+
+def latent_noise(seed: int, stage: int, step: int, rank: int, batch: int, code: int) -> np.ndarray:
+    """Standard normal noise of the codes sampled at a step, (batch, code) float32: a row for each place in it."""
+    rows = [
+        stream(seed, Purpose.LATENT, stage, step, rank * batch + place).standard_normal(code, dtype=np.float32)
+        for place in range(batch)
+    ]
+    return np.stack(rows)
+
+
+def module_seed(seed: int, stage: int, step: int, rank: int) -> int:
+    """Seed of torch's own generators at a step, for modules such as dropout that know no other."""
+    return int(stream(seed, Purpose.MODULES, stage, step, rank).integers(2**62))

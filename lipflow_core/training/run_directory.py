@@ -1,0 +1,148 @@
+"""The folder of a run: who it is, its metrics, its checkpoints, its result."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lipflow_core.errors import ModelError, StorageError
+from lipflow_core.storage import storage_error, write_atomically
+from lipflow_core.training.checkpoints import Checkpoints
+
+IDENTITY = "run.json"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+
+
+class RunDirectory:
+    """A run's folder.
+
+    Args:
+        path: Where it is or shall be.
+
+    Attributes:
+        checkpoints: Its checkpoints.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = Checkpoints(path / "checkpoints")
+
+    @property
+    def started(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / IDENTITY).exists()
+
+    def check_free(self, *, resume: bool) -> None:
+        """Refuse a folder that holds something, unless it is a run to be resumed.
+
+        Raises:
+            lipflow_core.errors.StorageError: If it does.
+        """
+        if self.started and not resume:
+            raise StorageError(f"{self.path} already holds a run", "go on with --resume, or choose another --out")
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"{self.path} is a file, not a folder", "choose another --out")
+        if not self.started and self.path.is_dir() and any(self.path.iterdir()):
+            raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
+
+    def open(self, identity: Mapping[str, Any]) -> None:
+        """Make the folder, or check that the run in it is the same.
+
+        Args:
+            identity: Everything that the run's weights depend on, as JSON.
+
+        Raises:
+            lipflow_core.errors.ModelError: If a run of another identity is there, naming what differs.
+            lipflow_core.errors.StorageError: If the folder can't be made.
+        """
+        if self.started:
+            differences = _differences(self._identity(), json.loads(json.dumps(identity)))
+            if differences:
+                raise ModelError(
+                    f"{self.path}: the run there is not this one: " + "; ".join(differences),
+                    "resume it as it was started, or start this one in another folder with --out",
+                )
+            return
+        try:
+            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        write_atomically(self.path / IDENTITY, _json(identity))
+
+    def _identity(self) -> Any:
+        try:
+            return json.loads((self.path / IDENTITY).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{self.path / IDENTITY} can't be read: {error}", "train again in another folder with --out"
+            ) from error
+
+    def result(self) -> Any | None:
+        """What the finished run wrote; None if it is not finished."""
+        path = self.path / RESULT
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the result: the run is done."""
+        write_atomically(self.path / RESULT, _json(result))
+
+
+class Metrics:
+    """The run's log: one JSON object a line, only ever appended to, cut back to a checkpoint when resumed.
+
+    Args:
+        path: Of metrics.jsonl.
+        length: Bytes that are kept of what is there.
+    """
+
+    def __init__(self, path: Path, length: int):
+        try:
+            self._file = path.open("ab")
+            self._file.truncate(min(length, path.stat().st_size))
+        except OSError as error:
+            raise storage_error(path, error) from error
+        self._path = path
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a row and hand it to the operating system, so that others can read along."""
+        try:
+            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+    def sync(self) -> int:
+        """Bring all rows to the disk; the file's length in bytes."""
+        try:
+            os.fsync(self._file.fileno())
+            return os.fstat(self._file.fileno()).st_size
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """What differs between two JSON values, as "path: old → new"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        ]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line
+            for place, (one, other) in enumerate(zip(old, new, strict=True))
+            for line in _differences(one, other, f"{where}[{place}]")
+        ]
+    return [] if old == new else [f"{where} was {json.dumps(old)}, is {json.dumps(new)}"]

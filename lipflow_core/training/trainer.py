@@ -1,0 +1,211 @@
+"""`train`: from a spec to a model directory, through stages, checkpoints and interruptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lipflow_core import __version__
+from lipflow_core.assembly import assemble
+from lipflow_core.avatar import Avatar
+from lipflow_core.interfaces import Capture
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.progress import Progress
+from lipflow_core.progress import progress as new_progress
+from lipflow_core.specs.model import Spec
+from lipflow_core.training.checkpoints import Checkpoint, load_model_tensors, model_tensors
+from lipflow_core.training.launch import is_first_process, launch, quiet_fabric
+from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
+from lipflow_core.training.signals import StopOnSignal
+from lipflow_core.training.stage import Run, StageTraining
+from lipflow_core.training.state import RunState, StageSummary
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run came to.
+
+    Args:
+        path: The model directory.
+        avatar: The trained model, in evaluation mode.
+        stages: How each stage ended.
+        steps: Optimizer steps in all.
+        seconds: Time spent on them, over all resumptions.
+    """
+
+    path: Path
+    avatar: Avatar
+    stages: tuple[StageSummary, ...]
+    steps: int
+    seconds: float
+
+    @property
+    def held_out(self) -> float:
+        """Held-out loss of the last stage."""
+        return self.stages[-1].held_out
+
+    def as_data(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {
+            "stages": [stage.model_dump() for stage in self.stages],
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "held_out": self.held_out,
+        }
+
+
+def train(
+    spec: Spec,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    avatar: Avatar | None = None,
+    capture: Capture | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainingResult:
+    """Train a spec's model on its capture, stage by stage.
+
+    The folder becomes a model directory, with `metrics.jsonl`, `checkpoints/` and `result.json` beside the model. A run
+    that was ended at any instant, even by SIGKILL, goes on with `resume` to the same weights, bit for bit.
+
+    Args:
+        spec: What to train, and how.
+        out: Folder of the run; must be empty or not exist, unless resumed.
+        resume: Go on with the run in `out`; start it if there is none, do nothing if it is done.
+        avatar: Start from this model instead of a new one assembled from the spec; it is trained in place.
+        capture: Frames to train on, instead of the spec's.
+        progress: Advanced by each step.
+        stop: Asked after each step whether to save and end; if None, INT and TERM do so (a second INT ends at once).
+
+    Returns:
+        Path, trained model and how each stage ended.
+
+    Raises:
+        lipflow_core.errors.StorageError: If `out` is taken or can't be written.
+        lipflow_core.errors.ModelError: If the run to be resumed is another one, naming what differs.
+        lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN, naming it.
+        lipflow_core.errors.NumericalError: If the loss stays NaN, naming the term and the step.
+        lipflow_core.errors.Interrupted: If it was told to stop; the work so far is saved.
+
+    Example:
+        >>> spec = lipflow_core.load_spec("dam", ["preset=tiny"])
+        >>> result = lipflow_core.train(spec, "runs/dam")
+        >>> result.held_out
+    """
+    directory = RunDirectory(Path(out))
+    if is_first_process():
+        directory.check_free(resume=resume)
+    with ExitStack() as stack:
+        stack.enter_context(quiet_fabric())
+        stop = stack.enter_context(StopOnSignal()) if stop is None else stop
+        stack.enter_context(_threads(spec.training.threads))
+        fabric = launch(spec)
+        # Modules draw from torch's global generators, which are seeded at each step; the caller gets his back.
+        stack.enter_context(torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []))
+        first = fabric.is_global_zero
+        capture = spec.capture.build(CaptureInputs()) if capture is None else capture
+        warm = avatar is not None
+        if avatar is None:
+            avatar = assemble(spec, template=capture.template(), device=fabric.device)
+        else:
+            avatar.template = capture.template()
+            avatar.to(fabric.device)
+        if first:
+            directory.open(_identity(spec, capture, fabric))
+        fabric.barrier()
+        shown = _silent() if progress is None or not first else progress
+        checkpoint = directory.checkpoints.latest(shown.note) if resume else None
+        run = Run(
+            spec=spec,
+            fabric=fabric,
+            avatar=avatar,
+            capture=capture,
+            directory=directory,
+            metrics=None,
+            state=RunState() if checkpoint is None else checkpoint.state,
+            progress=shown,
+            stop=stop,
+        )
+        if checkpoint is not None:
+            load_model_tensors(avatar, checkpoint.part("model"))
+            shown.resume_at(run.state.total)
+        if first and directory.result() is None:
+            metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)
+            stack.callback(metrics.close)
+            run = replace(run, metrics=metrics)
+            if warm and checkpoint is None:
+                # What the caller brought is nowhere else on disk.
+                run.save(model_tensors(avatar))
+        _run_stages(run, checkpoint)
+        result = TrainingResult(directory.path, avatar, tuple(run.state.finished), run.state.before, run.state.seconds)
+        if run.metrics is not None:
+            _save_model(avatar, spec, directory.path)
+            directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
+        fabric.barrier()
+        return result
+
+
+def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
+    state, stages = run.state, run.spec.training.stages
+    dtype = run.avatar.template_buffers.vertices_mean.dtype
+    while state.stage < len(stages):
+        within = checkpoint if state.step > 0 else None
+        checkpoint = None
+        state.finished.append(StageTraining(run, within).train())
+        # Precisions other than float32 are for training alone.
+        run.avatar.to(dtype)
+        state.before, state.step, state.stage = state.total, 0, state.stage + 1
+        state.best_loss, state.best_step, state.held_out, state.scaler = None, 0, None, {}
+        run.save(model_tensors(run.avatar))
+    run.avatar.eval().requires_grad_(True)
+
+
+def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
+    """Everything that the weights of a run depend on, to the last bit."""
+    data = spec.model_dump(mode="json")
+    # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
+    fitting = {"prior": data.pop("fitting")["prior"]}
+    del data["evaluation"]
+    del data["training"]["workers"]
+    # The capture's own hash tells whether its frames are the same, wherever they lie.
+    del data["capture"]
+    return {
+        "spec": {**data, "fitting": fitting},
+        "capture": capture.identity,
+        "device": fabric.device.type,
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _save_model(avatar: Avatar, spec: Spec, path: Path) -> None:
+    from lipflow_core.model_directory import save_model
+
+    save_model(avatar, spec, path)
+
+
+def _silent() -> Progress:
+    return new_progress(None, "train", "step", style="none")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch with `count` threads inside; 0 leaves its choice."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
