@@ -1,0 +1,248 @@
+"""The texture atlas: where each part of the head lies in the texture, and what each texel shows.
+
+The asset's own atlas gives the face a third of its width and both eyes one common patch of a fifth. At 64² that leaves
+three texels for an iris. The dome therefore lays the same islands anew: the face is magnified within its island, each
+eye and each eye socket has a patch of its own, and irises take the middle of theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from lipflow_dome.head import Asset, data_file, load_asset
+
+SKIN_FLOOR = 0.272
+"""v above which the face's island lies; below is a strip for the small parts."""
+
+# (u, v) of the lower left corner, width, height in the new atlas
+PATCHES = {
+    "eye_l": (0.004, 0.006, 0.236, 0.244),
+    "eye_r": (0.256, 0.006, 0.236, 0.244),
+    "teeth": (0.508, 0.006, 0.226, 0.244),
+    "mouth": (0.752, 0.140, 0.116, 0.110),
+    "tongue": (0.884, 0.140, 0.112, 0.110),
+    "neck": (0.752, 0.006, 0.244, 0.070),
+    "eye_socket_l": (0.752, 0.092, 0.116, 0.034),
+    "eye_socket_r": (0.884, 0.092, 0.112, 0.034),
+}
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Texture coordinates of the dome's heads.
+
+    Args:
+        uv: (U, 2) float64 in [0, 1], v up.
+        uv_triangles: (F, 3) indices into `uv`.
+        source_uv: (U, 2) the same points in the asset's own atlas.
+    """
+
+    uv: np.ndarray
+    uv_triangles: np.ndarray
+    source_uv: np.ndarray
+
+
+@functools.cache
+def lay_atlas() -> Atlas:
+    """Lay the asset's islands anew, once per process."""
+    asset = load_asset()
+    islands = _islands(asset)
+    uv, source, triangles = [], [], np.empty_like(asset.uv_triangles)
+    for name, members in islands.items():
+        used, local = np.unique(asset.uv_triangles[members], return_inverse=True)
+        triangles[members] = local.reshape(-1, 3) + sum(map(len, uv))
+        source.append(asset.uv[used])
+        uv.append(_place(name, asset.uv[used]))
+    return Atlas(np.concatenate(uv), triangles, np.concatenate(source))
+
+
+def _islands(asset: Asset) -> dict[str, np.ndarray]:
+    """Island → its triangles."""
+    height = asset.uv[asset.uv_triangles][..., 1].min(1)
+    side = asset.vertices[asset.triangles][..., 0].mean(1)
+    skin, socket = asset.part_triangles("skin"), asset.part_triangles("eye_socket")
+    return {
+        "face": skin[height[skin] > 0.291],
+        "neck": skin[height[skin] <= 0.291],
+        "eye_socket_l": socket[side[socket] > 0],
+        "eye_socket_r": socket[side[socket] <= 0],
+        **{name: asset.part_triangles(name) for name in ("mouth", "eye_l", "eye_r", "teeth", "tongue")},
+    }
+
+
+def _place(island: str, uv: np.ndarray) -> np.ndarray:
+    low, high = uv.min(0), uv.max(0)
+    unit = (uv - low) / (high - low)
+    if island == "face":
+        # eyes to mouth are at u 0.5 ± 0.16 and at 0.53 ± 0.23 of the island's height
+        u = _magnify(unit[:, 0], center=0.5, width=0.20, gain=1.4)
+        v = _magnify(unit[:, 1], center=0.33, width=0.26, gain=0.8)
+        return np.stack([0.004 + 0.992 * u, SKIN_FLOOR + (0.996 - SKIN_FLOOR) * v], 1)
+    if island in ("eye_l", "eye_r"):
+        # an azimuthal map about the pupil: saturating radii enlarge iris and visible white
+        offset = 2 * unit - 1
+        radius = np.linalg.norm(offset, axis=1, keepdims=True)
+        scale = (1 - np.exp(-2.2 * radius)) / (1 - math.exp(-2.2)) / np.maximum(radius, 1e-9)
+        unit = 0.5 + 0.5 * np.clip(offset * scale, -1, 1)
+    u, v, width, height = PATCHES[island]
+    return np.array([u, v]) + unit * np.array([width, height])
+
+
+def _magnify(x: np.ndarray, center: float, width: float, gain: float) -> np.ndarray:
+    """A smooth monotone map of [0, 1] onto itself, 1 + gain times as steep at its centre as far from it."""
+    bump = (
+        np.array([math.erf((value - center) / width) for value in (*x, 0.0, 1.0)]) * gain * width * math.sqrt(np.pi) / 2
+    )
+    raw = np.concatenate([x, [0.0, 1.0]]) + bump
+    return (raw[:-2] - raw[-2]) / (raw[-1] - raw[-2])
+
+
+@dataclass(frozen=True)
+class Texels:
+    """What lies under each texel of a texture of T×T, row 0 on top.
+
+    Args:
+        size: T.
+        covered: (C,) flat indices of the texels that lie on a triangle.
+        triangle: (C,) that triangle.
+        barycentric: (C, 3) weights of its corners.
+        fill: (T·T,) position in `covered` to copy each texel from: itself, or for texels near an island the nearest
+            one on it, so that bilinear sampling at island borders finds no foreign colour; −1 further away.
+    """
+
+    size: int
+    covered: np.ndarray
+    triangle: np.ndarray
+    barycentric: np.ndarray
+    fill: np.ndarray
+
+    def spread(self, values: np.ndarray, blank: np.ndarray) -> np.ndarray:
+        """Lay values of covered texels (..., C, K) out as textures (..., K, T, T); blank: (K,) far from any island."""
+        full = np.where((self.fill >= 0)[:, None], values[..., self.fill, :], blank)
+        return np.moveaxis(full, -1, -2).reshape(*values.shape[:-2], values.shape[-1], self.size, self.size)
+
+
+@functools.lru_cache(maxsize=4)
+def map_texels(size: int) -> Texels:
+    """Find the triangle under each texel centre."""
+    atlas = lay_atlas()
+    corners = atlas.uv[atlas.uv_triangles] * size
+    corners = np.stack([corners[..., 0] - 0.5, size - corners[..., 1] - 0.5], -1)
+    texel, triangle, barycentric = _rasterize(corners, size)
+    # teeth and tongue fold over themselves in the atlas: the side that faces out of the mouth wins
+    asset = load_asset()
+    points = asset.vertices[asset.triangles]
+    facing = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])[:, 2]
+    order = np.lexsort((triangle, -facing[triangle], texel))
+    first = order[np.unique(texel[order], return_index=True)[1]]
+    covered = texel[first]
+    fill = np.full(size * size, -1)
+    fill[covered] = np.arange(len(covered))
+    return Texels(size, covered, triangle[first], barycentric[first], _dilate(fill.reshape(size, size)).reshape(-1))
+
+
+def _rasterize(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Texel centres inside triangles; corners: (F, 3, 2) in texels. All pairs, as (texel, triangle, barycentric)."""
+    low = np.clip(np.ceil(corners.min(1) - 1e-9), 0, size).astype(np.int64)
+    high = np.clip(np.floor(corners.max(1) + 1e-9) + 1, 0, size).astype(np.int64)
+    width, height = np.maximum(high - low, 0).T
+    count = width * height
+    triangle = np.repeat(np.arange(len(corners)), count)
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    x = low[triangle, 0] + within % width[triangle]
+    y = low[triangle, 1] + within // width[triangle]
+    a, b, c = np.moveaxis(corners[triangle], 1, 0)
+    edge_b, edge_c, point = b - a, c - a, np.stack([x, y], -1) - a
+    area = edge_b[:, 0] * edge_c[:, 1] - edge_b[:, 1] * edge_c[:, 0]
+    safe = np.where(np.abs(area) < 1e-12, np.inf, area)
+    weight_b = (point[:, 0] * edge_c[:, 1] - point[:, 1] * edge_c[:, 0]) / safe
+    weight_c = (edge_b[:, 0] * point[:, 1] - edge_b[:, 1] * point[:, 0]) / safe
+    barycentric = np.stack([1 - weight_b - weight_c, weight_b, weight_c], 1)
+    inside = (barycentric.min(1) >= -1e-6) & np.isfinite(safe)
+    return (y * size + x)[inside], triangle[inside], barycentric[inside]
+
+
+def _dilate(fill: np.ndarray) -> np.ndarray:
+    """Copy each covered texel's index outwards, ring by ring; fill: (T, T) with −1 where empty."""
+    size = len(fill)
+    for _ in range(max(3, size // 24)):
+        padded = np.pad(fill, 1, constant_values=-1)
+        for row, column in ((0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2)):
+            neighbour = padded[row : row + size, column : column + size]
+            fill = np.where(fill < 0, neighbour, fill)
+    return fill
+
+
+def load_albedo(subject: str, size: int) -> np.ndarray:
+    """Albedo of a subject at the covered texels of a T×T texture, box-filtered from a finer one.
+
+    Args:
+        subject: Full id such as "p01_caucasian_male".
+        size: T.
+
+    Returns:
+        (C, 3) float64 in [0, 1], sRGB, as stored.
+    """
+    with data_file(f"albedo_{subject}.jpg").open("rb") as file, Image.open(file) as image:
+        picture = np.asarray(image.convert("RGB"), np.float64) / 255
+    factor = max(1, min(4, 2048 // size))
+    fine = map_texels(size * factor)
+    atlas, texels = lay_atlas(), map_texels(size)
+    uv = np.einsum("cij,ci->cj", atlas.source_uv[atlas.uv_triangles[fine.triangle]], fine.barycentric)
+    colors = _sample(_pyramid(picture), uv, _level(atlas, fine, len(picture)))
+    row, column = fine.covered // fine.size // factor, fine.covered % fine.size // factor
+    coarse = row * size + column
+    weight = np.bincount(coarse, minlength=size * size)
+    sums = np.stack([np.bincount(coarse, colors[:, k], minlength=size * size) for k in range(3)], 1)
+    # a texel whose centre is covered always has a covered fine texel within, unless a sliver just grazes its centre
+    average = sums / np.maximum(weight, 1)[:, None]
+    average[weight == 0] = colors.mean(0)
+    return average[texels.covered]
+
+
+def _level(atlas: Atlas, texels: Texels, resolution: int) -> np.ndarray:
+    """Level of the albedo's pyramid at which one of its pixels is as large as a texel; (C,)."""
+
+    def area(uv: np.ndarray) -> np.ndarray:
+        a, b, c = np.moveaxis(uv[atlas.uv_triangles], 1, 0)
+        return np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
+
+    ratio = area(atlas.source_uv) * resolution**2 / np.maximum(area(atlas.uv) * texels.size**2, 1e-12)
+    return np.maximum(0.5 * np.log2(np.maximum(ratio, 1e-12)), 0)[texels.triangle]
+
+
+def _pyramid(picture: np.ndarray) -> list[np.ndarray]:
+    levels = [picture]
+    while len(levels[-1]) > 16:
+        level = levels[-1]
+        levels.append((level[0::2, 0::2] + level[1::2, 0::2] + level[0::2, 1::2] + level[1::2, 1::2]) / 4)
+    return levels
+
+
+def _sample(levels: list[np.ndarray], uv: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Trilinear samples; uv: (C, 2), level: (C,)."""
+    level = np.clip(level, 0, len(levels) - 1)
+    low = np.minimum(level.astype(np.int64), len(levels) - 2)
+    result = np.zeros((len(uv), 3))
+    for index in range(len(levels)):
+        weight = np.where(low == index, 1 - (level - low), np.where(low == index - 1, level - low, 0))
+        chosen = weight > 0
+        if chosen.any():
+            result[chosen] += weight[chosen, None] * _bilinear(levels[index], uv[chosen])
+    return result
+
+
+def _bilinear(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    size = len(picture)
+    x = np.clip(uv[:, 0] * size - 0.5, 0, size - 1)
+    y = np.clip((1 - uv[:, 1]) * size - 0.5, 0, size - 1)
+    x0, y0 = np.minimum(x.astype(np.int64), size - 2), np.minimum(y.astype(np.int64), size - 2)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = picture[y0, x0] * (1 - fx) + picture[y0, x0 + 1] * fx
+    bottom = picture[y0 + 1, x0] * (1 - fx) + picture[y0 + 1, x0 + 1] * fx
+    return top * (1 - fy) + bottom * fy

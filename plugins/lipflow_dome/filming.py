@@ -1,0 +1,300 @@
+"""Films frames: from what the subject does to what every camera records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from lipflow_core.records import Camera, Topology
+from lipflow_dome.atlas import lay_atlas
+from lipflow_dome.cameras import Rig, compose, dome_rig, enlarge, headset_rig, positions, project
+from lipflow_dome.config import LANDMARKS, UNITS, VERTICES, DomeConfig
+from lipflow_dome.head import Head, load_asset, random_identity, subject_identities
+from lipflow_dome.landmarks import landmark_vertices
+from lipflow_dome.motion import SPLITS, act, rigid, segment_name
+from lipflow_dome.shading import Shader
+
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+PIXELS_AT_ONCE = 1 << 22
+TEXELS_AT_ONCE = 1 << 20
+
+
+def layout(config: DomeConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of what is recorded of each frame."""
+    size, cameras = config.texture, config.cameras
+    return {
+        "vertices": ((VERTICES, 3), "<f4"),
+        "texture": ((3, size, size), "|u1"),
+        "dome": ((cameras, 3, *config.image), "|u1"),
+        "dome_mask": ((cameras, *config.image), "|u1"),
+        "headset": ((3, 1, *config.headset), "|u1"),
+        "headset_mask": ((3, *config.headset), "|u1"),
+        "points": ((LANDMARKS, 2), "<f4"),
+        "visible": ((LANDMARKS,), "<f4"),
+        "expression": ((UNITS,), "<f4"),
+        "gaze": ((2, 2), "<f4"),
+        "pose": ((3, 4), "<f4"),
+        "slip": ((3, 4), "<f4"),
+        "light": ((3, 4), "<f4"),
+    }
+
+
+def topology() -> Topology:
+    """Triangles and texture atlas of every head."""
+    atlas = lay_atlas()
+    return Topology(
+        triangles=torch.from_numpy(load_asset().triangles),
+        uv=torch.from_numpy(atlas.uv.astype(np.float32)),
+        uv_triangles=torch.from_numpy(atlas.uv_triangles),
+    )
+
+
+class Performance:
+    """What the subject does in the frames of one split.
+
+    Args:
+        config: The dome's options.
+        split: "train" or "held-out".
+    """
+
+    def __init__(self, config: DomeConfig, split: str):
+        self.config = config
+        self.split = split
+        self.sequences = config.sequences if split == "train" else config.held_out_sequences
+        self.length = config.frames_per_sequence
+
+    def __len__(self) -> int:
+        return self.sequences * self.length
+
+    @property
+    def segments(self) -> list[str]:
+        """Segment of each frame."""
+        return [segment_name(self.split, index) for index in range(self.sequences) for _ in range(self.length)]
+
+    def of(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """Expression, gaze and pose of some frames, float32; frames: (B,) positions within the split."""
+        acted = {index: act(self.config, self.split, index) for index in np.unique(frames // self.length).tolist()}
+        rows = [(acted[frame // self.length], frame % self.length) for frame in frames.tolist()]
+        return {
+            name: np.stack([getattr(sequence, name)[row] for sequence, row in rows]).astype(np.float32)
+            for name in ("expression", "gaze", "pose")
+        }
+
+
+class Film:
+    """Films one subject.
+
+    Args:
+        config: The dome's options.
+    """
+
+    def __init__(self, config: DomeConfig):
+        self.config = config
+        identity = config.identity
+        if identity is None:
+            identity = subject_identities()[config.subject]
+        elif isinstance(identity, int):
+            identity = random_identity(identity)
+        self.head = Head(identity)
+        self.shader = Shader(self.head, config.subject, config.texture)
+        self.dome = dome_rig(config)
+        self.headset = headset_rig(config, self.head)
+        self.topology = topology()
+        self._renderer = None
+
+    @property
+    def renderer(self):
+        """The renderer, built on first use: statistics need none."""
+        if self._renderer is None:
+            self._renderer = self.config.renderer.build(self.config.renderer_inputs)
+        return self._renderer
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames in a chunk: fixed by the options, so that results do not depend on how work is spread."""
+        return max(1, min(30, TEXELS_AT_ONCE // (self.config.texture**2 * (self.config.cameras + 3))))
+
+    def face(self, performed: Mapping[str, np.ndarray], cameras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (B, V, 3) and average textures (B, 3, T, T) in [0, 1], over some dome cameras (their indices)."""
+        vertices = self.head.deform(performed["expression"].astype(np.float64), performed["gaze"].astype(np.float64))
+        pose = performed["pose"].astype(np.float64)
+        viewpoints = positions(compose(self.dome.extrinsics[cameras], pose))
+        colors, facing = self.shader.shade(vertices, performed["expression"], pose, viewpoints)
+        return vertices, self._average(colors, facing)
+
+    def shoot(self, performance: Performance, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """Everything that `layout` names, of some frames; frames: (B,) positions within the split."""
+        config = self.config
+        performed = performance.of(frames)
+        expression, gaze = performed["expression"].astype(np.float64), performed["gaze"].astype(np.float64)
+        pose = performed["pose"].astype(np.float64)
+        split = SPLITS.index(performance.split)
+        generators = [np.random.default_rng([config.seed, 2 + split, frame]) for frame in frames.tolist()]
+        slip = self._slip(generators).astype(np.float32)
+        dome = compose(self.dome.extrinsics, pose)
+        headset = compose(self.headset.extrinsics, slip.astype(np.float64))
+
+        vertices = self.head.deform(expression, gaze)
+        viewpoints = np.concatenate([positions(dome), positions(headset)], axis=1)
+        colors, facing = self.shader.shade(vertices, performed["expression"], pose, viewpoints)
+        count = config.cameras
+        average = self._average(colors[:, :count], facing[:, :count])
+        pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image)
+        grey = (colors[:, count:] @ GREY)[..., None]
+        eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset)
+        eyes, light = self._light(eyes, eyes_coverage, generators)
+        points, visible = self._keypoints(vertices, dome[:, 0], depth, generators)
+        return {
+            **performed,
+            "vertices": vertices,
+            "texture": _bytes(average),
+            "dome": _bytes(pictures),
+            "dome_mask": _bytes(coverage),
+            "headset": _bytes(eyes),
+            "headset_mask": _bytes(eyes_coverage),
+            "points": points,
+            "visible": visible,
+            "slip": slip,
+            "light": light,
+        }
+
+    def _average(self, colors: np.ndarray, facing: np.ndarray) -> np.ndarray:
+        """Mean over cameras, each weighted by how squarely it sees a texel; (B, 3, T, T)."""
+        weight = facing**2 + 1e-3
+        mean = np.einsum("bncx,bnc->bcx", colors, weight) / weight.sum(1)[..., None]
+        return self.shader.texels.spread(mean, self.shader.blank)
+
+    def _slip(self, generators: list[np.random.Generator]) -> np.ndarray:
+        """Where the headset sits on the face: [R|t] (B, 3, 4) of the head in a perfectly fitted headset."""
+        drawn = np.stack([generator.normal(0, 1, 6) for generator in generators]) * self.config.headset_slip
+        drawn = np.clip(drawn, -2.5 * self.config.headset_slip, 2.5 * self.config.headset_slip)
+        return rigid(np.radians(2.0) * drawn[:, :3], 1.5 * drawn[:, 3:], pivot=np.array([0.0, -20.0, 40.0]))
+
+    def _draw(
+        self, vertices: np.ndarray, colors: np.ndarray, rig: Rig, extrinsics: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw each view with its own texture, supersampled.
+
+        Args:
+            vertices: (B, V, 3).
+            colors: (B, N, C, K) of covered texels.
+            rig: The N cameras.
+            extrinsics: (B, N, 3, 4), head → camera.
+            size: (height, width).
+
+        Returns:
+            Pictures (B, N, K, H, W) before black, coverage (B, N, H, W), and the depth (B, sH, sW) of the first
+            camera, supersampled.
+        """
+        batch, count, _, channels = colors.shape
+        factor = self.config.supersampling
+        height, width = (side * factor for side in size)
+        pictures = np.empty((batch, count, channels, *size), np.float32)
+        coverage = np.empty((batch, count, *size), np.float32)
+        depth = np.empty((batch, height, width), np.float32)
+        intrinsics = enlarge(rig.intrinsics, factor)
+        blank = self.shader.blank if channels == 3 else np.atleast_1d(self.shader.blank @ GREY)
+        at_once = max(1, min(batch, PIXELS_AT_ONCE // (height * width)))
+        for view in range(count):
+            for start in range(0, batch, at_once):
+                rows = slice(start, start + at_once)
+                texture = self.shader.texels.spread(colors[rows, view], blank)
+                camera = Camera(
+                    _tensor(np.repeat(intrinsics[view, None], len(texture), 0)),
+                    _tensor(extrinsics[rows, view]),
+                    height,
+                    width,
+                )
+                with torch.inference_mode():
+                    drawn = self.renderer(_tensor(vertices[rows]), _tensor(texture), self.topology, camera)
+                pictures[rows, view] = _reduce(drawn.image.numpy(), factor)
+                coverage[rows, view] = _reduce(drawn.coverage.numpy(), factor)
+                if view == 0:
+                    depth[rows] = drawn.depth.numpy()
+        return pictures, coverage, depth
+
+    def _light(
+        self, pictures: np.ndarray, coverage: np.ndarray, generators: list[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Put headset pictures into changing light, before a changing background, and add noise.
+
+        Returns:
+            Pictures (B, 3, 1, h, w), and (B, 3, 4) the light of each: gain, offset, change of gain from the left to
+            the right edge and from the upper to the lower.
+        """
+        config = self.config
+        height, width = config.headset
+        x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
+        light = np.empty((len(pictures), 3, 4), np.float32)
+        lit = np.empty_like(pictures)
+        for row, generator in enumerate(generators):
+            drawn = generator.normal(0, 1, (3, 4))
+            spread = np.array(
+                [config.headset_gain, config.headset_offset, config.headset_gradient, config.headset_gradient]
+            )
+            light[row] = drawn * spread
+            light[row, :, 0] = np.exp(light[row, :, 0])
+            gain = light[row, :, 0, None, None] * (
+                1 + light[row, :, 2, None, None] * x + light[row, :, 3, None, None] * y
+            )
+            level, slope = generator.uniform(0, 1, 3), generator.uniform(-0.5, 0.5, (2, 3))
+            background = config.headset_background * np.clip(
+                level[:, None, None] + slope[0, :, None, None] * x + slope[1, :, None, None] * y, 0, 1
+            )
+            scene = pictures[row, :, 0] * gain + light[row, :, 1, None, None] * coverage[row]
+            noise = generator.normal(0, config.headset_noise, (3, height, width))
+            lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * background + noise, 0, 1)
+        return lit, light
+
+    def _keypoints(
+        self, vertices: np.ndarray, extrinsics: np.ndarray, depth: np.ndarray, generators: list[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, K, 2) in the frontal picture and whether they are seen (B, K), float32."""
+        landmarks = vertices[:, landmark_vertices()].astype(np.float64)
+        points = project(landmarks, self.dome.intrinsics[0], extrinsics)
+        away = np.einsum("bj,bkj->bk", extrinsics[:, 2, :3], landmarks) + extrinsics[:, 2, 3, None]
+        factor = self.config.supersampling
+        fine = np.rint(points * factor + (factor - 1) / 2).astype(np.int64)
+        height, width = depth.shape[1:]
+        inside = (fine >= 0).all(-1) & (fine[..., 0] < width) & (fine[..., 1] < height)
+        x, y = np.clip(fine[..., 0], 0, width - 1), np.clip(fine[..., 1], 0, height - 1)
+        seen = depth[np.arange(len(points))[:, None], y, x]
+        # a landmark on the silhouette may round to a pixel beside the head, where nothing hides it
+        visible = inside & ((seen == 0) | (away < seen + 4.0))
+        noise = np.stack([generator.normal(0, 1, (LANDMARKS, 2)) for generator in generators])
+        points = points + self.config.keypoint_noise * noise
+        return points.astype(np.float32), visible.astype(np.float32)
+
+
+def view_cameras(rig: Rig, extrinsics: np.ndarray, size: tuple[int, int]) -> Camera:
+    """A record of cameras with leading axes (B, N) from (B, N, 3, 4) extrinsics of a rig's N cameras."""
+    intrinsics = np.broadcast_to(rig.intrinsics, (*extrinsics.shape[:2], 3, 3))
+    return Camera(_tensor(intrinsics), _tensor(extrinsics), *size)
+
+
+def chosen(rig: Rig, cameras: np.ndarray) -> Rig:
+    """A rig of some of the cameras of another."""
+    return replace(
+        rig,
+        names=tuple(rig.names[index] for index in cameras.reshape(-1)),
+        intrinsics=rig.intrinsics[cameras],
+        extrinsics=rig.extrinsics[cameras],
+    )
+
+
+def _reduce(pictures: np.ndarray, factor: int) -> np.ndarray:
+    """Box-filter (…, factor·H, factor·W) → (…, H, W)."""
+    height, width = pictures.shape[-2] // factor, pictures.shape[-1] // factor
+    blocks = pictures.reshape(*pictures.shape[:-2], height, factor, width, factor)
+    return blocks.mean(axis=(-3, -1))
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))

@@ -1,0 +1,125 @@
+"""How the head looks: the colour of every texel, as a function of expression, head pose and viewpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lipflow_dome.atlas import load_albedo, map_texels
+from lipflow_dome.head import Head
+from lipflow_dome.surface import Surface
+
+# Direction to each lamp in the dome, and its strength. A dome lights evenly; a little asymmetry is what real ones have.
+LAMPS = np.array(
+    [
+        [0.45, 0.50, 0.74, 0.42],
+        [-0.55, 0.35, 0.76, 0.34],
+        [0.95, 0.10, 0.20, 0.16],
+        [-0.95, 0.15, 0.20, 0.16],
+        [0.05, 0.98, -0.15, 0.20],
+        [-0.10, -0.65, 0.75, 0.16],
+    ]
+)
+AMBIENT = 0.34
+SKY = 0.10
+EXPOSURE = 0.86
+GAMMA = 2.2
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a part of the head reflects: strength and exponent of its highlights."""
+
+    strength: float
+    exponent: float
+
+
+FINISHES = {
+    "skin": Finish(0.20, 14),
+    "lips": Finish(0.30, 36),
+    "mouth": Finish(0.12, 30),
+    "eye_socket": Finish(0.05, 12),
+    "eye_l": Finish(1.30, 220),
+    "eye_r": Finish(1.30, 220),
+    "teeth": Finish(0.35, 60),
+    "tongue": Finish(0.25, 30),
+}
+
+
+class Shader:
+    """Shades the texture of one person's head.
+
+    Args:
+        head: The head.
+        subject: Full id of the subject whose albedo it wears.
+        size: Height and width of the texture.
+    """
+
+    def __init__(self, head: Head, subject: str, size: int):
+        self.texels = map_texels(size)
+        self.surface = Surface(head, self.texels)
+        albedo = load_albedo(subject, size) ** GAMMA
+        self.albedo = albedo.astype(np.float32)
+        self.blank = (albedo.mean(0) ** (1 / GAMMA)).astype(np.float32)
+        part = head.asset.part[self.texels.triangle]
+        strength = np.array([FINISHES[name].strength for name in head.asset.part_names])
+        exponent = np.array([FINISHES[name].exponent for name in head.asset.part_names])
+        self.strength, self.exponent = strength[part].astype(np.float32), exponent[part].astype(np.float32)
+
+    def shade(
+        self, vertices: np.ndarray, expression: np.ndarray, pose: np.ndarray, viewpoints: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Shade textures.
+
+        Args:
+            vertices: (B, V, 3) float32 millimetres, head frame.
+            expression: (B, E) weights of the expression units.
+            pose: (B, 3, 4) [R|t], head frame → dome: the lamps stay while the head moves.
+            viewpoints: (B, N, 3) where cameras are, head frame, millimetres.
+
+        Returns:
+            Colours (B, N, C, 3) float32 in [0, 1] of the covered texels seen from each viewpoint, and (B, N, C) how
+            squarely each viewpoint sees each texel.
+        """
+        points, normals = self.surface.at_texels(vertices)
+        look = self.surface.condition(points, vertices, expression)
+        normals = look.bend(normals)
+        lamps = np.einsum("bij,li->blj", pose[:, :, :3], LAMPS[:, :3]).astype(np.float32)
+        power = LAMPS[:, 3].astype(np.float32)
+        diffuse = self._diffuse(normals, lamps, power, look.open, pose)
+        base = self.albedo * look.tint * diffuse
+        colors = np.empty((*viewpoints.shape[:2], *base.shape[1:]), np.float32)
+        facing = np.empty(colors.shape[:3], np.float32)
+        for index in range(viewpoints.shape[1]):
+            toward = viewpoints[:, index, None].astype(np.float32) - points
+            toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
+            cosine = np.einsum("bci,bci->bc", normals, toward)
+            highlight = self._highlight(normals, toward, cosine, lamps, power) * look.open
+            linear = EXPOSURE * (base + highlight[..., None])
+            colors[:, index] = np.clip(linear, 0, 1) ** (1 / GAMMA)
+            facing[:, index] = np.maximum(cosine, 0)
+        return colors, facing
+
+    def _diffuse(
+        self, normals: np.ndarray, lamps: np.ndarray, power: np.ndarray, open_: np.ndarray, pose: np.ndarray
+    ) -> np.ndarray:
+        """Irradiance (B, C, 3). Light wraps further in red, as it scatters under the skin."""
+        cosine = np.einsum("bci,bli->bcl", normals, lamps)
+        up = np.einsum("bci,bi->bc", normals, pose[:, 1, :3].astype(np.float32))
+        ambient = (AMBIENT + SKY * up) * open_
+        wrapped = [
+            np.einsum("bcl,l->bc", np.maximum((cosine + wrap) / (1 + wrap), 0), power) for wrap in (0.30, 0.14, 0.10)
+        ]
+        direct = np.stack(wrapped, axis=-1) * (0.35 + 0.65 * open_)[..., None]
+        return ambient[..., None] + direct * open_[..., None]
+
+    def _highlight(
+        self, normals: np.ndarray, toward: np.ndarray, cosine: np.ndarray, lamps: np.ndarray, power: np.ndarray
+    ) -> np.ndarray:
+        """Lamps mirrored in the surface: Phong lobes with Schlick's Fresnel term; (B, C)."""
+        mirrored = 2 * cosine[..., None] * normals - toward
+        lobe = np.maximum(np.einsum("bci,bli->bcl", mirrored, lamps), 1e-6)
+        lobe = np.exp(np.log(lobe) * self.exponent[:, None])
+        fresnel = 0.4 + 0.6 * np.maximum(1 - cosine, 0) ** 4
+        return self.strength * fresnel * np.einsum("bcl,l->bc", lobe, power) * (cosine > 0)

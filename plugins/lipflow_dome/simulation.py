@@ -1,0 +1,163 @@
+"""Fills a store: in this process, or spread over several that each use one thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from lipflow_core.errors import CaptureError, StorageError
+from lipflow_dome.config import DomeConfig
+from lipflow_dome.filming import Film, Performance, layout
+from lipflow_dome.store import Store, batches
+
+CHUNKS_WORTH_A_WORKER = 6
+"""A process takes seconds to start: fewer chunks than this per worker are done faster in the process at hand."""
+
+REFUSED = 64
+"""Exit code of a worker that can't build what it was told to, before it did anything."""
+
+
+def open_store(config: DomeConfig, split: str, folder: Path, frames_at_once: int) -> Store:
+    """The store of a split below a capture's folder."""
+    return Store(folder / split, layout(config), len(Performance(config, split)), frames_at_once)
+
+
+def simulate(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film]) -> Store:
+    """Simulate a split unless it is there already; processes that ask for the same one wait for the first.
+
+    Args:
+        config: The dome's options.
+        split: "train" or "held-out".
+        folder: Folder of this capture.
+        film: Gives the film crew of this process.
+
+    Raises:
+        StorageError: If the folder can't be written.
+        CaptureError: If a worker process failed.
+    """
+    store = open_store(config, split, folder, film().frames_at_once)
+    if store.complete:
+        return store
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{split}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise StorageError(
+            f"could not write the simulated capture to {folder}: {error.strerror or error}",
+            "Set the capture's option `cache` to a folder that can be written.",
+        ) from error
+    try:
+        if not store.complete:
+            store.prepare()
+            _fill(config, split, folder, film, store)
+            store.finish()
+    finally:
+        lock.release()
+    return store
+
+
+def _fill(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film], store: Store) -> None:
+    missing = store.missing()
+    workers = min(config.workers or os.cpu_count() or 1, len(missing) // CHUNKS_WORTH_A_WORKER)
+    with _Progress(f"simulating {config.subject} {split}", store.chunks, store.chunks - len(missing)) as progress:
+        if workers > 1 and _spread(config, split, folder, store, workers, progress):
+            return
+        performance = Performance(config, split)
+        for chunk in store.missing():
+            store.write(chunk, film().shoot(performance, store.frames_of(chunk)))
+            progress.at(store.chunks - len(store.missing()))
+
+
+def _spread(config: DomeConfig, split: str, folder: Path, store: Store, workers: int, progress: _Progress) -> bool:
+    """Let processes of their own fill the store. False if they can't be used for this config.
+
+    They are commands, not forks: numba and OpenMP threads don't survive a fork, and multiprocessing's spawn would run
+    the user's script once more.
+    """
+    threads = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(threads, "1")
+    running = []
+    try:
+        for share in batches(store.missing(), workers):
+            task = {
+                "config": config.model_dump(mode="json"),
+                "split": split,
+                "folder": str(folder.resolve()),
+                "chunks": share,
+                "chunk": store.chunk,
+            }
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lipflow_dome.worker"],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                text=True,
+            )
+            running.append(process)
+            process.stdin.write(json.dumps(task) + "\n")
+            process.stdin.flush()
+        while any(process.poll() is None for process in running):
+            time.sleep(0.2)
+            progress.at(store.chunks - len(store.missing()))
+            failed = [process for process in running if process.poll() not in (None, 0)]
+            if failed:
+                break
+        codes = [process.poll() for process in running]
+        if REFUSED in codes:
+            return False
+        for process in running:
+            if process.poll() not in (None, 0):
+                lines = process.stderr.read().strip().splitlines() or ["no message"]
+                raise CaptureError(
+                    f"a process that simulates the capture ended with code {process.returncode}: {lines[-1]}",
+                    "Run again to resume; with the capture's option workers=1 it runs in this process.",
+                )
+        progress.at(store.chunks)
+        return True
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stderr.close()
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line now and then, and none for what takes but seconds."""
+
+    EVERY = 5.0
+
+    def __init__(self, what: str, total: int, start: int):
+        self.what = what
+        self.total = total
+        self.last = start
+        self.said = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, initial=start, desc=what, unit="chunk", file=sys.stderr, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def at(self, done: int) -> None:
+        """Tell how many chunks are done."""
+        if self.bar is not None:
+            self.bar.update(done - self.last)
+        elif done > self.last and time.monotonic() - self.said > self.EVERY:
+            self.said = time.monotonic()
+            print(f"{self.what}: {100 * done // self.total} %", file=sys.stderr, flush=True)
+        self.last = done

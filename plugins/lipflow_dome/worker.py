@@ -1,0 +1,40 @@
+"""A process that simulates chunks of a capture: `python -m lipflow_dome.worker`, its task as JSON on standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from lipflow_core.errors import LipflowError
+from lipflow_dome.config import DomeConfig
+from lipflow_dome.filming import Film, Performance
+from lipflow_dome.simulation import REFUSED, open_store
+
+
+def main() -> int:
+    """Film the chunks of a task, until done or until the process that gave it is gone."""
+    parent = os.getppid()
+    task = json.loads(sys.stdin.readline())
+    torch.set_num_threads(1)
+    try:
+        config = DomeConfig.model_validate(task["config"])
+        film = Film(config)
+        _ = film.renderer
+    except (ValueError, LipflowError, ImportError) as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    store = open_store(config, task["split"], Path(task["folder"]), task["chunk"])
+    performance = Performance(config, task["split"])
+    for chunk in task["chunks"]:
+        if os.getppid() != parent:
+            return 1
+        store.write(chunk, film.shoot(performance, store.frames_of(chunk)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
