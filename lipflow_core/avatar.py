@@ -85,7 +85,8 @@ class Avatar(nn.Module):
         self.prior = prior
         self.decoder = decoder
         self.renderer = renderer
-        self.stage_priors = nn.ModuleDict(dict(stage_priors or {}))
+        # ModuleDict refuses names that it has as attributes, and a stage may well be called "train".
+        self.stage_priors = nn.ModuleDict({f"stage {name}": prior for name, prior in (stage_priors or {}).items()})
         self.fitting_prior = prior if fitting_prior is None else fitting_prior
         self.template_buffers = TemplateBuffers(template)
 
@@ -108,7 +109,8 @@ class Avatar(nn.Module):
 
     def prior_of(self, stage: str) -> LatentPrior:
         """The prior that a training stage uses."""
-        return self.stage_priors[stage] if stage in self.stage_priors else self.prior  # noqa: SIM401
+        key = f"stage {stage}"
+        return self.stage_priors[key] if key in self.stage_priors else self.prior  # noqa: SIM401
 
     def priors(self) -> Iterator[LatentPrior]:
         """Every distinct prior: training's, the stages', fitting's."""

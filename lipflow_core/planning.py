@@ -145,7 +145,8 @@ class _Planner:
             if spec.driving is None:
                 self._note("encoder", "encoder is the same as driving, but the spec's slot 'driving' is empty")
         else:
-            encoder = self._encoder("encoder", spec.encoder, encoding)
+            part = spec.driving if isinstance(spec.encoder, SameAs) else spec.encoder
+            encoder = self._encoder("encoder", part, encoding)
         priors = self._priors(driving)
         decoder, renderer = self._decoder_and_renderer()
         objectives = self._objectives()
@@ -255,7 +256,8 @@ class _Planner:
                 self._note(slot, f"{planned} takes no flow, but the spec names flow '{flow.name}'")
 
     def _check_driving_is_used(self, priors: Mapping[str, PlannedPart], driving: PlannedPart | None) -> None:
-        if driving is None or isinstance(self.spec.encoder, SameAs):
+        shared = isinstance(self.spec.encoder, SameAs) and "encoder" not in self.given
+        if driving is None or shared:
             return
         if not any("driving" in planned.plan.needs for planned in priors.values()):
             distinct = {id(planned): f"'{planned.part.name}'" for planned in priors.values()}

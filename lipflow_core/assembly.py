@@ -1,0 +1,188 @@
+"""From a spec to a built model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.description import Row, describe
+from lipflow_core.errors import CompatibilityError, PluginError
+from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
+from lipflow_core.planning import Blueprint, PlannedPart, plan
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.records import Template, Topology
+from lipflow_core.specs import Spec, load_spec
+
+__all__ = ["Blueprint", "Row", "assemble", "blank_template", "build", "choose_device", "describe", "plan"]
+
+_SLOTS: Mapping[str, type[nn.Module]] = {
+    "encoder": ObservationEncoder,
+    "driving": ObservationEncoder,
+    "prior": LatentPrior,
+    "decoder": Decoder,
+    "renderer": Renderer,
+}
+
+
+def assemble(
+    spec: Spec | str | os.PathLike[str],
+    *,
+    template: Template | None = None,
+    device: str | torch.device | None = None,
+    **instances: nn.Module,
+) -> Avatar:
+    """Build the model that a spec describes, its weights initialised from the spec's seed.
+
+    Args:
+        spec: A spec, its file, or the name of a shipped one.
+        template: The subject's template; the capture's if None, which may have to be made first.
+        device: Where the model goes; the spec's `device` if None.
+        **instances: Components built elsewhere, by slot ("encoder", "driving", "prior", "decoder", "renderer"), each
+            used in place of the one that the spec names.
+
+    Raises:
+        lipflow_core.errors.CompatibilityError: If parts do not fit together, or the device is not there.
+
+    Example:
+        >>> avatar = assemble(load_spec("lip-flow-hmc", ["preset=tiny"]))
+    """
+    if not isinstance(spec, Spec):
+        spec = load_spec(spec)
+    _check_instances(spec, instances)
+    given = {slot: instance.planned for slot, instance in instances.items()}
+    chosen = choose_device(spec, device, given)
+    blueprint = plan(spec, device=chosen.type, given=given)
+    if template is None:
+        template = spec.capture.build(CaptureInputs()).template()
+    return build(blueprint, template, chosen, **instances)
+
+
+def build(
+    blueprint: Blueprint, template: Template, device: str | torch.device | None = None, **instances: nn.Module
+) -> Avatar:
+    """Build what was planned.
+
+    Args:
+        blueprint: The plan.
+        template: The subject's template.
+        device: Where the model goes; the blueprint's device type if None.
+        **instances: As in `assemble`.
+    """
+    _check_template(blueprint, template)
+    built: dict[int, nn.Module] = {}
+
+    def component(planned: PlannedPart, slot: str | None = None) -> Any:
+        if slot in instances:
+            built[id(planned)] = instances[slot]
+        if id(planned) not in built:
+            built[id(planned)] = _seeded_build(planned, blueprint.spec.seed)
+        return built[id(planned)]
+
+    # P before Q: where they are the same, the part is P's.
+    driving = None if blueprint.driving is None else component(blueprint.driving, "driving")
+    avatar = Avatar(
+        encoder=component(blueprint.encoder, "encoder"),
+        driving=driving,
+        prior=component(blueprint.prior, "prior"),
+        stage_priors={name: component(planned) for name, planned in blueprint.stage_priors.items()},
+        fitting_prior=component(blueprint.fitting_prior),
+        decoder=component(blueprint.decoder, "decoder"),
+        renderer=component(blueprint.renderer, "renderer"),
+        template=template,
+    )
+    return avatar.to(device or blueprint.device)
+
+
+def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
+    """Build with a seed of the slot's own, so that exchanging one part leaves the start of the others as it was."""
+    digest = hashlib.sha256(f"{seed}/{planned.slot}".encode()).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest[:7], "big"))
+        module = planned.build()
+    expected = _SLOTS[planned.part.kind]
+    if not isinstance(module, expected):
+        raise PluginError(
+            f"{planned} of {planned.part.distribution}: {planned.part.component.implementation} is a "
+            f"{type(module).__name__}, not a {expected.__name__}",
+            "This is a bug of the plugin; `lipflow-core plugins check` may tell more.",
+        )
+    return module
+
+
+def choose_device(
+    spec: Spec, device: str | torch.device | None = None, given: Mapping[str, Any] | None = None
+) -> torch.device:
+    """The device that a spec's model goes to.
+
+    Args:
+        spec: The spec; its `device: auto` takes CUDA where there is a device and every part runs on it.
+        device: Takes the place of the spec's.
+        given: As in `lipflow_core.planning.plan`.
+
+    Raises:
+        lipflow_core.errors.CompatibilityError: If CUDA is asked for and torch sees none.
+    """
+    wanted = spec.device if device is None else device
+    if wanted == "auto":
+        if not torch.cuda.is_available():
+            return torch.device(plan(spec, given=given).device)
+        try:
+            return torch.device(plan(spec, device="cuda", given=given).device)
+        except CompatibilityError:
+            return torch.device("cpu")
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError as error:
+        raise CompatibilityError(f"there is no device '{wanted}'", "Give cpu, cuda or cuda:N.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise CompatibilityError(
+            f"device '{wanted}' is asked for, but torch {torch.__version__} sees no CUDA device",
+            "Set device=cpu, or install a torch for your GPU and its driver.",
+        )
+    return chosen
+
+
+def blank_template(blueprint: Blueprint) -> Template:
+    """A template of the planned shapes with nothing in it, for looking at a model without making its capture."""
+    vertices, _ = blueprint.shapes["face.vertices"]
+    triangles = torch.zeros(blueprint.shapes.get("topology.triangles", (0, 3)), dtype=torch.int64)
+    landmarks = torch.zeros(blueprint.shapes.get("template.landmarks", (0,)), dtype=torch.int64)
+    return Template(
+        topology=Topology(triangles, torch.zeros(vertices, 2), triangles.clone()),
+        vertices_mean=torch.zeros(vertices, 3),
+        vertices_scale=torch.ones(()),
+        texture_mean=torch.zeros(blueprint.shapes["face.texture"]),
+        texture_scale=torch.ones(()),
+        landmarks=landmarks,
+    )
+
+
+def _check_instances(spec: Spec, instances: Mapping[str, Any]) -> None:
+    if "driving" in instances and spec.driving is None:
+        raise CompatibilityError(
+            "a driving encoder was given, but the spec's slot 'driving' is empty",
+            "Name an encoder there; the one given takes its place.",
+        )
+    for slot, instance in instances.items():
+        if slot not in _SLOTS:
+            raise TypeError(f"assemble() has no slot '{slot}'; slots are {', '.join(_SLOTS)}")
+        if not isinstance(instance, _SLOTS[slot]):
+            raise TypeError(f"{slot}= must be a {_SLOTS[slot].__name__}, got a {type(instance).__name__}")
+
+
+def _check_template(blueprint: Blueprint, template: Template) -> None:
+    shapes = {
+        "face.vertices": ("vertices", tuple(template.vertices_mean.shape)),
+        "face.texture": ("texture", tuple(template.texture_mean.shape)),
+    }
+    for name, (what, shape) in shapes.items():
+        if shape != tuple(blueprint.shapes[name]):
+            raise CompatibilityError(
+                f"the template's {what} {shape} are not those that the model is planned for, {blueprint.shapes[name]}"
+            )

@@ -1,0 +1,183 @@
+"""What a model is made of: its parts with shapes, parameters and compute, counted on the model itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.interfaces import Flow
+from lipflow_core.parts import Part
+from lipflow_core.planning import Blueprint, PlannedPart
+from lipflow_core.plans import Plan, Shape
+from lipflow_core.records import Camera, Encoding, FaceState, Keypoints, Record, Views
+
+if TYPE_CHECKING:
+    from lipflow_core.registry import Registry
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of a model.
+
+    Args:
+        slot: Its slot in the spec.
+        kind: Its kind.
+        component: Its name.
+        plugin: The distribution that brought it.
+        version: That distribution's version.
+        inputs: Name → shape of one sample.
+        outputs: Name → shape of one sample.
+        parameters: Numbers that training may change; a part within another is counted in both.
+        macs: Multiply-accumulates of one sample; None where they say nothing (renderers) or can't be counted.
+        device: Where it is.
+    """
+
+    slot: str
+    kind: str
+    component: str
+    plugin: str
+    version: str
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+    parameters: int
+    macs: int | None
+    device: str
+
+
+def describe(avatar: Avatar, blueprint: Blueprint, registry: Registry | None = None) -> list[Row]:
+    """A row for each part of a model, and one for the flow within each prior.
+
+    Compute is counted at batch 1: of an encoder, one observation; of a prior, the log-probability of one code as in
+    training; of a flow, one code forward; of a decoder, one face and one view.
+
+    Args:
+        avatar: The model.
+        blueprint: What it was built from.
+        registry: Where versions are looked up; the default registry if None.
+    """
+    if registry is None:
+        from lipflow_core.registry import default_registry
+
+        registry = default_registry()
+    rows = []
+    device = avatar.device
+    with _evaluating(avatar):
+        encoding = _encoding(blueprint, device)
+        code = torch.zeros(1, blueprint.spec.code, device=device)
+        for planned, module in zip(blueprint.distinct(), _modules(avatar, blueprint), strict=True):
+            rows.append(_row(planned, planned.plan, module, registry, _macs(_evaluation(planned, module, encoding))))
+            flow = next((inner for inner in module.modules() if isinstance(inner, Flow)), None)
+            if planned.part.kind == "prior" and flow is not None and planned.given.flow is not None:
+                context = encoding.features if flow.given.context else None
+                macs = _macs(lambda flow=flow, context=context: flow(code, context))
+                nested = PlannedPart(f"{planned.slot}.flow", planned.given.flow, flow.given, flow.planned)
+                rows.append(_row(nested, flow.planned, flow, registry, macs))
+    return rows
+
+
+def _modules(avatar: Avatar, blueprint: Blueprint) -> Iterator[nn.Module]:
+    built = [
+        (blueprint.encoder, avatar.encoder),
+        (blueprint.driving, avatar.driving),
+        (blueprint.prior, avatar.prior),
+        *((planned, avatar.prior_of(stage)) for stage, planned in blueprint.stage_priors.items()),
+        (blueprint.fitting_prior, avatar.fitting_prior),
+        (blueprint.decoder, avatar.decoder),
+        (blueprint.renderer, avatar.renderer),
+    ]
+    for planned in blueprint.distinct():
+        yield next(module for other, module in built if other is planned)
+
+
+def _row(planned: PlannedPart, plan: Plan, module: nn.Module, registry: Registry, macs: int | None) -> Row:
+    part: Part = planned.part
+    place = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)
+    return Row(
+        slot=planned.slot,
+        kind=part.kind,
+        component=part.name,
+        plugin=part.distribution,
+        version=registry.version(part.component),
+        inputs=dict(plan.inputs),
+        outputs=dict(plan.outputs),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        macs=macs,
+        device=str(place) if place is not None else "–",
+    )
+
+
+def _evaluation(planned: PlannedPart, module: nn.Module, encoding: Encoding) -> Callable[[], Any] | None:
+    device, code = encoding.mean.device, torch.zeros_like(encoding.mean)
+    if planned.part.kind == "encoder":
+        observation = sample_observation(planned.given.observations, module.modality, device)
+        return None if observation is None else lambda: module(observation)
+    if planned.part.kind == "prior":
+        driving = encoding if "driving" in planned.plan.needs else None
+        return lambda: module.divergence(encoding, code, driving)
+    if planned.part.kind == "decoder":
+        view = torch.tensor([[[0.0, 0.0, 1.0]]], device=device)
+        return lambda: module(code, view)
+    return None
+
+
+def _encoding(blueprint: Blueprint, device: torch.device) -> Encoding:
+    code = torch.zeros(1, blueprint.spec.code, device=device)
+    source = blueprint.driving or blueprint.encoder
+    return Encoding(code, code, torch.zeros(1, *source.plan.outputs["features"], device=device))
+
+
+def sample_observation(
+    observations: Mapping[str, Mapping[str, Shape]], name: str, device: torch.device | str = "cpu"
+) -> Record | None:
+    """One sample of an observation, all zeros; None if it is not one of the records that the core knows."""
+    shapes = observations.get(name, {})
+
+    def zeros(tensor: str) -> Tensor:
+        return torch.zeros(1, *shapes[tensor], device=device)
+
+    def cameras(*leading: int, height: int = 1, width: int = 1) -> Camera:
+        eye = torch.eye(3, 4, device=device).expand(*leading, 3, 4)
+        return Camera(eye[..., :3], eye, height, width)
+
+    if "vertices" in shapes:
+        return FaceState(zeros("vertices"), zeros("texture") if "texture" in shapes else None)
+    if "images" in shapes and len(shapes["images"]) == 4:
+        views, _, height, width = shapes["images"]
+        mask = torch.ones(1, views, height, width, device=device)
+        return Views(zeros("images"), cameras(1, views, height=height, width=width), mask)
+    if "points" in shapes:
+        return Keypoints(zeros("points"), torch.ones(1, shapes["points"][0], device=device), cameras(1))
+    return None
+
+
+def _macs(evaluate: Callable[[], Any] | None) -> int | None:
+    if evaluate is None:
+        return None
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        evaluate()
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, each module's own mode restored afterwards."""
+    modes = {inner: inner.training for inner in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for inner, mode in modes.items():
+            inner.training = mode
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The rows as JSON, for scripts."""
+    return json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
