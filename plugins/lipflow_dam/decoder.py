@@ -35,12 +35,14 @@ class DamDecoder(Decoder):
 
     def __init__(self, config: DamDecoderConfig, given: DecoderInputs):
         super().__init__(config, given)
-        self.code_branch = nn.Sequential(NormedLinear(given.code, config.hidden, SLOPE), nn.LeakyReLU(SLOPE))
-        self.view_branch = nn.Sequential(NormedLinear(3, config.view_hidden, SLOPE), nn.LeakyReLU(SLOPE))
+        self.code_branch = nn.Sequential(
+            NormedLinear(given.code, config.hidden, SLOPE), nn.LeakyReLU(SLOPE, inplace=True)
+        )
+        self.view_branch = nn.Sequential(NormedLinear(3, config.view_hidden, SLOPE), nn.LeakyReLU(SLOPE, inplace=True))
         self.mesh_head = NormedLinear(config.hidden, given.vertices * 3, scale=OUTPUT_SCALE)
         self.texture_start = nn.Sequential(
             NormedLinear(config.hidden + config.view_hidden, config.start_channels * SMALLEST**2, SLOPE),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
         )
         channels = (config.start_channels, *config.ladder(given.texture))
         self.texture_branch = nn.Sequential()
@@ -48,7 +50,7 @@ class DamDecoder(Decoder):
         for inputs, outputs in itertools.pairwise(channels[:-1]):
             side *= 2
             self.texture_branch.append(NormedUpConv(inputs, outputs, side, SLOPE))
-            self.texture_branch.append(nn.LeakyReLU(SLOPE))
+            self.texture_branch.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.texture_branch.append(NormedUpConv(channels[-2], 3, side * 2, scale=OUTPUT_SCALE))
 
     def decode(self, code: Tensor, view_direction: Tensor) -> FaceState:

@@ -36,14 +36,14 @@ class DamEncoder(ObservationEncoder):
         self.texture_branch = nn.Sequential()
         for inputs, outputs in itertools.pairwise(channels):
             self.texture_branch.append(NormedConv(inputs, outputs, SLOPE))
-            self.texture_branch.append(nn.LeakyReLU(SLOPE))
+            self.texture_branch.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.mesh_branch = nn.Sequential(
             NormedLinear(vertices[0] * 3, config.hidden, SLOPE),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
         )
         self.joined = nn.Sequential(
             NormedLinear(channels[-1] * SMALLEST**2 + config.hidden, config.hidden, SLOPE),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
         )
         self.mean_head = NormedLinear(config.hidden, given.code)
         self.log_std_head = NormedLinear(config.hidden, given.code)

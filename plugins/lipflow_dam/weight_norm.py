@@ -1,26 +1,51 @@
 """Linear and convolution layers whose weight is a direction times one gain: W = g · v / ‖v‖, one norm per tensor.
 
-Because the layers are linear, the scalar g / ‖v‖ may multiply the input, the weight or the output. Whichever tensor is
-the smallest takes it, so that the mesh's wide layers (millions of weights, thousands of activations) never write a
-second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does.
+Because the layers are linear in W, the scalar s = g / ‖v‖ may multiply the input, the weight or the output. Whichever
+tensor is the smallest takes it, so that the mesh's wide layers (millions of weights, thousands of activations) never
+write a second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does; and the gradient through the
+norm is added to the layer's own in one pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
+class DirectionAndScale(torch.autograd.Function):
+    """(v, g) → (v, s) with s = g / ‖v‖, to be multiplied later.
+
+    With G the gradient of the loss by v at fixed s, the gradient by v is G − (∂L/∂s) s v / ‖v‖², one fused pass; by g
+    it is (∂L/∂s) / ‖v‖.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        inverse_norm = torch.linalg.vector_norm(weight).reciprocal()
+        scale = gain * inverse_norm
+        ctx.save_for_backward(weight, inverse_norm, scale)
+        return weight.view_as(weight), scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight_grad: Tensor, scale_grad: Tensor) -> tuple[Tensor, Tensor]:
+        weight, inverse_norm, scale = ctx.saved_tensors
+        along = -scale_grad * scale * inverse_norm.square()
+        return torch.addcmul(weight_grad, weight, along), scale_grad * inverse_norm
+
+
 class WeightNormed(nn.Module):
-    """Base of the layers: v, g and how the scale is applied.
+    """Base of the layers: v, g and the bias. Implement `operation`.
 
     Args:
         weight_shape: Shape of v.
-        bias_shape: Shape of the bias, broadcast over the output.
+        bias_shape: Shape of the bias; broadcast over the output if it is not one number per channel.
         std: Standard deviation of the initial v; g starts as ‖v‖, so that W starts as v.
     """
 
@@ -30,21 +55,16 @@ class WeightNormed(nn.Module):
         self.gain = nn.Parameter(self.weight.detach().norm())
         self.bias = nn.Parameter(torch.zeros(bias_shape))
 
-    def apply_normed(self, operation: Callable[[Tensor, Tensor], Tensor], x: Tensor, output_numel: int) -> Tensor:
-        """operation(x, W) + bias for an operation that is linear in both.
-
-        Args:
-            operation: Takes input and weight.
-            x: Its input.
-            output_numel: Number of elements of its output.
-        """
-        scale = self.gain / torch.linalg.vector_norm(self.weight)
-        if output_numel <= min(x.numel(), self.weight.numel()):
-            return torch.addcmul(self.bias, operation(x, self.weight), scale)
+    def forward(self, x: Tensor) -> Tensor:
+        weight, scale = DirectionAndScale.apply(self.weight, self.gain)
         # Scaling an input that carries no gradient would make the operation compute one for it.
-        if x.requires_grad and x.numel() < self.weight.numel():
-            return operation(x * scale, self.weight) + self.bias
-        return operation(x, self.weight * scale) + self.bias
+        if x.requires_grad and x.numel() < weight.numel():
+            return self.operation(x * scale, weight)
+        return self.operation(x, weight * scale)
+
+    def operation(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The layer with the weight given, bias included."""
+        raise NotImplementedError
 
 
 class NormedLinear(WeightNormed):
@@ -61,17 +81,24 @@ class NormedLinear(WeightNormed):
         super().__init__((outputs, inputs), (outputs,), scale * leaky_gain(slope) / math.sqrt(inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.apply_normed(functional.linear, x, x.shape[0] * self.weight.shape[0])
+        outputs, inputs = self.weight.shape
+        if not (x.requires_grad and inputs <= outputs) and x.shape[0] < inputs:
+            weight, scale = DirectionAndScale.apply(self.weight, self.gain)
+            return torch.addcmul(self.bias, functional.linear(x, weight), scale)
+        return super().forward(x)
+
+    def operation(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(x, weight, self.bias)
 
 
 class NormedConv(WeightNormed):
     """Convolution k4 s2 p1, (B, in, H, W) → (B, out, H/2, W/2), with one bias per channel."""
 
     def __init__(self, inputs: int, outputs: int, slope: float):
-        super().__init__((outputs, inputs, 4, 4), (outputs, 1, 1), leaky_gain(slope) / math.sqrt(inputs * 16))
+        super().__init__((outputs, inputs, 4, 4), (outputs,), leaky_gain(slope) / math.sqrt(inputs * 16))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_normed(_conv, x, x.shape[0] * self.weight.shape[0] * x.shape[2] * x.shape[3] // 4)
+    def operation(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.conv2d(x, weight, self.bias, stride=2, padding=1)
 
 
 class NormedUpConv(WeightNormed):
@@ -88,20 +115,14 @@ class NormedUpConv(WeightNormed):
     def __init__(self, inputs: int, outputs: int, side: int, slope: float = 1.0, scale: float = 1.0):
         # Each output texel sees 4 of the 16 taps.
         std = scale * leaky_gain(slope) / math.sqrt(inputs * 4)
-        super().__init__((inputs, outputs, 4, 4), (outputs, side, side), std)
+        # Stored channels last, like the activations: adding it to them then reads both in order.
+        super().__init__((inputs, outputs, 4, 4), (side, side, outputs), std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_normed(_up_conv, x, x.shape[0] * self.bias.numel())
+    def operation(self, x: Tensor, weight: Tensor) -> Tensor:
+        bias = rearrange(self.bias, "h w c -> c h w")
+        return functional.conv_transpose2d(x, weight, stride=2, padding=1).add_(bias)
 
 
 def leaky_gain(slope: float) -> float:
     """√(2 / (1 + slope²)): keeps the variance through a LeakyReLU."""
     return math.sqrt(2 / (1 + slope**2))
-
-
-def _conv(x: Tensor, weight: Tensor) -> Tensor:
-    return functional.conv2d(x, weight, stride=2, padding=1)
-
-
-def _up_conv(x: Tensor, weight: Tensor) -> Tensor:
-    return functional.conv_transpose2d(x, weight, stride=2, padding=1)

@@ -43,7 +43,7 @@ class HmcEncoder(ObservationEncoder):
             nn.init.kaiming_normal_(convolution.weight, SLOPE)
             nn.init.zeros_(convolution.bias)
             self.blocks.append(convolution)
-            self.blocks.append(nn.LeakyReLU(SLOPE))
+            self.blocks.append(nn.LeakyReLU(SLOPE, inplace=True))
             inputs = outputs
         flat = ladder[-1] * (height >> len(ladder)) * (width >> len(ladder))
         self.widen = None if flat == config.features else ViewwiseLinear(self.views, flat, config.features)

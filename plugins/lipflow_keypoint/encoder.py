@@ -51,10 +51,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, dense: int, dropout: float):
         super().__init__()
         self.layers = nn.Sequential()
-        for _ in range(dense):
+        for layer in range(dense):
             self.layers.append(BatchNorm(width))
             self.layers.append(nn.ReLU())
-            self.layers.append(nn.Linear(width, width))
+            # A bias in front of the block's next batch norm would be subtracted by it.
+            self.layers.append(nn.Linear(width, width, bias=layer == dense - 1))
             self.layers.append(nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
