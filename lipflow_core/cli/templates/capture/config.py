@@ -1,0 +1,76 @@
+"""Options of capture `skeleton-name`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lipflow_core.parts import Config, RendererSlot
+from lipflow_core.plans import CaptureInputs, Plan, RendererInputs
+
+
+class SkeletonConfig(Config):
+    """Options of capture `skeleton-name`.
+
+    Args:
+        seed: Of the motion.
+        grid: The mesh has grid × grid vertices.
+        texture: Side of the texture.
+        image: Side of every picture.
+        cameras: Number of dome cameras; the middle one is the frontal one.
+        frames: Frames in each of the segments.
+        segments: Segments of training; there is one held-out segment for every four of them.
+        renderer: Draws the pictures.
+    """
+
+    seed: NonNegativeInt = 0
+    grid: Annotated[int, Field(ge=4)] = 64
+    texture: Annotated[int, Field(ge=8)] = 256
+    image: Annotated[int, Field(ge=8)] = 256
+    cameras: PositiveInt = 9
+    frames: PositiveInt = 50
+    segments: PositiveInt = 40
+    renderer: RendererSlot = "cpu"
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tiny": {"grid": 8, "texture": 32, "image": 32, "cameras": 3, "frames": 3, "segments": 8},
+        "small": {"grid": 16, "texture": 64, "image": 64, "cameras": 5, "frames": 10},
+    }
+
+    @property
+    def landmarks(self) -> int:
+        """Every second vertex of every second row is a landmark."""
+        return ((self.grid + 1) // 2) ** 2
+
+    @property
+    def triangles(self) -> int:
+        return 2 * (self.grid - 1) ** 2
+
+    @property
+    def drawing(self) -> RendererInputs:
+        """What the renderer is built for."""
+        texture = (3, self.texture, self.texture)
+        return RendererInputs(device="cpu", vertices=self.grid**2, triangles=self.triangles, texture=texture)
+
+    def plan(self, given: CaptureInputs) -> Plan:
+        """Shapes of one frame's observations."""
+        size = (self.image, self.image)
+        return Plan(
+            outputs={
+                "face.vertices": (self.grid**2, 3),
+                "face.texture": (3, self.texture, self.texture),
+                "dome.images": (self.cameras, 3, *size),
+                "dome.mask": (self.cameras, *size),
+                "frontal.images": (1, 3, *size),
+                "frontal.mask": (1, *size),
+                "keypoints.points": (self.landmarks, 2),
+                "keypoints.visible": (self.landmarks,),
+                "topology.triangles": (self.triangles, 3),
+                "template.landmarks": (self.landmarks,),
+            },
+            devices=("cpu",),
+            differentiable=False,
+            parts={"renderer": self.renderer.plan(self.drawing)},
+        )

@@ -1,0 +1,29 @@
+"""Options of prior `skeleton-name`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import PositiveFloat
+
+from lipflow_core.parts import Config
+from lipflow_core.plans import Mismatch, Plan, PriorInputs
+
+
+class SkeletonConfig(Config):
+    """Options of prior `skeleton-name`.
+
+    Args:
+        start_std: Standard deviation of every dimension before training.
+    """
+
+    start_std: PositiveFloat = 1.0
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def plan(self, given: PriorInputs) -> Plan:
+        """Takes the code alone: what it is given of driving encoders it ignores, a flow it refuses."""
+        if given.flow is not None:
+            raise Mismatch(f"prior 'skeleton-name' has no use for a flow, but the spec names '{given.flow.name}'")
+        return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
