@@ -15,7 +15,7 @@ from lipflow_core.description import Row, describe
 from lipflow_core.errors import CompatibilityError, PluginError
 from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.planning import Blueprint, PlannedPart, plan
-from lipflow_core.plans import CaptureInputs
+from lipflow_core.plans import CaptureInputs, Shape
 from lipflow_core.records import Template, Topology
 from lipflow_core.specs import Spec, load_spec
 
@@ -95,6 +95,7 @@ def build(
         decoder=component(blueprint.decoder, "decoder"),
         renderer=component(blueprint.renderer, "renderer"),
         template=template,
+        shapes=blueprint.shapes,
     )
     return avatar.to(device or blueprint.device)
 
@@ -116,7 +117,10 @@ def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
 
 
 def choose_device(
-    spec: Spec, device: str | torch.device | None = None, given: Mapping[str, Any] | None = None
+    spec: Spec,
+    device: str | torch.device | None = None,
+    given: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> torch.device:
     """The device that a spec's model goes to.
 
@@ -124,6 +128,7 @@ def choose_device(
         spec: The spec; its `device: auto` takes CUDA where there is a device and every part runs on it.
         device: Takes the place of the spec's.
         given: As in `lipflow_core.planning.plan`.
+        shapes: As in `lipflow_core.planning.plan`.
 
     Raises:
         lipflow_core.errors.CompatibilityError: If CUDA is asked for and torch sees none.
@@ -131,9 +136,9 @@ def choose_device(
     wanted = spec.device if device is None else device
     if wanted == "auto":
         if not torch.cuda.is_available():
-            return torch.device(plan(spec, given=given).device)
+            return torch.device(plan(spec, given=given, shapes=shapes).device)
         try:
-            return torch.device(plan(spec, device="cuda", given=given).device)
+            return torch.device(plan(spec, device="cuda", given=given, shapes=shapes).device)
         except CompatibilityError:
             return torch.device("cpu")
     try:

@@ -9,6 +9,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
+from lipflow_core.plans import Shape
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
 
 
@@ -59,6 +60,7 @@ class Avatar(nn.Module):
         template: The subject's template.
         stage_priors: Training stage's name → its prior, where that differs.
         fitting_prior: The prior while fitting; `prior` if None.
+        shapes: Shape of each tensor that its capture offers, by "OBSERVATION.TENSOR", if known.
 
     Example:
         >>> avatar = lipflow_core.assemble(lipflow_core.load_spec("lip-flow-hmc", ["preset=tiny"]))
@@ -78,6 +80,7 @@ class Avatar(nn.Module):
         template: Template,
         stage_priors: Mapping[str, LatentPrior] | None = None,
         fitting_prior: LatentPrior | None = None,
+        shapes: Mapping[str, Shape] | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -89,6 +92,7 @@ class Avatar(nn.Module):
         self.stage_priors = nn.ModuleDict({f"stage {name}": prior for name, prior in (stage_priors or {}).items()})
         self.fitting_prior = prior if fitting_prior is None else fitting_prior
         self.template_buffers = TemplateBuffers(template)
+        self.shapes = shapes
 
     @property
     def template(self) -> Template:

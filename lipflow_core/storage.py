@@ -101,6 +101,7 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
         errno.EACCES: "You may not write there: change the folder's permissions, or write elsewhere.",
         errno.EPERM: "You may not write there: change the folder's permissions, or write elsewhere.",
         errno.ENOENT: "The folder does not exist: make it, or write elsewhere.",
+        errno.EEXIST: "A file stands where a folder is needed: remove it, or write elsewhere.",
         errno.ENOTDIR: "A file stands where a folder is needed: remove it, or write elsewhere.",
     }
     reason = error.strerror or str(error)

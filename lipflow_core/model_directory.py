@@ -1,0 +1,320 @@
+"""A model on disk: `spec.yaml` (resolved), `weights.safetensors`, and `lock.json`, which says what made it.
+
+Opening one runs no code from it: components are looked up by name among what the user's own registry enables, and
+registry files in it are not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lipflow_core import __version__
+from lipflow_core.assembly import build, choose_device, plan
+from lipflow_core.avatar import Avatar, TemplateBuffers
+from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
+from lipflow_core.hooks import API_VERSION
+from lipflow_core.parts import Config, Part
+from lipflow_core.planning import Blueprint
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.records import Template, Topology
+from lipflow_core.registry import Registry, default_registry
+from lipflow_core.specs import Spec, dump_spec, load_spec
+from lipflow_core.storage import written_folder
+from lipflow_core.weights import load_weights, weights_of
+
+SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
+FORMAT = "lipflow-core model 1"
+_TEMPLATE = "template_buffers."
+
+
+class LockedPart(BaseModel):
+    """A component and who brought it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+
+
+class Lock(BaseModel):
+    """What made a model.
+
+    Args:
+        format: Of the directory.
+        lipflow_core: Version of lipflow-core.
+        plugin_api: (major, minor).
+        torch: Version of torch.
+        parts: Every component in the spec.
+        shapes: Of what the capture offered, so that the model opens without it.
+        sha256: File → hash of its content.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: str
+    lipflow_core: str
+    plugin_api: tuple[int, int]
+    torch: str
+    parts: tuple[LockedPart, ...]
+    shapes: dict[str, tuple[int, ...]]
+    sha256: dict[str, str]
+
+
+class ModelWarning(UserWarning):
+    """A model was opened with other versions than those that made it."""
+
+
+class OpenedModel(NamedTuple):
+    """A model and the spec that it was made from: `avatar, spec = open_model(directory)`."""
+
+    avatar: Avatar
+    spec: Spec
+
+
+def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], registry: Registry | None = None) -> Path:
+    """Write a model directory, whole or not at all; one that is there is replaced.
+
+    Args:
+        avatar: The model; its weights are copied from whatever device they are on.
+        spec: What it was assembled from.
+        directory: Where.
+        registry: Where versions are looked up; the default registry if None.
+
+    Returns:
+        The directory.
+
+    Raises:
+        lipflow_core.errors.StorageError: If it can't be written, or something else than a model stands there.
+    """
+    path = Path(directory)
+    if path.is_dir() and any(path.iterdir()) and not (path / LOCK).is_file():
+        raise StorageError(f"{path}: is a folder with other things in it", "Choose a new folder for the model.")
+    weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
+    content = {
+        SPEC: dump_spec(spec).encode(),
+        WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
+    }
+    lock = _lock(avatar, spec, content, registry or default_registry())
+    content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+    with written_folder(path) as folder:
+        for name, data in content.items():
+            (folder / name).write_bytes(data)
+    return path
+
+
+def open_model(
+    directory: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    registry: Registry | None = None,
+    overrides: Iterable[str] = (),
+) -> OpenedModel:
+    """Read a model directory, without the capture that it was trained on.
+
+    Args:
+        directory: The model.
+        device: Where the model goes; the spec's `device` if None.
+        registry: Where components are looked up; the default registry if None.
+        overrides: Such as "fitting.steps=50"; what changes the model's shape makes the weights not fit.
+
+    Returns:
+        The model in evaluation mode, and its spec.
+
+    Raises:
+        lipflow_core.errors.ModelError: If a file is missing, damaged or edited, or the weights do not fit the spec.
+        lipflow_core.errors.PluginError: If a plugin that the model is made of is missing, naming its distribution.
+
+    Warns:
+        ModelWarning: If plugins have other versions than those that made the model.
+    """
+    path = Path(directory)
+    registry = registry or default_registry()
+    lock = read_lock(path)
+    _check_hashes(path, lock)
+    spec = _load_spec(path, lock, registry, overrides)
+    weights = _read_weights(path / WEIGHTS)
+    chosen = choose_device(spec, device, shapes=lock.shapes)
+    try:
+        blueprint = plan(spec, device=chosen.type, shapes=lock.shapes)
+        avatar = build(blueprint, _template(weights, path), "cpu")
+    except CompatibilityError as error:
+        raise ModelError(
+            f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
+        ) from error
+    load_weights(avatar, weights, str(path / WEIGHTS))
+    for line in _other_versions(lock, spec, registry):
+        warnings.warn(f"{path}: {line}", ModelWarning, stacklevel=2)
+    return OpenedModel(avatar.to(chosen).eval(), spec)
+
+
+def model_blueprint(directory: str | os.PathLike[str], spec: Spec, device: str | None = None) -> Blueprint:
+    """The plan of a model directory, made without its capture."""
+    return plan(spec, device=device, shapes=read_lock(Path(directory)).shapes)
+
+
+def read_lock(directory: Path) -> Lock:
+    """Read `lock.json`.
+
+    Raises:
+        lipflow_core.errors.ModelError: If there is no model, or one of another format, or a damaged one.
+    """
+    if not directory.is_dir():
+        what = "is a file, not a model directory" if directory.exists() else "there is no such model directory"
+        raise ModelError(f"{directory}: {what}", "Give the folder that `assemble --out` or training wrote.")
+    missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{directory}: lacks {', '.join(missing)}", f"A model directory holds {SPEC}, {WEIGHTS} and {LOCK}."
+        )
+    file = directory / LOCK
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: is damaged: {error}") from error
+    found = data.get("format") if isinstance(data, Mapping) else None
+    if found != FORMAT:
+        raise ModelError(
+            f"{file}: has format {found!r}, not {FORMAT!r}", "It may be from a newer lipflow-core: upgrade it."
+        )
+    try:
+        return Lock.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{file}: is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _lock(avatar: Avatar, spec: Spec, content: Mapping[str, bytes], registry: Registry) -> Lock:
+    parts = [
+        LockedPart(
+            kind=part.kind,
+            name=part.name,
+            distribution=part.distribution,
+            version=registry.version(part.component),
+        )
+        for part in _parts(spec)
+    ]
+    return Lock(
+        format=FORMAT,
+        lipflow_core=__version__,
+        plugin_api=API_VERSION,
+        torch=torch.__version__,
+        parts=tuple(dict.fromkeys(parts)),
+        shapes=dict(avatar.shapes or spec.capture.plan(CaptureInputs()).outputs),
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+    )
+
+
+def _parts(block: Config) -> list[Part]:
+    """Every component in a spec, nested ones included."""
+    found: list[Part] = []
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, Part):
+                found += [item, *_parts(item.config)]
+            elif isinstance(item, Config):
+                found += _parts(item)
+    return found
+
+
+def _check_hashes(path: Path, lock: Lock) -> None:
+    for name in (SPEC, WEIGHTS):
+        try:
+            with (path / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(f"{path / name}: can't be read: {error.strerror}") from error
+        if found == lock.sha256.get(name):
+            continue
+        if name == SPEC:
+            raise ModelError(
+                f"{path / name}: was edited after the model was saved and may no longer say what the weights are",
+                "Undo the edit; give options of fitting and evaluation as overrides instead.",
+            )
+        _read_weights(path / name)  # tells what is wrong with a damaged one
+        raise ModelError(f"{path / name}: is not the file that {LOCK} was written with", "Copy the model again.")
+
+
+def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[str]) -> Spec:
+    try:
+        return load_spec(path / SPEC, overrides, registry)
+    except (SpecError, PluginError) as error:
+        absent = [part for part in lock.parts if not any(c.name == part.name for c in registry.components(part.kind))]
+        if absent:
+            made_by = ", ".join(f"{part.kind} '{part.name}' of {part.distribution} {part.version}" for part in absent)
+            raise PluginError(f"{path}: this model needs {made_by}\n{error.message}", _cure(absent)) from error
+        if isinstance(error, PluginError):
+            raise
+        raise ModelError(f"{path}: its spec can't be used: {error.message}", error.hint) from error
+
+
+def _cure(absent: list[LockedPart]) -> str:
+    others = sorted({part.distribution for part in absent} - {"lipflow-core"})
+    if others:
+        return (
+            f"Install what is missing and open the model again, with `pip install {' '.join(others)}` if it is public."
+        )
+    return "Switch its plugin on, or upgrade lipflow-core; `lipflow-core plugins list` shows what is off or broken."
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as reader:
+            return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{file}: is truncated, or no safetensors file: {error}", "Copy the model again, or train it again."
+        ) from error
+
+
+def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
+    try:
+        held = {name: weights[_TEMPLATE + name] for name in _template_names()}
+    except KeyError as error:
+        raise ModelError(
+            f"{path / WEIGHTS}: the weights are not those of a lipflow-core model: there is no {error.args[0]}"
+        ) from error
+    return Template(
+        topology=Topology(held.pop("triangles"), held.pop("uv"), held.pop("uv_triangles")),
+        **held,
+    )
+
+
+def _template_names() -> list[str]:
+    empty = torch.zeros(0)
+    blank = Template(Topology(empty, empty, empty), empty, empty, empty, empty, empty)
+    return [name for name, _ in TemplateBuffers(blank).named_buffers()]
+
+
+def _other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterable[str]:
+    if lock.lipflow_core != __version__:
+        yield f"was made with lipflow-core {lock.lipflow_core}; this is {__version__}"
+    current = {(part.kind, part.name): part for part in _parts(spec)}
+    for locked in lock.parts:
+        part = current.get((locked.kind, locked.name))
+        if part is None:
+            continue  # replaced by an override
+        version = registry.version(part.component)
+        if (locked.distribution, locked.version) != (part.distribution, version) and not (
+            locked.distribution == part.distribution == "lipflow-core"
+        ):
+            yield (
+                f"{locked.kind} '{locked.name}' was {locked.distribution} {locked.version}; "
+                f"here it is {part.distribution} {version}"
+            )
+
+
+__all__ = ["Lock", "ModelWarning", "OpenedModel", "open_model", "read_lock", "save_model"]
