@@ -31,7 +31,7 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs import Spec, dump_spec, load_spec
-from lipflow_core.storage import written_folder
+from lipflow_core.storage import write_together
 from lipflow_core.weights import load_weights, weights_of
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
@@ -86,7 +86,7 @@ class OpenedModel(NamedTuple):
 
 
 def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], registry: Registry | None = None) -> Path:
-    """Write a model directory, whole or not at all; one that is there is replaced.
+    """Write a model into a folder, whole or not at all; one that is there is replaced, other files are left alone.
 
     Args:
         avatar: The model; its weights are copied from whatever device they are on.
@@ -98,11 +98,14 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
         The directory.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written, or something else than a model stands there.
+        lipflow_core.errors.StorageError: If it can't be written, or would overwrite files that are no model's.
     """
     path = Path(directory)
-    if path.is_dir() and any(path.iterdir()) and not (path / LOCK).is_file():
-        raise StorageError(f"{path}: is a folder with other things in it", "Choose a new folder for the model.")
+    taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]
+    if taken and not _is_model(path):
+        raise StorageError(
+            f"{path}: holds {' and '.join(taken)}, but no model that may be replaced", "Choose another folder."
+        )
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
     content = {
         SPEC: dump_spec(spec).encode(),
@@ -110,9 +113,7 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
     }
     lock = _lock(avatar, spec, content, registry or default_registry())
     content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
-    with written_folder(path) as folder:
-        for name, data in content.items():
-            (folder / name).write_bytes(data)
+    write_together(path, content)
     return path
 
 
@@ -194,6 +195,13 @@ def read_lock(directory: Path) -> Lock:
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"{file}: is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _is_model(directory: Path) -> bool:
+    try:
+        return json.loads((directory / LOCK).read_bytes()).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _lock(avatar: Avatar, spec: Spec, content: Mapping[str, bytes], registry: Registry) -> Lock:

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +44,44 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
         raise storage_error(path, error) from error
     finally:
         _remove(temporary)
+
+
+def write_together(folder: str | os.PathLike[str], contents: Mapping[str, bytes]) -> None:
+    """Write several files into a folder, the last one last, leaving other files in it alone.
+
+    Each is whole on the disk before the first takes its place, so that want of space or permission changes nothing.
+    Whether all belong together, should the machine stop between two renames, the last file must tell (by hashes).
+
+    Args:
+        folder: Where; made, as a whole, if it does not exist.
+        contents: File name → content.
+
+    Raises:
+        lipflow_core.errors.StorageError: If they can't be written; whatever stood there still does.
+    """
+    target = Path(os.path.realpath(folder))
+    if not target.exists():
+        with written_folder(target) as fresh:
+            for name, content in contents.items():
+                (fresh / name).write_bytes(content)
+        return
+    staged = {target / name: _beside(target / name, "tmp") for name in contents}
+    try:
+        for (place, temporary), content in zip(staged.items(), contents.values(), strict=True):
+            if place.is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{place.name} is a folder")
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for place, temporary in staged.items():
+            os.replace(temporary, place)
+        _flush_folder(target)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    finally:
+        for temporary in staged.values():
+            _remove(temporary)
 
 
 @contextlib.contextmanager
