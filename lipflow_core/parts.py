@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from lipflow_core.registry import Registry
 
 
+def _describe_fields(schema: dict[str, Any], config_class: type[Config]) -> None:
+    from lipflow_core.specs.schema import describe_fields
+
+    describe_fields(schema, config_class)
+
+
 class Config(BaseModel):
     """Base of every component's options and of every block of a spec.
 
@@ -40,7 +46,13 @@ class Config(BaseModel):
         presets: Preset name → option → default value at that preset.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        json_schema_extra=_describe_fields,
+    )
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -125,7 +137,7 @@ class SlotOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"title": f"{self.kind} slot", "x-lipflow-slot": self.kind}
+        return {"x-lipflow-slot": self.kind}  # which components fill it is the registry's to say: specs/schema.py
 
     def _as_data(self, value: Any) -> Any:
         return value.as_data()

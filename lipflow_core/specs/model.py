@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     Field,
+    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -52,6 +53,10 @@ class SameAs(Config):
 @dataclass(frozen=True)
 class SharedSlotOf(SlotOf):
     """A slot that may also name another slot whose component it shares."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        shared = {"type": "object", "properties": {"same_as": {"enum": ["driving"]}}, "additionalProperties": False}
+        return {**super().__get_pydantic_json_schema__(schema, handler), "anyOf": [shared]}
 
     def _as_data(self, value: Part | SameAs) -> Any:
         return value.model_dump() if isinstance(value, SameAs) else value.as_data()

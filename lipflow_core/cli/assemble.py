@@ -1,0 +1,117 @@
+"""`lipflow-core assemble`: check a spec, plan its model and build it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from lipflow_core.planning import PlannedPart
+    from lipflow_core.plans import Shape
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as preset=small")
+    parser.add_argument("--check", action="store_true", help="plan only: build nothing")
+    parser.add_argument("--out", metavar="DIR", help="write a model directory, weights freshly initialised")
+    parser.add_argument("--json", action="store_true", help="print the parts as JSON")
+    parser.add_argument("--print-spec", action="store_true", help="print the resolved spec and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lipflow_core.planning import plan
+    from lipflow_core.specs import dump_spec, load_spec
+
+    if args.out and (args.check or args.print_spec):
+        print("lipflow-core assemble: --out builds the model; leave out --check and --print-spec", file=sys.stderr)
+        return 2
+    spec = load_spec(args.spec, args.overrides)
+    if args.print_spec:
+        print(dump_spec(spec), end="")
+        return 0
+    blueprint = plan(spec)
+    if args.check:
+        planned = (*blueprint.distinct(), *blueprint.objectives)
+        _print(args, spec.name, [row for part in planned for row in _planned_rows(part)])
+        return 0
+
+    from lipflow_core.assembly import assemble, blank_template, build, choose_device, describe
+
+    device = choose_device(spec)
+    blueprint = plan(spec, device=device.type)
+    # Only a model that is kept needs the subject's own template, for which the capture may have to be made first.
+    avatar = assemble(spec, device=device) if args.out else build(blueprint, blank_template(blueprint), device)
+    described = [vars(row) for row in describe(avatar, blueprint)]
+    if args.out:
+        from lipflow_core.model_directory import save_model
+
+        save_model(avatar, spec, args.out)
+    _print(args, spec.name, described)
+    if args.out and not args.json:
+        print(f"wrote {args.out}")
+    return 0
+
+
+def _planned_rows(planned: PlannedPart) -> Iterator[dict[str, Any]]:
+    from lipflow_core.registry import default_registry
+
+    entries = [(planned.slot, planned.part, planned.plan)]
+    if "flow" in planned.plan.parts:
+        entries.append((f"{planned.slot}.flow", planned.given.flow, planned.plan.parts["flow"]))
+    for slot, part, plan in entries:
+        yield {
+            "slot": slot,
+            "kind": part.kind,
+            "component": part.name,
+            "plugin": part.distribution,
+            "version": default_registry().version(part.component),
+            "inputs": dict(plan.inputs),
+            "outputs": dict(plan.outputs),
+        }
+
+
+def _print(args: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> None:
+    if args.json:
+        import json
+
+        print(json.dumps({"name": name, "parts": rows}, indent=2, ensure_ascii=False))
+        return
+    from lipflow_core.cli.table import table
+
+    header = ["slot", "component", "plugin", "in → out"]
+    built = "parameters" in rows[0]
+    if built:
+        header[3:3] = ["parameters", "MACs", "device"]
+    print(table(header, [_cells(row, built) for row in rows]))
+    if built:
+        # What is nested in a part is counted in it.
+        whole = [row for row in rows if not row["slot"].endswith(".flow")]
+        print(f"{name}: {_count(sum(row['parameters'] for row in whole))} parameters")
+    else:
+        print(f"{name}: the parts fit together; nothing was built")
+
+
+def _cells(row: dict[str, Any], built: bool) -> list[str]:
+    version = row["version"][:14]
+    shapes = f"{_shapes(row['inputs'])} → {_shapes(row['outputs'])}"
+    counts = [_count(row["parameters"]), _count(row["macs"]), row["device"]] if built else []
+    return [row["slot"], f"{row['kind']} {row['component']}", f"{row['plugin']} {version}", *counts, shapes]
+
+
+def _shapes(shapes: Mapping[str, Shape]) -> str:
+    return ", ".join(f"{name} {'×'.join(map(str, shape)) or '1'}" for name, shape in shapes.items()) or "–"
+
+
+def _count(number: int | None) -> str:
+    """Three digits and a unit, as in the paper's Table 10: 30.7 M."""
+    if number is None:
+        return "–"
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {unit}"
+    return str(number)

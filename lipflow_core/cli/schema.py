@@ -1,0 +1,25 @@
+"""`lipflow-core schema`: print the JSON Schema of specs, with every enabled plugin."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE", help="write it to a file instead of printing it")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from lipflow_core.specs.schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
+    if args.out is None:
+        print(text, end="")
+        return 0
+    from lipflow_core.storage import write_atomically
+
+    write_atomically(args.out, text)
+    print(f"wrote {args.out}; begin a spec with: # yaml-language-server: $schema={args.out}")
+    return 0

@@ -1,0 +1,132 @@
+"""JSON Schema of specs, with every enabled plugin's components and options: for editors and other tools.
+
+Accepts partial specs, since overrides and presets may complete them, and `presets:` whose keys are option paths.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lipflow_core.errors import PluginError
+from lipflow_core.hooks import KINDS, Kind
+from lipflow_core.specs.model import PRESETS, Spec
+
+if TYPE_CHECKING:
+    from lipflow_core.parts import Config
+    from lipflow_core.registry import Registry
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
+    """The JSON Schema of specs.
+
+    Args:
+        registry: Whose components it knows; those of the default registry if None.
+
+    Example:
+        >>> spec_schema()["properties"]["flow"]["anyOf"][0]
+        {'$ref': '#/$defs/slot:flow'}
+    """
+    if registry is None:
+        from lipflow_core.registry import default_registry
+
+        registry = default_registry()
+    definitions: dict[str, Any] = {}
+    root = _model_schema(Spec, "spec:", definitions)
+    for kind in KINDS:
+        definitions[f"slot:{kind}"] = _slot_schema(kind, registry, definitions)
+    partial = {name: schema for name, schema in root["properties"].items() if name not in ("version", "preset")}
+    root["properties"]["presets"] = {
+        "description": "What differs at a preset, laid over the rest of the file: options, or paths of options, to "
+        "their values.",
+        "type": "object",
+        "properties": {preset: {"$ref": "#/$defs/preset"} for preset in PRESETS},
+        "additionalProperties": False,
+    }
+    definitions["preset"] = {
+        "type": "object",
+        "properties": partial,
+        "patternProperties": {rf"^({'|'.join(partial)})\..": {}},
+        "additionalProperties": False,
+    }
+    return {"$schema": DIALECT, "title": "lipflow-core spec", **root, "$defs": dict(sorted(definitions.items()))}
+
+
+def describe_fields(schema: dict[str, Any], config_class: type[Config]) -> None:
+    """Put the descriptions in a Config's docstring into its JSON schema; called by pydantic."""
+    schema["description"] = inspect.cleandoc(config_class.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    described = field_descriptions(config_class)
+    for name, field in schema.get("properties", {}).items():
+        if name in described:
+            field["description"] = described[name]
+
+
+def field_descriptions(config_class: type) -> dict[str, str]:
+    """Option → its description, from the "Args:" of the docstrings of a Config and its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(config_class.__mro__):
+        found.update(_arguments(inspect.cleandoc(base.__dict__.get("__doc__") or "")))
+    return found
+
+
+def _arguments(docstring: str) -> Iterator[tuple[str, str]]:
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    for entry in re.split(r"\n(?=    \w)", "\n" + section[1]) if section else ():
+        name, colon, text = entry.strip().partition(":")
+        if colon and name.isidentifier():
+            yield name, " ".join(text.split())
+
+
+def _model_schema(model: type[Config], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema, its own definitions moved to the common ones under names that begin with `prefix`."""
+    schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+    for name, definition in schema.pop("$defs", {}).items():
+        definitions[prefix + name] = _completed(definition)
+    return _completed(schema)
+
+
+def _completed(schema: Any) -> Any:
+    """Slots filled in, titles and `required` dropped."""
+    if isinstance(schema, list):
+        return [_completed(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "x-lipflow-slot" in schema:
+        rest = {key: value for key, value in schema.items() if key in ("description", "default")}
+        slot = {"$ref": f"#/$defs/slot:{schema['x-lipflow-slot']}"}
+        shared = [_completed(item) for item in schema.get("anyOf", ())]
+        return {"anyOf": [slot, *shared], **rest} if shared else {**slot, **rest}
+    properties = schema.get("properties")
+    completed = {key: _completed(value) for key, value in schema.items() if key not in ("title", "required")}
+    if isinstance(properties, Mapping):  # whose keys are options, one of which may be called "title"
+        completed["properties"] = {name: _completed(value) for name, value in properties.items()}
+    return completed
+
+
+def _slot_schema(kind: Kind, registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    names: list[str] = []
+    choices: list[dict[str, Any]] = []
+    for component in registry.components(kind):
+        try:
+            config_class = registry.load_config(component)
+        except PluginError:
+            continue  # `plugins list` tells why it is broken
+        spelling = registry.spelling(component)
+        known = [spelling, *component.aliases]
+        known += [
+            alias for alias, (target, _) in registry.aliases[kind].items() if target in (spelling, component.name)
+        ]
+        schema = _model_schema(config_class, f"{kind}:{spelling}:", definitions)
+        type_schema = {"const": spelling} if len(known) == 1 else {"enum": known}
+        definitions[f"{kind}:{spelling}"] = {
+            **schema,
+            "description": component.summary,
+            "properties": {"type": type_schema, **schema.get("properties", {})},
+        }
+        choices.append({"$ref": f"#/$defs/{kind}:{spelling}"})
+        names += known
+    return {"description": f"Name of a {kind}, or its type and options.", "anyOf": [{"enum": names}, *choices]}
