@@ -22,7 +22,8 @@ def outputs(subject: Subject, module: nn.Module, batch: int, *, seed: int = 1) -
         batch: Number of samples. Sample i is the same whatever the batch.
         seed: Of the inputs.
     """
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    numbers = [*module.parameters(), *module.buffers()]
+    dtype = next((tensor.dtype for tensor in numbers if tensor.is_floating_point()), torch.float32)
     return _CALLS[subject.part.kind](subject, module, batch, seed, dtype)
 
 
@@ -48,7 +49,7 @@ def _encoder(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: 
 
 def driving_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Any:
     """A driving encoding for a prior that takes one, else None."""
-    if subject.given.driving is None:
+    if subject.given.driving is None or "driving" not in subject.planned.needs:
         return None
     return rows(lambda n: inputs.encoding(n, seed=seed, dtype=dtype, code=subject.given.code), batch)
 

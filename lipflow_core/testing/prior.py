@@ -128,9 +128,8 @@ def divergence_is_differentiable(subject: Subject) -> None:
 
 def initialization_is_stable(subject: Subject) -> None:
     prior = subject.build(dtype=FLOAT64)
-    driving = (
-        None if subject.given.driving is None else inputs.encoding(300, seed=4, dtype=FLOAT64, code=subject.given.code)
-    )
+    takes_driving = "driving" in subject.planned.needs
+    driving = inputs.encoding(300, seed=4, dtype=FLOAT64, code=subject.given.code) if takes_driving else None
     code = 3.0 + 2.0 * inputs.normal(6, 300, subject.given.code, dtype=FLOAT64)
     prior.initialize(code, driving)
     assert prior.initialized, "the prior is still not initialized after initialize()"

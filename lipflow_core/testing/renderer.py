@@ -93,8 +93,9 @@ def shared_texture_and_camera_broadcast(subject: Subject) -> None:
 def empty_pictures_and_batches(subject: Subject) -> None:
     renderer = subject.build()
     vertices, _ = inputs.sphere()
-    nothing = _sphere(renderer, vertices=vertices[None] + torch.tensor([0.0, 0, 5_000]), texture=torch.ones(1, 3, 4, 4))
-    assert nothing.image.shape == (1, 3, HEIGHT, WIDTH) or nothing.image.abs().max() == 0
+    behind = vertices[None] + torch.tensor([0.0, 0, 5_000])
+    nothing = _sphere(renderer, batch=1, vertices=behind, texture=torch.ones(1, 3, 4, 4))
+    assert nothing.image.shape == (1, 3, HEIGHT, WIDTH) and nothing.image.abs().max() == 0
     none = _sphere(
         renderer,
         batch=0,
