@@ -29,7 +29,7 @@ def _driving_inputs(prior: str, given: PriorInputs) -> dict[str, Shape]:
 
 def _refuse_flow(prior: str, given: PriorInputs) -> None:
     if given.flow is not None:
-        raise Mismatch(f"prior '{prior}' takes no flow, but the spec names flow '{given.flow.name}'")
+        raise Mismatch(f"prior '{prior}' takes no flow but the spec names flow '{given.flow.name}'")
 
 
 class StandardNormalConfig(Config):

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
 from lipflow_core.interfaces import ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
@@ -47,17 +47,20 @@ class ConditionedGaussian(ConditionedPrior):
         mean: (B, D), or (1, D) if it broadcasts.
         log_std: As `mean`.
         broadcasts: Its one row stands for every code.
+
+    Attributes:
+        normal: As D independent normals, batch shape as `mean`.
     """
 
     def __init__(self, mean: Tensor, log_std: Tensor, broadcasts: bool = False):
         self.mean = mean
         self.log_std = log_std
         self.broadcasts = broadcasts
-        normal = Normal(mean, log_std.exp(), validate_args=False)
-        self.distribution = Independent(normal, 1, validate_args=False)
+        # Not torch's Independent, which fails on a batch of none.
+        self.normal = Normal(mean, log_std.exp(), validate_args=False)
 
     def log_prob(self, code: Tensor) -> Tensor:
-        return self.distribution.log_prob(code)
+        return self.normal.log_prob(code).sum(dim=1)
 
     def mode(self) -> Tensor:
         return self.mean
@@ -65,7 +68,7 @@ class ConditionedGaussian(ConditionedPrior):
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         shape = (count, *self.mean.shape)
         noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.log_std.exp() * noise
+        return self.mean + self.normal.stddev * noise
 
     def rows(self, index: Tensor) -> ConditionedGaussian:
         return self if self.broadcasts else ConditionedGaussian(self.mean[index], self.log_std[index])
@@ -107,7 +110,7 @@ class DrivingGaussianPrior(LatentPrior):
         base = driving_base(driving, self.config.std)
         if self.config.divergence == "likelihood":
             return -base.log_prob(code) / self.given.code
-        prior, posterior_normal = base.distribution.base_dist, bounded(posterior)
+        prior, posterior_normal = base.normal, bounded(posterior)
         if self.config.divergence == "reverse-kl":
             return kl_divergence(prior, posterior_normal).mean(dim=1)
         return kl_divergence(posterior_normal, prior).mean(dim=1)
