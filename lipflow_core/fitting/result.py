@@ -52,6 +52,19 @@ class FittingResult(Record):
         """(B,) Euclidean distance between each fitted code and its start."""
         return (self.codes - self.starts).norm(dim=1)
 
+    def as_tensors(self) -> dict[str, Tensor]:
+        """Every tensor on the CPU by name, curves as "curves.OBJECTIVE", for safetensors; `from_tensors` reads it."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        named |= {f"curves.{name}": curve for name, curve in self.curves.items()}
+        return {name: value.cpu().contiguous() for name, value in named.items() if isinstance(value, Tensor)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """What `as_tensors` made; without the grid."""
+        curves = {name.removeprefix("curves."): t for name, t in tensors.items() if name.startswith("curves.")}
+        plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("curves.")}
+        return cls(**{"poses": None, **plain}, curves=curves)
+
     @classmethod
     def join(cls, results: Sequence[Self]) -> Self:
         """Results of several batches, fitted with the same options, as one."""

@@ -9,24 +9,16 @@ import numpy as np
 
 from lipflow_core.errors import CaptureError, SpecError
 from lipflow_core.interfaces import FrameRequest, Split
-from lipflow_core.parts import Part
-from lipflow_core.plans import ObjectiveInputs
+from lipflow_core.planning import Blueprint
 from lipflow_core.records import Frame
 
 
-def observations_needed(objectives: Sequence[Part], given: ObjectiveInputs) -> tuple[str, ...]:
-    """The observations that objectives compare with; nothing is built for it.
-
-    Args:
-        objectives: A spec's `fitting.objectives`.
-        given: What they are planned for.
-
-    Returns:
-        Names, in the order in which the objectives want them.
-    """
-    needs = [need for part in objectives for need in part.plan(given).needs]
+def observations_needed(blueprint: Blueprint) -> tuple[str, ...]:
+    """The observations that a spec's fitting looks at: the objectives' and the driving encoder's."""
+    needs = [need for objective in blueprint.objectives for need in objective.plan.needs]
     names = [need.partition(":")[2] for need in needs if need.startswith(("render:", "target:"))]
-    return tuple(dict.fromkeys(names))
+    driving = blueprint.driving.plan.needs if blueprint.driving is not None else ()
+    return tuple(dict.fromkeys([*names, *driving]))
 
 
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
@@ -75,6 +67,12 @@ def select(split: Split, text: str) -> np.ndarray:
     if not chosen:
         raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+
+
+def file_stem(segment: str, number: int) -> str:
+    """A file name that names a frame: its segment's letters, digits, dots, dashes and underscores."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
+    return f"{safe}-{number:06d}"
 
 
 def _positions(split: Split, piece: str) -> list[int]:

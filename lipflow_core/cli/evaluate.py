@@ -1,0 +1,61 @@
+"""`lipflow-core evaluate`: fit held-out frames with trained models and score them in one table."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", help="model directories; KEY=VALUE changes an option of all of them"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for scores, codes and pictures; done models are kept")
+    parser.add_argument("--frames", metavar="N", type=int, help="frames, evenly spread over the split")
+    parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
+    parser.add_argument(
+        "--without-likelihood", action="store_true", help="fit a second time, without asking the prior for likelihood"
+    )
+    parser.add_argument("--force", action="store_true", help="run models again that are done")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="show no progress")
+    shown.add_argument("--json", action="store_true", help="print the scores as JSON, and no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from lipflow_core.cli.fit import describe_choice
+    from lipflow_core.errors import SpecError
+    from lipflow_core.evaluation.folder import EVALUATION
+    from lipflow_core.evaluation.run import evaluate
+
+    models = [argument for argument in args.models if "=" not in argument]
+    if not models:
+        raise SpecError("no model given", hint="name one or more model directories, as training leaves them")
+    if args.frames is not None and args.frames < 1:
+        raise SpecError(f"--frames {args.frames}: at least one frame is needed")
+    evaluation = evaluate(
+        models,
+        frames=args.frames,
+        split=args.split,
+        out=args.out,
+        overrides=[argument for argument in args.models if "=" in argument],
+        without_likelihood=args.without_likelihood,
+        force=args.force,
+        style="none" if args.quiet or args.json else "auto",
+    )
+    if args.json:
+        print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
+        return 0
+    print(evaluation.table())
+    frames = len(evaluation.models[0].frames)
+    print(f"\n{frames} {evaluation.split} frames, pictures compared in '{evaluation.view}'")
+    for model in evaluation.models:
+        for code, grid in model.grid.items():
+            print(f"{model.name}, {code}: {describe_choice(grid)}")
+        for code, count in model.nonfinite.items():
+            if count:
+                print(f"{model.name}, {code}: {count} frames stopped early because their loss was not finite")
+    if args.out:
+        print(f"written to {args.out}/{EVALUATION}; see it with: lipflow-core report {args.out} --out report.html")
+    return 0

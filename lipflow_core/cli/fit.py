@@ -1,0 +1,62 @@
+"""`lipflow-core fit`: fit a trained model to poor observations."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as fitting.steps=50")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the codes; goes on with what it holds")
+    parser.add_argument(
+        "--frames", metavar="WHICH", help="such as 0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,…; all if left out"
+    )
+    parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
+    parser.add_argument("--pictures", action="store_true", help="write a picture of each target beside its fit")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="show no progress")
+    shown.add_argument("--json", action="store_true", help="print the content of fit.json, and no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from lipflow_core.fitting.run import CODES, fit_model
+
+    result = fit_model(
+        args.model,
+        args.out,
+        frames=args.frames,
+        split=args.split,
+        overrides=args.overrides,
+        pictures=args.pictures,
+        style="none" if args.quiet or args.json else "auto",
+    )
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return 0
+    frames = result["frames"]
+    stopped = sum(frame["stopped_not_finite"] for frame in frames)
+    steps = sum(frame["steps"] for frame in frames) / max(1, len(frames))
+    print(
+        f"fitted {len(frames)} frames with {result['name']} in {steps:.0f} steps on average: {Path(args.out) / CODES}"
+    )
+    if stopped:
+        print(f"{stopped} of them stopped early because their loss was not finite")
+    if result["grid"]:
+        print(describe_choice(result["grid"]))
+    return 0
+
+
+def describe_choice(grid: dict) -> str:
+    """A line on what a grid search chose."""
+    text = f"grid search chose learning rate {grid['learning_rate']:g}"
+    if grid["latent_weight"] is not None:
+        text += f" and latent weight {grid['latent_weight']:g}"
+    text += f" ({grid['score']:.2f} dB on {grid['frames']} frames)"
+    if grid["at_edge"]:
+        names = " and ".join(name.replace("_", " ") for name in grid["at_edge"])
+        text += f"; the {names} lies at the edge of its grid: widen it"
+    return text

@@ -1,0 +1,130 @@
+"""Drawing faces from a model's prior."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.errors import SpecError
+from lipflow_core.evaluation.pictures import png, sheet
+from lipflow_core.fitting.problem import frozen
+from lipflow_core.fitting.targets import load_frames, select
+from lipflow_core.model_directory import open_model
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.records import Camera, Frame, Record
+from lipflow_core.storage import storage_error, write_atomically
+
+_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class Samples(Record):
+    """N faces drawn from a prior.
+
+    Args:
+        codes: (N, D).
+        pictures: (N, 3, H, W) in [0, 1].
+    """
+
+    codes: Tensor
+    pictures: Tensor
+
+
+def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None = None, seed: int = 0) -> Samples:
+    """Draw codes from the prior that fitting uses, and decode and render them.
+
+    Args:
+        avatar: The assembled model.
+        count: How many.
+        camera: One camera, leading axes (1, 1), head frame → camera.
+        driving: One frame with the driving observation, whose prior is sampled; needed if the prior is conditional,
+            of no effect otherwise.
+        seed: Of the codes.
+
+    Raises:
+        lipflow_core.errors.SpecError: If the prior is conditional and there is no driving frame.
+
+    Example:
+        >>> camera = frame["frontal"].camera.rows(torch.tensor([0]))
+        >>> samples = sample(avatar, 16, camera, driving=frame.rows(torch.tensor([0])))
+    """
+    prior = avatar.fitting_prior
+    conditional = "driving" in prior.planned.needs
+    if conditional and driving is None:
+        raise SpecError(
+            f"the prior of this model needs a driving frame ('{avatar.driving.modality}') to be sampled",
+            hint="give one of the capture's frames",
+        )
+    generator = torch.Generator(avatar.device).manual_seed(seed)
+    camera = camera.to(avatar.device)
+    with frozen(avatar), torch.no_grad():
+        encoding = avatar.drive(driving.to(avatar.device)) if conditional else None
+        codes = prior.condition(encoding).sample(count, generator)[:, 0]
+        pictures = []
+        for batch in codes.split(_TOGETHER):
+            cameras = camera.rows(torch.zeros(len(batch), dtype=torch.int64, device=avatar.device))
+            pictures.append(avatar.render(avatar.decode(batch, cameras), cameras).image.clamp(0, 1))
+    return Samples(codes, torch.cat(pictures))
+
+
+def sample_model(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    count: int = 16,
+    seed: int = 0,
+    frame: str = "0",
+    split: str = "held-out",
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Sample a trained model's prior; write the codes and a contact sheet of what they look like.
+
+    Args:
+        model: Model directory.
+        out: Folder for `codes.safetensors`, `samples.png` and `samples.json`.
+        count: How many.
+        seed: Of the codes.
+        frame: The frame that drives a conditional prior, and whose camera looks at the samples: a position in the split
+            or "SEGMENT/NUMBER".
+        split: Split of that frame.
+        overrides: Of the spec.
+
+    Returns:
+        The content of `samples.json`.
+    """
+    avatar, spec = open_model(model, overrides=overrides)
+    source = spec.capture.build(CaptureInputs()).split(split)
+    index = select(source, frame)[:1]
+    conditional = "driving" in avatar.fitting_prior.planned.needs
+    observations = (spec.evaluation.view, *([avatar.driving.modality] if conditional else []))
+    seen = load_frames(source, index, observations)
+    camera = seen[spec.evaluation.view].camera.apply(lambda tensor: tensor[:, :1])
+    samples = sample(avatar, count, camera, driving=seen if conditional else None, seed=seed)
+    folder = Path(out)
+    driven = f", given {seen.segments[0]}/{int(seen.numbers[0]):06d}" if conditional else ""
+    written = {
+        "name": spec.name,
+        "count": count,
+        "seed": seed,
+        "prior": f"{(spec.fitting.prior or spec.prior).name}{driven}",
+        "codes": str(folder / "codes.safetensors"),
+        "picture": str(folder / "samples.png"),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    write_atomically(folder / "codes.safetensors", save({"codes": samples.codes.cpu().contiguous()}))
+    write_atomically(folder / "samples.png", png(sheet(samples.pictures, columns=math.ceil(math.sqrt(count)))))
+    write_atomically(folder / "samples.json", json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+    return written
