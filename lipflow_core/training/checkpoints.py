@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from lipflow_core.errors import ModelError
 from lipflow_core.storage import write_atomically
 from lipflow_core.training.state import RunState
+from lipflow_core.weights import weights_of
 
 KEPT = 2
 """Checkpoints kept beside the best weights of each stage: the last, and one to fall back to."""
@@ -131,31 +132,8 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each once, however many slots share it."""
-    seen: set[int] = set()
-    result = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            result[f"model/{name}"] = tensor
-    return result
-
-
-def load_model_tensors(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Copy saved tensors into a module, in place. `saved`: by name, without the prefix.
-
-    Raises:
-        lipflow_core.errors.ModelError: If names or shapes differ.
-    """
-    own = {name[len("model/") :]: tensor for name, tensor in model_tensors(module).items()}
-    if differing := sorted(own.keys() ^ saved.keys()):
-        raise ModelError(f"the checkpoint is of another model: only one of them has '{differing[0]}'")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if tensor.shape != saved[name].shape:
-                shapes = f"{tuple(saved[name].shape)} in the checkpoint, {tuple(tensor.shape)} in the model"
-                raise ModelError(f"the checkpoint is of another model: '{name}' is {shapes}")
-            tensor.copy_(saved[name])
+    """A model's weights as a checkpoint names them."""
+    return {f"model/{name}": tensor for name, tensor in weights_of(module).items()}
 
 
 def optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:

@@ -23,7 +23,6 @@ from lipflow_core.specs.model import Spec, Stage
 from lipflow_core.training.batches import BatchMaker, ahead
 from lipflow_core.training.checkpoints import (
     Checkpoint,
-    load_model_tensors,
     load_optimizer_tensors,
     model_tensors,
     optimizer_tensors,
@@ -33,6 +32,7 @@ from lipflow_core.training.objective import Batch, Objective, final_latent_weigh
 from lipflow_core.training.randomness import Draw, Purpose, Sampler, held_out_draw, module_seed, stream
 from lipflow_core.training.run_directory import Metrics, RunDirectory
 from lipflow_core.training.state import RunState, StageSummary
+from lipflow_core.weights import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -138,7 +138,7 @@ class StageTraining:
         self.device = run.fabric.device
         self.maker = self._maker("train")
         set_modes(run.avatar, self.stage, learning=True)
-        if not self.objective.prior.initialized:
+        if "latent" in self.objective.needs.terms and not self.objective.prior.initialized:
             self._initialize_prior()
         optimizer = torch.optim.Adam(
             self.parameters,
@@ -379,7 +379,8 @@ class StageTraining:
                 "lower the stage's learning_rate, or look at the terms in metrics.jsonl",
             )
         run.fabric.barrier()
-        load_model_tensors(run.avatar, run.directory.checkpoints.best(state.stage).part("model"))
+        best = run.directory.checkpoints.best(state.stage)
+        load_weights(run.avatar, best.part("model"), str(run.directory.checkpoints.folder))
         return StageSummary(
             name=self.stage.name,
             steps=state.step,

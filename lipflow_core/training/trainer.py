@@ -19,12 +19,14 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
 from lipflow_core.progress import progress as new_progress
 from lipflow_core.specs.model import Spec
-from lipflow_core.training.checkpoints import Checkpoint, load_model_tensors, model_tensors
+from lipflow_core.training.checkpoints import Checkpoint, model_tensors
 from lipflow_core.training.launch import is_first_process, launch, quiet_fabric
+from lipflow_core.training.objective import needs_of
 from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
-from lipflow_core.training.stage import Run, StageTraining
+from lipflow_core.training.stage import Run, StageTraining, freeze
 from lipflow_core.training.state import RunState, StageSummary
+from lipflow_core.weights import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -120,6 +122,12 @@ def train(
         else:
             avatar.template = capture.template()
             avatar.to(fabric.device)
+        dtype = avatar.template_buffers.vertices_mean.dtype
+        fabric.strategy.precision.convert_module(avatar)
+        for stage in spec.training.stages:
+            # What can't be trained is refused before anything is written.
+            freeze(avatar, stage)
+            needs_of(avatar, stage)
         if first:
             directory.open(_identity(spec, capture, fabric))
         fabric.barrier()
@@ -137,7 +145,7 @@ def train(
             stop=stop,
         )
         if checkpoint is not None:
-            load_model_tensors(avatar, checkpoint.part("model"))
+            load_weights(avatar, checkpoint.part("model"), str(directory.checkpoints.folder))
             shown.resume_at(run.state.total)
         if first and directory.result() is None:
             metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)
@@ -147,6 +155,8 @@ def train(
                 # What the caller brought is nowhere else on disk.
                 run.save(model_tensors(avatar))
         _run_stages(run, checkpoint)
+        # Other precisions than that of the parts are for training alone.
+        avatar.to(dtype).eval().requires_grad_(True)
         result = TrainingResult(directory.path, avatar, tuple(run.state.finished), run.state.before, run.state.seconds)
         if run.metrics is not None:
             _save_model(avatar, spec, directory.path)
@@ -157,17 +167,13 @@ def train(
 
 def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
     state, stages = run.state, run.spec.training.stages
-    dtype = run.avatar.template_buffers.vertices_mean.dtype
     while state.stage < len(stages):
         within = checkpoint if state.step > 0 else None
         checkpoint = None
         state.finished.append(StageTraining(run, within).train())
-        # Precisions other than float32 are for training alone.
-        run.avatar.to(dtype)
         state.before, state.step, state.stage = state.total, 0, state.stage + 1
         state.best_loss, state.best_step, state.held_out, state.scaler = None, 0, None, {}
         run.save(model_tensors(run.avatar))
-    run.avatar.eval().requires_grad_(True)
 
 
 def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:

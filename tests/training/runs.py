@@ -1,0 +1,92 @@
+"""Runs on the globe: their specs, what they left behind, and runs in processes of their own that may be killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric  # noqa: F401  # for the fork server, so that each child starts at once
+import safetensors.torch
+import torch
+
+import lipflow_core.assembly
+import lipflow_core.model_directory
+import lipflow_core.training
+from lipflow_core.specs import load_spec
+from lipflow_core.specs.model import Spec
+from lipflow_core.weights import weights_of
+
+REGISTRY = "LIPFLOW_CORE_REGISTRY"
+
+
+def make_spec(name: str | Mapping[str, Any], *overrides: str) -> Spec:
+    """A spec at preset tiny on the globe."""
+    fixed = ["preset=tiny", "capture=globe", "renderer=cpu", "training.threads=1", "device=cpu"]
+    return load_spec(name, [*fixed, *overrides])
+
+
+def dam_regressor(**training: Any) -> Mapping[str, Any]:
+    """The paper's system (c): DAM, then a regressor from headset pictures against frozen Q and D."""
+    return {
+        "name": "dam-regressor",
+        "capture": "globe",
+        "encoder": "dam",
+        "decoder": "dam",
+        "driving": "hmc",
+        "prior": {"type": "kl", "divergence": "likelihood"},
+        "training": {
+            "stages": [
+                {"name": "dam", "train": ["encoder", "decoder"], "prior": "standard-normal"},
+                {
+                    "name": "regressor",
+                    "train": ["driving"],
+                    "weights": {"image": 0, "geometry": 0, "latent": 1},
+                },
+            ],
+            **training,
+        },
+        "fitting": {"objectives": [{"type": "photometric", "target": "headset"}]},
+    }
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """The weights of a finished run."""
+    return safetensors.torch.load_file(run / "weights.safetensors")
+
+
+def parameters(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of everything that a module would save."""
+    return {name: tensor.detach().clone() for name, tensor in weights_of(module).items()}
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether two sets of tensors are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(run: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """The rows of a kind in the run's metrics."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def start(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path) -> multiprocessing.Process:
+    """Start or resume a run in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["runs"])
+    process = context.Process(target=_train, args=(name, overrides, out, os.environ[REGISTRY]))
+    process.start()
+    return process
+
+
+def _train(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path, registry: str) -> None:
+    os.environ[REGISTRY] = registry
+    try:
+        lipflow_core.training.train(make_spec(name, *overrides), out, resume=True)
+    except lipflow_core.errors.LipflowError as error:
+        print(error)
+        raise SystemExit(error.exit_code) from error
