@@ -6,6 +6,7 @@ import numpy as np
 
 from lipflow_render.cpu.geometry import SLIVER, homogeneous
 from lipflow_render.cpu.jit import inline, kernel
+from lipflow_render.cpu.raster import end_of_cover, end_of_run, locate
 
 MAX_STEPS = 32
 TOUCHING = 1e-3
@@ -14,83 +15,149 @@ REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
 
 @kernel
 def undraw(
-    near, screen, triangles, adjacent, planes, texture, image, found, rows, image_gradient, coverage_gradient,
-    sums, texture_gradient, background_gradient, screen_gradient,
+    near, screen, triangles, adjacent, planes, texels, texture, image, found, rows, places, shares, slopes,
+    image_gradient, coverage_gradient, sums, texture_gradient, background_gradient, screen_gradient,
 ):  # fmt: skip
     """Gradients of some rows of one picture.
 
     Args:
         near, screen, triangles, planes: As in `set_up`.
         adjacent: (F, 3) int32, the triangle across the edge opposite each corner.
-        texture: (C, Ht, Wt).
+        texels: Width and height of the texture.
+        texture: (C, Ht · Wt).
         image: (C, H, W) as drawn.
         found: (H, W) int32 as drawn.
         rows: First row, and the row after the last; pairs of a row and the next belong to the first of them.
+        places: (W,) int32 scratch.
+        shares: (2, W) scratch.
+        slopes: (2, W) scratch.
         image_gradient: (C, H, W).
         coverage_gradient: (H, W); or (0, 0) for none.
         sums: (F, 9), added to: see `triangles_to_seen`; of length 0 if not wanted.
-        texture_gradient: (C, Ht, Wt), added to; of length 0 if not wanted.
+        texture_gradient: (C, Ht · Wt), added to; of length 0 if not wanted.
         background_gradient: (C, H, W), rows written; of length 0 if not wanted.
         screen_gradient: (V, 2) float64, added to; of length 0 if edges shall pass no gradient.
     """
-    channels, height, width = texture.shape
+    real = screen.dtype.type
+    channels, (height, width) = image.shape[0], found.shape
     wants_sums, wants_texture = sums.shape[0] > 0, texture_gradient.shape[0] > 0
     wants_background, wants_edges = background_gradient.shape[0] > 0, screen_gradient.shape[0] > 0
+    right, down = 1 if texels[0] > 1 else 0, texels[0] if texels[1] > 1 else 0
     for row in range(rows[0], rows[1]):
-        for x in range(found.shape[1]):
-            t = found[row, x]
-            if wants_background:
-                for c in range(channels):
-                    background_gradient[c, row, x] = image_gradient[c, row, x] if t < 0 else 0
-            if wants_edges:
-                if x + 1 < found.shape[1] and found[row, x + 1] != t:
-                    edge_gradient(
-                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
-                        row, x, 0, screen_gradient,
-                    )  # fmt: skip
-                if row + 1 < found.shape[0] and found[row + 1, x] != t:
-                    edge_gradient(
-                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
-                        row, x, 1, screen_gradient,
-                    )  # fmt: skip
-            if t < 0 or not (wants_sums or wants_texture):
-                continue
-            dx, dy = x - planes[t, 9], row - planes[t, 10]
-            depth = 1 / (planes[t, 0] * dx + planes[t, 1] * dy + planes[t, 2])
-            u_free = (planes[t, 3] * dx + planes[t, 4] * dy + planes[t, 5]) * depth
-            v_free = (planes[t, 6] * dx + planes[t, 7] * dy + planes[t, 8]) * depth
-            u, v = min(max(u_free, 0), width - 1), min(max(v_free, 0), height - 1)
-            i, j = int(v), int(u)
-            i1, j1 = min(i + 1, height - 1), min(j + 1, width - 1)
-            fu, fv = u - j, v - i
-            along_u = along_v = 0.0
+        line = found[row]
+        if wants_background:
             for c in range(channels):
-                g = image_gradient[c, row, x]
+                for x in range(width):
+                    background_gradient[c, row, x] = image_gradient[c, row, x] if line[x] < 0 else real(0)
+        if wants_edges:
+            for axis in range(2 if row + 1 < height else 1):
+                other = found[row + axis, 1 - axis :]
+                for x in range(other.shape[0]):
+                    if line[x] != other[x]:
+                        edge_gradient(
+                            near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
+                            row, x, axis, screen_gradient,
+                        )  # fmt: skip
+        if not (wants_sums or wants_texture):
+            continue
+        x = 0
+        while x < width:
+            end = end_of_cover(line, x)
+            if line[x] >= 0:
+                place, share_u, share_v = places[x:end], shares[0, x:end], shares[1, x:end]
+                locate(planes, line[x:end], texels, row, x, place, share_u, share_v)
                 if wants_sums:
-                    a, b = texture[c, i, j], texture[c, i, j1]
-                    d, e = texture[c, i1, j], texture[c, i1, j1]
-                    along_u += g * ((b - a) + fv * ((e - d) - (b - a)))
-                    along_v += g * ((d - a) + fu * ((e - b) - (d - a)))
+                    slope_u, slope_v = slopes[0, x:end], slopes[1, x:end]
+                    slope_u[:] = real(0)
+                    slope_v[:] = real(0)
+                    for c in range(channels):
+                        slope(
+                            texture[c], place, share_u, share_v, right, down, image_gradient[c, row, x:end],
+                            slope_u, slope_v,
+                        )  # fmt: skip
+                    gather(planes, line[x:end], texels, row, x, slope_u, slope_v, sums)
                 if wants_texture:
-                    lower = g * fv
-                    upper = g - lower
-                    texture_gradient[c, i, j] += upper - upper * fu
-                    texture_gradient[c, i, j1] += upper * fu
-                    texture_gradient[c, i1, j] += lower - lower * fu
-                    texture_gradient[c, i1, j1] += lower * fu
-            if wants_sums:
-                along_u = along_u * depth if u == u_free else 0.0
-                along_v = along_v * depth if v == v_free else 0.0
-                along_depth = -(along_u * u + along_v * v)
-                sums[t, 0] += along_depth
-                sums[t, 1] += along_depth * dx
-                sums[t, 2] += along_depth * dy
-                sums[t, 3] += along_u
-                sums[t, 4] += along_u * dx
-                sums[t, 5] += along_u * dy
-                sums[t, 6] += along_v
-                sums[t, 7] += along_v * dx
-                sums[t, 8] += along_v * dy
+                    for c in range(channels):
+                        scatter(
+                            texture_gradient[c], place, share_u, share_v, right, down, image_gradient[c, row, x:end]
+                        )
+            x = end
+
+
+@inline
+def slope(texel, places, share_u, share_v, right, down, gradient, slope_u, slope_v):
+    """Add one channel's gradient with respect to the place in the texture; see `raster.sample`."""
+    beside, below, across = texel[right:], texel[down:], texel[down + right :]
+    for n in range(gradient.shape[0]):
+        p = np.uint32(places[n])
+        a, b, d, e = texel[p], beside[p], below[p], across[p]
+        twist = (e - d) - (b - a)
+        slope_u[n] += gradient[n] * ((b - a) + share_v[n] * twist)
+        slope_v[n] += gradient[n] * ((d - a) + share_u[n] * twist)
+
+
+@inline
+def scatter(texel, places, share_u, share_v, right, down, gradient):
+    """Add one channel's gradient to the four texels that each pixel looks at; see `raster.sample`."""
+    beside, below, across = texel[right:], texel[down:], texel[down + right :]
+    for n in range(gradient.shape[0]):
+        p = np.uint32(places[n])
+        lower = gradient[n] * share_v[n]
+        upper = gradient[n] - lower
+        upper_right, lower_right = upper * share_u[n], lower * share_u[n]
+        texel[p] += upper - upper_right
+        beside[p] += upper_right
+        below[p] += lower - lower_right
+        across[p] += lower_right
+
+
+@inline
+def gather(planes, found, texels, row, first, slope_u, slope_v, sums):
+    """Sum the gradients of covered pixels of a row over the runs that show one triangle.
+
+    Args:
+        planes, found, texels, row, first: As in `raster.locate`.
+        slope_u, slope_v: (N,) gradients with respect to u and v in texels.
+        sums: (F, 9), added to.
+    """
+    real = planes.dtype.type
+    zero, one = real(0), real(1)
+    last_u, last_v = real(texels[0] - 1), real(texels[1] - 1)
+    start = 0
+    while start < found.shape[0]:
+        t = np.uint32(found[start])
+        end = end_of_run(found, start)
+        dy = real(row) - planes[t, 10]
+        d, nu, nv = planes[t, 0], planes[t, 3], planes[t, 6]
+        d0, nu0 = planes[t, 1] * dy + planes[t, 2], planes[t, 4] * dy + planes[t, 5]
+        nv0 = planes[t, 7] * dy + planes[t, 8]
+        offset = real(first + start) - planes[t, 9]
+        part_u, part_v = slope_u[start:end], slope_v[start:end]
+        sum_d = sum_dx = sum_u = sum_ux = sum_v = sum_vx = zero
+        for n in range(end - start):
+            dx = real(np.int32(n)) + offset
+            depth = one / (d * dx + d0)
+            u, v = (nu * dx + nu0) * depth, (nv * dx + nv0) * depth
+            # Beyond the outermost texel centres the texture is constant.
+            gu = part_u[n] * depth if (u >= zero) & (u <= last_u) else zero
+            gv = part_v[n] * depth if (v >= zero) & (v <= last_v) else zero
+            gd = -(gu * u + gv * v)
+            sum_d += gd
+            sum_dx += gd * dx
+            sum_u += gu
+            sum_ux += gu * dx
+            sum_v += gv
+            sum_vx += gv * dx
+        sums[t, 0] += sum_d
+        sums[t, 1] += sum_dx
+        sums[t, 2] += sum_d * dy
+        sums[t, 3] += sum_u
+        sums[t, 4] += sum_ux
+        sums[t, 5] += sum_u * dy
+        sums[t, 6] += sum_v
+        sums[t, 7] += sum_vx
+        sums[t, 8] += sum_v * dy
+        start = end
 
 
 @inline
@@ -121,6 +188,7 @@ def edge_gradient(
             take = forth_inverse >= back_inverse
         if take:
             low, high, share = forth_low, forth_high, forth_share
+    # ½ of the sum over both pixels: whichever of them the boundary sweeps over changes.
     change = 0.0
     for c in range(image.shape[0]):
         gradient = image_gradient[c, row, column] + image_gradient[c, next_row, next_column]

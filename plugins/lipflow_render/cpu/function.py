@@ -56,7 +56,7 @@ class _Draw(torch.autograd.Function):
         found = torch.empty((batch, height, width), dtype=torch.int32)
         screen = vertices.new_empty((batch, vertices.shape[1], 4))
         planes = vertices.new_empty((batch, len(prepared.triangles), geometry.PLANE))
-        points, cameras, textures = _each(vertices), _each(projection), _each(texture)
+        points, cameras, textures = _each(vertices), _each(projection), _each(texture.flatten(2))
         behind = np.empty((1, 0, 0, 0), points.dtype) if background is None else _each(background)
         images, coverages, founds, screens, all_planes = map(_each, (image, coverage, found, screen, planes))
         uv = prepared.corners[points.dtype]
@@ -78,8 +78,9 @@ class _Draw(torch.autograd.Function):
             rows = (n * BAND, min(height, (n + 1) * BAND))
             raster.draw(
                 points[b], cameras[b % len(cameras)], near, screens[b], prepared.triangles, all_planes[b], bounds[b],
-                bins[b][starts[b, n] : starts[b, n + 1]], textures[b % len(textures)], behind[b % len(behind)], rows,
-                np.empty((BAND, width), points.dtype), images[b], coverages[b], founds[b],
+                bins[b][starts[b, n] : starts[b, n + 1]], texels, textures[b % len(textures)],
+                behind[b % len(behind)], rows, np.empty((BAND, width + int(raster.LANES)), np.int64),
+                np.empty(width, np.int32), np.empty((2, width), points.dtype), images[b], coverages[b], founds[b],
             )  # fmt: skip
 
         run(prepare, range(batch))
@@ -96,7 +97,8 @@ class _Draw(torch.autograd.Function):
         vertices, projection, texture, image, found, screen, planes = ctx.saved_tensors
         wants_vertices, wants_camera, wants_texture, wants_background = ctx.needs_input_grad[:4]
         wants_geometry = wants_vertices or wants_camera
-        batch, height = len(image), image.shape[2]
+        batch, (height, width) = len(image), image.shape[2:]
+        texels = (texture.shape[3], texture.shape[2])
         if image_gradient is None:
             image_gradient = torch.zeros_like(image)
         kind = image.dtype
@@ -105,24 +107,24 @@ class _Draw(torch.autograd.Function):
         texture_gradient = texture.new_zeros((batch, *texture.shape[1:])) if wants_texture else None
         background_gradient = image.new_empty(image.shape) if wants_background else None
         points, cameras, textures, images, founds, screens, all_planes, from_image = map(
-            _each, (vertices, projection, texture, image, found, screen, planes, image_gradient)
+            _each, (vertices, projection, texture.flatten(2), image, found, screen, planes, image_gradient)
         )
         none, flat = np.empty((0, 0, 0), points.dtype), np.empty((0, 0), points.dtype)
         prepared, uv = ctx.prepared, ctx.prepared.corners[points.dtype]
         from_coverage = None if coverage_gradient is None else _each(coverage_gradient.to(kind))
-        to_texture, to_background = (
-            None if gradient is None else gradient.numpy() for gradient in (texture_gradient, background_gradient)
-        )
+        to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
+        to_background = None if background_gradient is None else background_gradient.numpy()
 
         def undraw(b: int) -> None:
             sums = np.zeros((len(uv) if wants_geometry else 0, 9), points.dtype)
             edge_sums = np.zeros((points.shape[1] if wants_geometry and ctx.edges else 0, 2))
             camera = cameras[b % len(cameras)]
             backward.undraw(
-                ctx.near, screens[b], prepared.triangles, prepared.adjacent, all_planes[b], textures[b % len(textures)],
-                images[b], founds[b], (0, height), from_image[b],
+                ctx.near, screens[b], prepared.triangles, prepared.adjacent, all_planes[b],
+                texels, textures[b % len(textures)], images[b], founds[b], (0, height), np.empty(width, np.int32),
+                np.empty((2, width), points.dtype), np.empty((2, width), points.dtype), from_image[b],
                 flat if from_coverage is None else from_coverage[b], sums,
-                none if to_texture is None else to_texture[b],
+                flat if to_texture is None else to_texture[b],
                 none if to_background is None else to_background[b], edge_sums,
             )  # fmt: skip
             if not wants_geometry:

@@ -60,7 +60,7 @@ def inverse_ahead(screen, i, j, k, column, row):
     x1, y1 = screen[j, 0] - column, screen[j, 1] - row
     x2, y2 = screen[k, 0] - column, screen[k, 1] - row
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    over = 1.0 / area
+    over = screen.dtype.type(1) / area
     s0, s1, s2 = screen[i, 2] * over, screen[j, 2] * over, screen[k, 2] * over
     return (
         (y1 - y2) * s0,
@@ -128,6 +128,13 @@ def clipped_bounds(vertices, projection, near, i, j, k):
     return left, right, top, bottom
 
 
+@inline
+def ceil(value):
+    """The least integer not below a value ≥ 0."""
+    whole = np.int32(value)
+    return whole + np.int32(1) if whole < value else whole
+
+
 @kernel
 def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, bins, starts):
     """Planes and bounds of the triangles that may hit a pixel centre, sorted into bands of rows.
@@ -143,70 +150,75 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
         size: Width and height of the picture.
         band: Rows per band.
         planes: (F, PLANE), written.
-        bounds: (F, 4) int32, written: left, right, top, bottom; left > right where nothing can be hit. Triangles that
-            cross the near plane have -1 - left for left.
+        bounds: (F, 4) int32, written for triangles in bins: left, right, top, bottom. Triangles that cross the near
+            plane have -1 - left for left.
         bins: int32, grown as needed; returned: triangles of all bands in turn, each in increasing order.
         starts: (bands + 1,) int64, written: where each band begins in bins.
     """
-    width, height = size
+    real = screen.dtype.type
+    zero, one, half = real(0), real(1), real(0.5)
+    last_column, last_row = real(size[0] - 1), real(size[1] - 1)
+    wide, high = real(texels[0]), real(texels[1])
+    band = np.int32(band)
+    live = np.empty(triangles.shape[0], np.int32)
+    count = 0
     starts[:] = 0
     for t in range(triangles.shape[0]):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        i, j, k = np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
         w0, w1, w2 = screen[i, 3], screen[j, 3], screen[k, 3]
         crossing = False
-        bounds[t, 0], bounds[t, 1] = 1, 0
         if w0 >= near and w1 >= near and w2 >= near:
             x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
             y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
-            x_low, x_high = min(x0, x1, x2), max(x0, x1, x2)
-            y_low, y_high = min(y0, y1, y2), max(y0, y1, y2)
-            if not (x_high >= 0 and y_high >= 0 and x_low <= width - 1 and y_low <= height - 1):
-                continue
-            left, top = int(np.ceil(max(x_low, 0))), int(np.ceil(max(y_low, 0)))
-            right, bottom = int(np.floor(min(x_high, width - 1))), int(np.floor(min(y_high, height - 1)))
+            x_low, x_high = min(x0, min(x1, x2)), max(x0, max(x1, x2))
+            y_low, y_high = min(y0, min(y1, y2)), max(y0, max(y1, y2))
         elif w0 >= near or w1 >= near or w2 >= near:
             crossing = True
-            x_low, x_high, y_low, y_high = clipped_bounds(vertices, projection, near, i, j, k)
-            x_low, x_high, y_low, y_high = x_low - 1, x_high + 1, y_low - 1, y_high + 1
-            if not (x_high >= 0 and y_high >= 0 and x_low <= width - 1 and y_low <= height - 1):
-                continue
-            left, top = int(np.ceil(max(x_low, 0.0))), int(np.ceil(max(y_low, 0.0)))
-            right, bottom = int(np.floor(min(x_high, width - 1.0))), int(np.floor(min(y_high, height - 1.0)))
+            left_, right_, top_, bottom_ = clipped_bounds(vertices, projection, near, i, j, k)
+            x_low, x_high = real(left_) - one, real(right_) + one
+            y_low, y_high = real(top_) - one, real(bottom_) + one
         else:
             continue
+        if not (x_high >= zero and y_high >= zero and x_low <= last_column and y_low <= last_row):
+            continue
+        left, right = ceil(max(x_low, zero)), np.int32(min(x_high, last_column))
+        top, bottom = ceil(max(y_low, zero)), np.int32(min(y_high, last_row))
         if left > right or top > bottom:
             continue
-        u0, u1, u2 = uv[t, 0] * texels[0] - 0.5, uv[t, 2] * texels[0] - 0.5, uv[t, 4] * texels[0] - 0.5
-        v0, v1, v2 = (
-            (1 - uv[t, 1]) * texels[1] - 0.5,
-            (1 - uv[t, 3]) * texels[1] - 0.5,
-            (1 - uv[t, 5]) * texels[1] - 0.5,
-        )
+        column, row = real(left), real(top)
         if crossing:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(vertices, projection, i, j, k, left, top)
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(
+                vertices, projection, i, j, k, np.float64(left), np.float64(top)
+            )
+            a0, b0, c0, a1, b1, c1 = real(a0), real(b0), real(c0), real(a1), real(b1), real(c1)
+            a2, b2, c2 = real(a2), real(b2), real(c2)
         else:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, left, top)
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
         if not abs(area) > DEGENERATE:
             continue
+        u0, u1, u2 = uv[t, 0] * wide - half, uv[t, 2] * wide - half, uv[t, 4] * wide - half
+        v0, v1, v2 = (one - uv[t, 1]) * high - half, (one - uv[t, 3]) * high - half, (one - uv[t, 5]) * high - half
         planes[t, 0], planes[t, 1], planes[t, 2] = a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2
         planes[t, 3], planes[t, 4] = a0 * u0 + a1 * u1 + a2 * u2, b0 * u0 + b1 * u1 + b2 * u2
         planes[t, 5] = c0 * u0 + c1 * u1 + c2 * u2
         planes[t, 6], planes[t, 7] = a0 * v0 + a1 * v1 + a2 * v2, b0 * v0 + b1 * v1 + b2 * v2
         planes[t, 8] = c0 * v0 + c1 * v1 + c2 * v2
-        planes[t, 9], planes[t, 10] = left, top
-        planes[t, 11] = 1.0 if area > 0 else -1.0
+        planes[t, 9], planes[t, 10] = column, row
+        planes[t, 11] = one if area > 0 else -one
         bounds[t, 0], bounds[t, 1], bounds[t, 2], bounds[t, 3] = -1 - left if crossing else left, right, top, bottom
+        live[count] = t
+        count += 1
         for n in range(top // band, bottom // band + 1):
             starts[n + 1] += 1
     for n in range(1, starts.shape[0]):
         starts[n] += starts[n - 1]
     if bins.shape[0] < starts[-1]:
         bins = np.empty(starts[-1], np.int32)
-    for t in range(triangles.shape[0]):
-        if bounds[t, 0] <= bounds[t, 1]:
-            for n in range(bounds[t, 2] // band, bounds[t, 3] // band + 1):
-                bins[starts[n]] = t
-                starts[n] += 1
+    for n in range(count):
+        t = live[n]
+        for b in range(bounds[t, 2] // band, bounds[t, 3] // band + 1):
+            bins[starts[b]] = t
+            starts[b] += 1
     for n in range(starts.shape[0] - 1, 0, -1):
         starts[n] = starts[n - 1]
     starts[0] = 0
@@ -243,7 +255,9 @@ def triangles_to_seen(vertices, projection, near, screen, triangles, planes, sum
                 (np.float64(a2), np.float64(b2), np.float64(c2)),
             )
         else:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(vertices, projection, i, j, k, column, row)
+            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(
+                vertices, projection, i, j, k, np.float64(column), np.float64(row)
+            )
             inverse = ((a0, b0, c0), (a1, b1, c1), (a2, b2, c2))
         corners = (i, j, k)
         for n in range(3):

@@ -22,4 +22,4 @@ def kernel(function: Callable) -> Callable:
 
 def inline(function: Callable) -> Callable:
     """Compile into the kernels that call it."""
-    return njit(function, nogil=True, error_model="numpy", boundscheck=False)
+    return njit(function, nogil=True, error_model="numpy", boundscheck=False, forceinline=True)

@@ -2,71 +2,66 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lipflow_render.cpu.geometry import homogeneous
 from lipflow_render.cpu.jit import inline, kernel
 
+LANES = np.int32(8)
+LAST = np.int32(2**31 - 1)
+
 
 @inline
-def edge_of(screen, triangles, t, corner):
-    """The edge opposite a corner from its lower vertex to its higher one: x, y, dx, dy, and ±1 for its direction."""
-    one, other = triangles[t, (corner + 1) % 3], triangles[t, (corner + 2) % 3]
+def edge_of(screen, one, other, facing):
+    """The edge between two vertices from the lower one to the higher: x, y, dx, dy, and on which side inside lies."""
     low, high = (one, other) if one < other else (other, one)
     x, y = screen[low, 0], screen[low, 1]
-    return x, y, screen[high, 0] - x, screen[high, 1] - y, 1.0 if one < other else -1.0
+    return x, y, screen[high, 0] - x, screen[high, 1] - y, facing if one < other else -facing
 
 
 @inline
-def span(x, y, dx, dy, sign, row, left, right):
-    """Shrink columns left … right of a row to those on the inner side of an edge.
+def key_of(screen, inverse, t):
+    """One number to compare surfaces at a pixel by: 1 / depth first, then the triangle, lower indices being greater.
 
-    A pixel is inside where sign · (dx · (row - y) - dy · (column - x)) ≥ 0. The crossing is computed first and then
-    corrected by that very test, which is monotonous in the column: triangles that share the edge agree to the bit.
+    1 / depth is taken in single precision; the bits of positive numbers sort like the numbers.
     """
-    base = dx * (row - y)
-    slope = sign * dy
-    if slope > 0:
-        guess = x + base / dy
-        last = right if guess >= right else (left - 1 if guess < left - 1 else int(guess) + 1)
-        last = min(last, right)
-        while last >= left and sign * (base - dy * (last - x)) < 0:
-            last -= 1
-        while last < right and sign * (base - dy * (last + 1 - x)) >= 0:
-            last += 1
-        return left, last
-    if slope < 0:
-        guess = x + base / dy
-        first = left if guess <= left else (right + 1 if guess > right + 1 else int(guess))
-        first = max(first, left)
-        while first <= right and sign * (base - dy * (first - x)) < 0:
-            first += 1
-        while first > left and sign * (base - dy * (first - 1 - x)) >= 0:
-            first -= 1
-        return first, right
-    if sign * base >= 0:
-        return left, right
-    return right + 1, right
+    return (np.int64(np.float32(inverse).view(np.int32)) << 32) | np.int64(LAST - t)
 
 
 @inline
-def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, depths, found):
-    """Rasterise a triangle that lies wholly beyond the near plane into rows first_row … last_row."""
+def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, keys):
+    """Rasterise a triangle that lies wholly beyond the near plane into rows first_row … last_row.
+
+    A pixel is inside an edge where sign · (dx · (row - y) - dy · (column - x)) ≥ 0. Every pixel of the triangle's
+    bounds is tested: without branches the compiler makes eight tests of one.
+    """
+    real = screen.dtype.type
+    zero, none = real(0), np.int64(0)
+    i, j, k = np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
     facing = planes[t, 11]
-    x0, y0, dx0, dy0, s0 = edge_of(screen, triangles, t, 0)
-    x1, y1, dx1, dy1, s1 = edge_of(screen, triangles, t, 1)
-    x2, y2, dx2, dy2, s2 = edge_of(screen, triangles, t, 2)
-    s0, s1, s2 = s0 * facing, s1 * facing, s2 * facing
+    x0, y0, dx0, dy0, s0 = edge_of(screen, j, k, facing)
+    x1, y1, dx1, dy1, s1 = edge_of(screen, k, i, facing)
+    x2, y2, dx2, dy2, s2 = edge_of(screen, i, j, facing)
     slope, column = planes[t, 0], planes[t, 9]
+    left = bounds[t, 0]
+    length = (bounds[t, 1] - left + LANES) // LANES * LANES
     for row in range(max(bounds[t, 2], first_row), min(bounds[t, 3], last_row) + 1):
-        left, right = span(x0, y0, dx0, dy0, s0, row, bounds[t, 0], bounds[t, 1])
-        left, right = span(x1, y1, dx1, dy1, s1, row, left, right)
-        left, right = span(x2, y2, dx2, dy2, s2, row, left, right)
-        base = planes[t, 1] * (row - planes[t, 10]) + planes[t, 2]
-        line = row - first_row
-        for x in range(left, right + 1):
-            near = base + slope * (x - column)
-            if near > depths[line, x]:
-                depths[line, x] = near
-                found[row, x] = t
+        height = real(row)
+        e0, e1, e2 = dx0 * (height - y0), dx1 * (height - y1), dx2 * (height - y2)
+        base = planes[t, 1] * (height - planes[t, 10]) + planes[t, 2]
+        part = keys[row - first_row, left : left + length]
+        for n in range(part.shape[0]):
+            x = real(left + np.int32(n))
+            inverse = base + slope * (x - column)
+            inside = (
+                (s0 * (e0 - dy0 * (x - x0)) >= zero)
+                & (s1 * (e1 - dy1 * (x - x1)) >= zero)
+                & (s2 * (e2 - dy2 * (x - x2)) >= zero)
+                & (inverse > zero)
+            )
+            key = key_of(screen, inverse, t) if inside else none
+            before = part[n]
+            part[n] = key if key > before else before
 
 
 @inline
@@ -94,70 +89,141 @@ def inside_crossing(vertices, projection, screen, near, triangles, t, facing, co
 
 
 @inline
-def draw_crossing(t, vertices, projection, near, screen, triangles, planes, bounds, first_row, last_row, depths, found):
+def draw_crossing(t, vertices, projection, near, screen, triangles, planes, bounds, first_row, last_row, keys):
     """The same for a triangle that crosses the near plane, pixel by pixel."""
     for row in range(max(bounds[t, 2], first_row), min(bounds[t, 3], last_row) + 1):
         line = row - first_row
         for x in range(-1 - bounds[t, 0], bounds[t, 1] + 1):
             value = planes[t, 0] * (x - planes[t, 9]) + planes[t, 1] * (row - planes[t, 10]) + planes[t, 2]
-            if value <= depths[line, x] or value * near > 1:
+            if not value > 0 or value * near > 1 or key_of(screen, value, t) <= keys[line, x]:
                 continue
             if inside_crossing(vertices, projection, screen, near, triangles, t, planes[t, 11], x, row):
-                depths[line, x] = value
-                found[row, x] = t
+                keys[line, x] = key_of(screen, value, t)
+
+
+@inline
+def end_of_run(found, start):
+    """The column after the pixels from `start` on that show the same triangle."""
+    t, end = found[start], start + 1
+    while end < found.shape[0] and found[end] == t:
+        end += 1
+    return end
+
+
+@inline
+def end_of_cover(found, start):
+    """The column after the pixels from `start` on that are covered, or uncovered, like it."""
+    empty, end = found[start] < 0, start + 1
+    while end < found.shape[0] and (found[end] < 0) == empty:
+        end += 1
+    return end
+
+
+@inline
+def locate(planes, found, texels, row, first, places, share_u, share_v):
+    """Where in the texture covered pixels of a row look.
+
+    Args:
+        planes: (F, PLANE).
+        found: (N,) the triangles of N pixels.
+        texels: Width and height of the texture.
+        row: The row.
+        first: Column of the first of the pixels.
+        places: (N,) int32, written: index of the upper left one of four texels.
+        share_u, share_v: (N,) written: how far to the right and down from it, in [0, 1].
+    """
+    real = planes.dtype.type
+    zero, one = real(0), real(1)
+    last_u, last_v = real(texels[0] - 1), real(texels[1] - 1)
+    most_u, most_v = np.int32(max(texels[0] - 2, 0)), np.int32(max(texels[1] - 2, 0))
+    pitch = np.int32(texels[0])
+    start = 0
+    while start < found.shape[0]:
+        t = np.uint32(found[start])
+        end = end_of_run(found, start)
+        dy = real(row) - planes[t, 10]
+        d, nu, nv = planes[t, 0], planes[t, 3], planes[t, 6]
+        d0, nu0 = planes[t, 1] * dy + planes[t, 2], planes[t, 4] * dy + planes[t, 5]
+        nv0 = planes[t, 7] * dy + planes[t, 8]
+        offset = real(first + start) - planes[t, 9]
+        place, part_u, part_v = places[start:end], share_u[start:end], share_v[start:end]
+        for n in range(end - start):
+            dx = real(np.int32(n)) + offset
+            depth = one / (d * dx + d0)
+            u = min(max((nu * dx + nu0) * depth, zero), last_u)
+            v = min(max((nv * dx + nv0) * depth, zero), last_v)
+            i, j = min(np.int32(v), most_v), min(np.int32(u), most_u)
+            part_u[n], part_v[n] = u - real(j), v - real(i)
+            place[n] = i * pitch + j
+        start = end
+
+
+@inline
+def sample(texel, places, share_u, share_v, right, down, pixel):
+    """Interpolate one channel of the texture between four texels; see `locate`."""
+    beside, below, across = texel[right:], texel[down:], texel[down + right :]
+    for n in range(pixel.shape[0]):
+        p = np.uint32(places[n])
+        a, b, d, e = texel[p], beside[p], below[p], across[p]
+        upper = a + share_u[n] * (b - a)
+        lower = d + share_u[n] * (e - d)
+        pixel[n] = upper + share_v[n] * (lower - upper)
 
 
 @kernel
 def draw(
-    vertices, projection, near, screen, triangles, planes, bounds, members, texture, background, rows, depths,
-    image, coverage, found,
+    vertices, projection, near, screen, triangles, planes, bounds, members, texels, texture, background, rows, keys,
+    places, shares, image, coverage, found,
 ):  # fmt: skip
     """Draw one band of rows of one picture.
 
     Args:
         vertices, projection, near, screen, triangles, planes, bounds: As in `set_up`.
         members: (N,) int32 triangles that may hit the band, in increasing order.
-        texture: (C, Ht, Wt).
+        texels: Width and height of the texture.
+        texture: (C, Ht · Wt).
         background: (C, H, W); or (0, 0, 0) for black.
         rows: First row of the band and the row after its last.
-        depths: (rows, W) scratch for 1 / depth.
+        keys: (rows, ≥ W + LANES) int64 scratch.
+        places: (W,) int32 scratch.
+        shares: (2, W) scratch.
         image: (C, H, W), rows written.
         coverage: (H, W), rows written.
         found: (H, W) int32, rows written: the triangle at each pixel, -1 for none.
     """
     start, stop = rows
-    depths[: stop - start] = 0
-    found[start:stop] = -1
+    real = screen.dtype.type
+    zero, one = real(0), real(1)
+    keys[: stop - start] = 0
     for n in range(members.shape[0]):
-        t = members[n]
+        t = np.uint32(members[n])
         if bounds[t, 0] >= 0:
-            draw_ahead(t, screen, triangles, planes, bounds, start, stop - 1, depths, found)
+            draw_ahead(t, screen, triangles, planes, bounds, start, stop - 1, keys)
         else:
-            draw_crossing(
-                t, vertices, projection, near, screen, triangles, planes, bounds, start, stop - 1, depths, found
-            )
-    channels, height, width = texture.shape
+            draw_crossing(t, vertices, projection, near, screen, triangles, planes, bounds, start, stop - 1, keys)
+    right, down = 1 if texels[0] > 1 else 0, texels[0] if texels[1] > 1 else 0
+    channels, width = texture.shape[0], found.shape[1]
     for row in range(start, stop):
-        for x in range(found.shape[1]):
-            t = found[row, x]
-            if t < 0:
-                coverage[row, x] = 0
+        line, key, covered = found[row], keys[row - start], coverage[row]
+        for x in range(width):
+            line[x] = LAST - np.int32(key[x] & LAST) if key[x] > 0 else np.int32(-1)
+        for x in range(width):
+            covered[x] = one if line[x] >= 0 else zero
+        x = 0
+        while x < width:
+            end = end_of_cover(line, x)
+            if line[x] < 0:
                 for c in range(channels):
-                    image[c, row, x] = background[c, row, x] if background.shape[0] > 0 else 0
-                continue
-            coverage[row, x] = 1
-            dx, dy = x - planes[t, 9], row - planes[t, 10]
-            depth = 1 / (planes[t, 0] * dx + planes[t, 1] * dy + planes[t, 2])
-            u = (planes[t, 3] * dx + planes[t, 4] * dy + planes[t, 5]) * depth
-            v = (planes[t, 6] * dx + planes[t, 7] * dy + planes[t, 8]) * depth
-            u, v = min(max(u, 0), width - 1), min(max(v, 0), height - 1)
-            i, j = int(v), int(u)
-            i1, j1 = min(i + 1, height - 1), min(j + 1, width - 1)
-            fu, fv = u - j, v - i
-            for c in range(channels):
-                upper = texture[c, i, j] + fu * (texture[c, i, j1] - texture[c, i, j])
-                lower = texture[c, i1, j] + fu * (texture[c, i1, j1] - texture[c, i1, j])
-                image[c, row, x] = upper + fv * (lower - upper)
+                    if background.shape[0] > 0:
+                        image[c, row, x:end] = background[c, row, x:end]
+                    else:
+                        image[c, row, x:end] = zero
+            else:
+                place, share_u, share_v = places[x:end], shares[0, x:end], shares[1, x:end]
+                locate(planes, line[x:end], texels, row, x, place, share_u, share_v)
+                for c in range(channels):
+                    sample(texture[c], place, share_u, share_v, right, down, image[c, row, x:end])
+            x = end
 
 
 @kernel
