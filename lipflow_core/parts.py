@@ -139,13 +139,17 @@ class SlotOf:
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"x-lipflow-slot": self.kind}  # which components fill it is the registry's to say: specs/schema.py
 
+    @property
+    def _a_kind(self) -> str:
+        return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+
     def _as_data(self, value: Any) -> Any:
         return value.as_data()
 
     def _validate(self, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, Part):
             if value.kind != self.kind:
-                raise _error("slot_kind", f"expected a {self.kind}, got the {value.kind} '{value.name}'")
+                raise _error("slot_kind", f"expected {self._a_kind}, got the {value.kind} '{value.name}'")
             return value
         registry = _registry(info)
         if isinstance(value, str):
@@ -155,9 +159,9 @@ class SlotOf:
             name = options.pop("type", None)
             if not isinstance(name, str):
                 names = ", ".join(registry.names(self.kind))
-                raise _error("slot_type", f"a {self.kind} slot needs 'type:', one of: {names}")
+                raise _error("slot_type", f"{self._a_kind} slot needs 'type:', one of: {names}")
         else:
-            raise _error("slot_value", f"expected the name of a {self.kind} or a mapping with 'type:'")
+            raise _error("slot_value", f"expected the name of {self._a_kind} or a mapping with 'type:'")
         try:
             component = registry.component(self.kind, name)
             config_class = registry.load_config(component)

@@ -85,11 +85,11 @@ def _entries_over(default: Sequence[Any], given: Mapping[str, Any], name: str) -
     entries = list(default)
     for key, value in given.items():
         if int(key) >= len(entries):
-            count, position = len(entries), int(key)
+            count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
             raise PydanticCustomError(
                 "list_position",
-                "'{name}' has {count} entries, so there is none at {position}",
-                {"name": name, "count": count, "position": position},
+                "'{name}' has {count}, counted from 0, so there is none at {position}",
+                {"name": name, "count": count, "position": int(key)},
             )
         under = entries[int(key)]
         both = isinstance(under, Mapping) and isinstance(value, Mapping)

@@ -71,7 +71,7 @@ def set_option(document: Document, path: Path, value: Document) -> None:
     Raises:
         lipflow_core.errors.SpecError: If the path leads into a list at a position that it has not.
     """
-    origin = value.values[()]
+    origin = value.values.get((), Origin("spec"))
     if not isinstance(document.data, dict):
         raise SpecError(f"{origin}: '{_dotted(path)}' can't be set: the document is not a mapping")
     container = document.data

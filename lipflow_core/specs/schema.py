@@ -117,9 +117,8 @@ def _slot_schema(kind: Kind, registry: Registry, definitions: dict[str, Any]) ->
             continue  # `plugins list` tells why it is broken
         spelling = registry.spelling(component)
         known = [spelling, *component.aliases]
-        known += [
-            alias for alias, (target, _) in registry.aliases[kind].items() if target in (spelling, component.name)
-        ]
+        aliases = registry.aliases[kind].items()
+        known += [alias for alias, (target, _) in aliases if target in (spelling, component.name)]
         schema = _model_schema(config_class, f"{kind}:{spelling}:", definitions)
         type_schema = {"const": spelling} if len(known) == 1 else {"enum": known}
         definitions[f"{kind}:{spelling}"] = {
@@ -129,4 +128,7 @@ def _slot_schema(kind: Kind, registry: Registry, definitions: dict[str, Any]) ->
         }
         choices.append({"$ref": f"#/$defs/{kind}:{spelling}"})
         names += known
-    return {"description": f"Name of a {kind}, or its type and options.", "anyOf": [{"enum": names}, *choices]}
+    return {
+        "description": f"A {kind}: a name, or type and options.",
+        "anyOf": [{"enum": names}, *choices],
+    }

@@ -1,0 +1,163 @@
+"""What a spec resolves to: defaults, presets, the file's own presets, overrides."""
+
+import pytest
+
+from lipflow_core.errors import SpecError
+from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
+from lipflow_core.specs.model import PRESETS
+
+BASE = {
+    "name": "x",
+    "capture": "dome",
+    "encoder": "dam",
+    "driving": "hmc",
+    "prior": "flow",
+    "flow": "glow",
+    "decoder": "dam",
+    "fitting": {"objectives": ["photometric", "latent-likelihood"]},
+}
+
+
+def load(*overrides, **blocks):
+    return load_spec({**BASE, **blocks}, overrides)
+
+
+def test_three_systems_are_shipped():
+    assert {"dam", "lip-flow-hmc", "lip-flow-keypoint"} <= set(shipped_specs())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["dam", "lip-flow-hmc", "lip-flow-keypoint"])
+def test_a_resolved_spec_loads_back_to_an_equal_one(name, preset, tmp_path):
+    spec = load_spec(name, [f"preset={preset}"])
+    file = tmp_path / "spec.yaml"
+    file.write_text(dump_spec(spec))
+    assert load_spec(file) == spec
+    assert dump_spec(load_spec(file)) == dump_spec(spec)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["training.stages.0.weights.latent={start: 0, end: 1, steps: 10}"],
+        ["encoder={same_as: driving}", "fitting.prior=kl", "fitting.pose={}", "fitting.grid={}"],
+        ["capture.subject=p02", "flow.coupling={type: affine-clamped, grow: 1e-3}", "seed=3"],
+    ],
+)
+def test_resolved_specs_hold_unions_shared_slots_and_nested_parts(overrides, tmp_path):
+    spec = load(*overrides)
+    file = tmp_path / "spec.yaml"
+    file.write_text(dump_spec(spec))
+    assert load_spec(file) == spec
+
+
+def test_strings_that_look_like_something_else_survive(tmp_path):
+    for name in ("1e-3", "no", "0x10", "12"):
+        file = tmp_path / "spec.yaml"
+        file.write_text(dump_spec(load(name=name)))
+        assert load_spec(file).name == name
+
+
+def test_defaults_are_the_papers():
+    spec = load_spec("lip-flow-hmc")
+    assert spec.code == 256
+    assert spec.flow.config.steps == 4
+    assert spec.training.batch == 16
+    assert spec.training.stages[0].steps == 200_000
+    assert spec.training.stages[0].weights.latent == 5e-4
+
+
+def test_a_preset_reaches_every_block_and_component():
+    spec = load("preset=tiny")
+    assert spec.code == 8
+    assert spec.flow.config.hidden == 32
+    assert spec.training.batch == 4
+    assert spec.training.stages[0].steps == 8
+    assert spec.evaluation.frames == 4
+
+
+def test_a_preset_lies_under_what_the_file_says():
+    spec = load("preset=tiny", code=12, training={"batch": 7}, flow={"type": "glow", "hidden": 24})
+    assert (spec.code, spec.training.batch, spec.training.evaluate_every) == (12, 7, 4)
+    assert (spec.flow.config.hidden, spec.flow.config.steps) == (24, 2)
+
+
+def test_a_files_own_preset_lies_over_the_rest_of_the_file_and_is_gone_afterwards():
+    presets = {"tiny": {"code": 6, "flow": {"steps": 3}, "training.stages.0.weights.latent": 0.5}, "small": {"code": 7}}
+    spec = load("preset=tiny", code=12, presets=presets)
+    assert (spec.code, spec.flow.config.steps, spec.flow.config.hidden) == (6, 3, 32)
+    assert spec.training.stages[0].weights.latent == 0.5
+    assert "presets:" not in dump_spec(spec)
+    assert load(code=12, presets=presets).code == 12
+
+
+def test_an_override_beats_everything():
+    assert load("code=5", "preset=tiny", code=12, presets={"tiny": {"code": 6}}).code == 5
+
+
+def test_an_override_sets_an_option_of_a_component_written_as_a_name():
+    assert load("flow.steps=2").flow.config.steps == 2
+
+
+def test_an_override_sets_an_option_of_a_slots_default_component():
+    assert load("renderer.near=2").renderer.config.near == 2
+    assert load("flow.coupling.type=affine-clamped", "flow.coupling.grow=0.5").flow.config.coupling.config.grow == 0.5
+
+
+def test_an_override_of_a_list_entry_leaves_the_others():
+    spec = load("fitting.objectives.1.weight=0.5")
+    assert [part.name for part in spec.fitting.objectives] == ["photometric", "latent-likelihood"]
+    assert spec.fitting.objectives[1].config.weight == 0.5
+
+
+def test_an_override_reaches_into_a_list_that_is_not_written_out():
+    spec = load("training.stages.0.steps=100", "preset=small")
+    assert spec.training.stages[0].steps == 100
+    assert spec.training.stages[0].learning_rate == 2e-3
+
+
+@pytest.mark.parametrize("change", ["encoder=keypoint", "encoder.type=keypoint"])
+def test_another_component_drops_the_options_of_the_one_before(change):
+    spec = load(change, encoder={"type": "dam", "width": 0.5})
+    assert spec.encoder.name == "keypoint"
+
+
+def test_options_of_a_new_component_may_come_before_it():
+    spec = load("driving.features=32", "driving.type=hmc", driving={"type": "keypoint", "hidden": 9})
+    assert spec.driving.config.features == 32
+
+
+def test_null_empties_a_slot():
+    spec = load("driving=~", "flow=null", "prior=standard-normal")
+    assert spec.driving is None
+    assert spec.flow is None
+
+
+def test_the_last_of_two_equal_overrides_counts():
+    assert load("code=3", "code=4").code == 4
+
+
+def test_a_shared_slot_can_be_taken_back():
+    assert load("encoder.type=dam", encoder={"same_as": "driving"}).encoder.name == "dam"
+    assert load("encoder={same_as: driving}").encoder.same_as == "driving"
+
+
+def test_equal_specs_from_python_and_from_yaml(tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        "name: x\ncapture: dome\nencoder: dam\ndriving: hmc\nprior: flow\nflow: glow\ndecoder: dam\n"
+        "fitting: {objectives: [photometric, latent-likelihood]}\n"
+    )
+    assert load_spec(file) == load()
+    assert isinstance(load(), Spec)
+
+
+def test_a_spec_knows_where_its_values_stand():
+    spec = load_spec("dam", ["seed=3"])
+    assert spec.origins["name",].line > 0
+    assert str(spec.origins["seed",]) == "override 'seed=3'"
+
+
+def test_a_folder_is_no_spec(tmp_path):
+    with pytest.raises(SpecError, match="is a folder"):
+        load_spec(tmp_path)
