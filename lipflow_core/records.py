@@ -98,8 +98,8 @@ class Camera(Record):
         return replace(self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4))
 
 
-LUMINANCE = (0.2126, 0.7152, 0.0722)
-"""Weights of red, green and blue in a grey picture (Rec. 709). Grey headset pictures are made with them, and renderings
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey picture (Rec. 601). Grey headset pictures are made with them, and renderings
 are compared with grey pictures through them."""
 
 

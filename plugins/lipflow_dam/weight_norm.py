@@ -1,6 +1,10 @@
-"""Linear and convolution layers whose weight is a direction times one gain: W = g · v / ‖v‖, one norm per tensor.
+"""Linear and convolution layers whose weight is a direction times one gain: W = c · g · v / ‖v‖, one norm per tensor.
 
-Because the layers are linear in W, the scalar s = g / ‖v‖ may multiply the input, the weight or the output. Whichever
+The constant c is the expected norm of the initial weight, so that g starts at 1 whatever the layer's size. With g in
+absolute units, a layer of a million weights would start at g ≈ 100 and Adam, which moves every number by about the
+learning rate, could not change its scale within a short training.
+
+Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply the input, the weight or the output. Whichever
 tensor is the smallest takes it, so that the mesh's wide layers (millions of weights, thousands of activations) never
 write a second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does; and the gradient through the
 norm is added to the layer's own in one pass.
@@ -19,25 +23,26 @@ from torch.nn import functional
 
 
 class DirectionAndScale(torch.autograd.Function):
-    """(v, g) → (v, s) with s = g / ‖v‖, to be multiplied later.
+    """(v, g) → (v, s) with s = c · g / ‖v‖, to be multiplied later.
 
     With G the gradient of the loss by v at fixed s, the gradient by v is G − (∂L/∂s) s v / ‖v‖², one fused pass; by g
-    it is (∂L/∂s) / ‖v‖.
+    it is (∂L/∂s) c / ‖v‖.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, weight: Tensor, gain: Tensor, norm: float) -> tuple[Tensor, Tensor]:
         inverse_norm = torch.linalg.vector_norm(weight).reciprocal()
-        scale = gain * inverse_norm
+        scale = gain * norm * inverse_norm
+        ctx.norm = norm
         ctx.save_for_backward(weight, inverse_norm, scale)
         return weight.view_as(weight), scale
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, weight_grad: Tensor, scale_grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, weight_grad: Tensor, scale_grad: Tensor) -> tuple[Tensor, Tensor, None]:
         weight, inverse_norm, scale = ctx.saved_tensors
         along = -scale_grad * scale * inverse_norm.square()
-        return torch.addcmul(weight_grad, weight, along), scale_grad * inverse_norm
+        return torch.addcmul(weight_grad, weight, along), scale_grad * ctx.norm * inverse_norm, None
 
 
 class WeightNormed(nn.Module):
@@ -46,17 +51,18 @@ class WeightNormed(nn.Module):
     Args:
         weight_shape: Shape of v.
         bias_shape: Shape of the bias; broadcast over the output if it is not one number per channel.
-        std: Standard deviation of the initial v; g starts as ‖v‖, so that W starts as v.
+        std: Standard deviation of the initial v, and of the initial W.
     """
 
     def __init__(self, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...], std: float):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(weight_shape) * std)
-        self.gain = nn.Parameter(self.weight.detach().norm())
+        self.gain = nn.Parameter(torch.ones(()))
         self.bias = nn.Parameter(torch.zeros(bias_shape))
+        self.norm = std * math.sqrt(self.weight.numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, scale = DirectionAndScale.apply(self.weight, self.gain)
+        weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
         # Scaling an input that carries no gradient would make the operation compute one for it.
         if x.requires_grad and x.numel() < weight.numel():
             return self.operation(x * scale, weight)
@@ -83,7 +89,7 @@ class NormedLinear(WeightNormed):
     def forward(self, x: Tensor) -> Tensor:
         outputs, inputs = self.weight.shape
         if not (x.requires_grad and inputs <= outputs) and x.shape[0] < inputs:
-            weight, scale = DirectionAndScale.apply(self.weight, self.gain)
+            weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
             return torch.addcmul(self.bias, functional.linear(x, weight), scale)
         return super().forward(x)
 

@@ -31,7 +31,7 @@ def test_outputs_and_gradients_equal_torchs(name, input_gradient):
             plain.bias.copy_(ours.bias.normal_())
     theirs = weight_norm(nn.Sequential(plain)[0], dim=None)
     with torch.no_grad():
-        theirs.parametrizations.weight.original0.fill_(ours.gain)
+        theirs.parametrizations.weight.original0.fill_(ours.gain * ours.norm)
     x = torch.randn(shape, dtype=torch.float64, requires_grad=input_gradient)
     y = x.detach().clone().requires_grad_(input_gradient)
     got, expected = ours(x), theirs(y)
@@ -40,7 +40,7 @@ def test_outputs_and_gradients_equal_torchs(name, input_gradient):
     (got * weight).sum().backward()
     (expected * weight).sum().backward()
     parametrized = theirs.parametrizations.weight
-    torch.testing.assert_close(ours.gain.grad, parametrized.original0.grad.reshape(()))
+    torch.testing.assert_close(ours.gain.grad, ours.norm * parametrized.original0.grad.reshape(()))
     torch.testing.assert_close(ours.weight.grad, parametrized.original1.grad)
     if input_gradient:
         torch.testing.assert_close(x.grad, y.grad)
