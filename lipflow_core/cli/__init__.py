@@ -156,11 +156,9 @@ def _add_common(parser: argparse.ArgumentParser, prefix: str) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    registries, disabled = args.registry + args.command_registry, args.disable + args.command_disable
-    if registries or disabled:
-        from lipflow_core.registry import set_command_line
+    from lipflow_core.registry import set_command_line
 
-        set_command_line(registries, disabled)
+    set_command_line(args.registry + args.command_registry, args.disable + args.command_disable)
     return args.run(args)
 
 

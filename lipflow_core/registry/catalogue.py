@@ -110,7 +110,7 @@ class Registry:
     def __post_init__(self) -> None:
         self.aliases: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
         self._by_name: dict[tuple[str, str], list[tuple[Plugin, Component]]] = {}
-        self._owner: dict[Component, Plugin] = {}
+        self._offers: list[tuple[Plugin, Component]] = []
         self._warned: set[Component] = set()
         self.plugins = self._settle()
         self._load()
@@ -123,20 +123,25 @@ class Registry:
 
     def components(self, kind: Kind | None = None) -> tuple[Component, ...]:
         """Descriptors of all usable components, of one kind or of all, by kind and name; of clashing ones, both."""
-        found = [c for c in self._owner if kind is None or c.kind == kind]
-        return tuple(sorted(found, key=lambda c: (KINDS.index(c.kind), c.name, self._owner[c].name)))
+        found = [(p, c) for p, c in self._offers if kind is None or c.kind == kind]
+        found.sort(key=lambda offer: (KINDS.index(offer[1].kind), offer[1].name, offer[0].name))
+        return tuple(component for _, component in found)
 
     def plugin(self, component: Component) -> Plugin:
         """The plugin that brought a component."""
-        return self._owner[component]
+        # Two plugins may offer equal descriptors, so the very object counts first.
+        same = [p for p, c in self._offers if c is component] or [p for p, c in self._offers if c == component]
+        if not same:
+            raise PluginError(f"{component.kind} '{component.name}' is not in this registry")
+        return same[0]
 
     def distribution(self, component: Component) -> str:
         """Name of the distribution that brought a component; for a plugin given by path, the plugin's name."""
-        return self._owner[component].distribution
+        return self.plugin(component).distribution
 
     def version(self, component: Component) -> str:
         """Version of that distribution; for a plugin given by path, "sha256:" and a hash of its code."""
-        return self._owner[component].version
+        return self.plugin(component).version
 
     def missing(self, component: Component) -> tuple[str, ...]:
         """Import names of the packages that a component needs and that are not installed."""
@@ -193,7 +198,7 @@ class Registry:
         distribution, _, bare = name.rpartition(":")
         group = self._by_name.get((kind, bare), [])
         if not group:
-            group = [(p, c) for c, p in self._owner.items() if c.kind == kind and bare in c.aliases]
+            group = [(p, c) for p, c in self._offers if c.kind == kind and bare in c.aliases]
         if distribution:
             group = [(p, c) for p, c in group if distribution in (p.name, p.distribution)]
         if len(group) > 1:
@@ -291,7 +296,7 @@ class Registry:
         if refusal := _refusal(plugin, component):
             self.refusals.append(refusal)
         else:
-            self._owner[component] = plugin
+            self._offers.append((plugin, component))
             self._by_name.setdefault((component.kind, component.name), []).append((plugin, component))
 
 

@@ -48,6 +48,6 @@ def chosen(registry: Registry, name: str, kind: str | None) -> list[Component]:
             raise PluginError(f"plugin '{name}' ({plugin.source}) fails to load: {plugin.cause}")
         if plugin.status == "disabled":
             raise PluginError(f"plugin '{name}' is switched off by {plugin.origin}")
-        return [c for c in plugin.components if c in registry.components()]
+        return [c for c in registry.components() if registry.plugin(c) is plugin]
     everything = {c.name for c in registry.components()} | set(registry.plugins)
     raise PluginError(f"there is no component or plugin '{name}'", suggest(name, sorted(everything)))

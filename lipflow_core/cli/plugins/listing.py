@@ -28,14 +28,13 @@ def run(args: argparse.Namespace) -> int:
 
 def component_rows(registry: Registry) -> list[dict[str, Any]]:
     """Every component that plugins offer, usable or not, with its status and the reason for it."""
-    clashing = {component for group in registry.clashes() for component in group}
+    clashes = {(group[0].kind, group[0].name): group for group in registry.clashes()}
     rows = []
     for component in registry.components():
         plugin, missing = registry.plugin(component), registry.missing(component)
         status, note = "ok", ""
-        if component in clashing:
-            others = [c for c in clashing if (c.kind, c.name) == (component.kind, component.name)]
-            names = sorted({registry.distribution(c) for c in others})
+        if group := clashes.get((component.kind, component.name)):
+            names = sorted({registry.distribution(each) for each in group})
             status, note = "CLASH", f"offered by {' and '.join(names)}; choose by alias or disable one"
         elif missing:
             cure = f": {component.install}" if component.install else ""

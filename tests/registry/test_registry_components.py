@@ -1,0 +1,178 @@
+"""From a name in a spec to a component: clashes, refusals, broken plugins, missing packages."""
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from sandbox import CONFIG, plugin_source
+
+from lipflow_core.errors import PluginError
+from lipflow_core.parts import PriorSlot
+from lipflow_core.plans import PriorInputs
+
+
+def load(sandbox, name, **environment):
+    """Fill a prior slot with a name and build it; the part, or what was wrong."""
+    with sandbox.entered(**environment):
+        try:
+            part = TypeAdapter(PriorSlot).validate_python(name)
+            part.build(PriorInputs(code=2))
+        except (ValidationError, PluginError) as error:
+            return str(error)
+    return part
+
+
+@pytest.fixture
+def clash(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture"))
+    sandbox.install("bolt", "bolt_priors", plugin_source("mixture"))
+    return sandbox
+
+
+def test_a_clash_is_listed_and_names_both_distributions_when_used(clash):
+    rows = [row for row in clash.listed()["components"] if row["name"] == "mixture"]
+    assert [row["status"] for row in rows] == ["CLASH", "CLASH"]
+    said = load(clash, "mixture")
+    assert "prior 'mixture' is offered by 'acme' (plugin acme_priors) and 'bolt' (plugin bolt_priors)" in said
+    assert "[aliases.prior]" in said and "--disable" in said
+
+
+def test_an_alias_resolves_a_clash(clash):
+    clash.registry('[aliases.prior]\nmixture = "bolt:mixture"\n')
+    assert load(clash, "mixture").distribution == "bolt"
+
+
+def test_a_resolved_spec_names_the_distribution_of_a_clashing_component(clash):
+    clash.registry('[aliases.prior]\nmog = "acme:mixture"\n')
+    assert load(clash, "mog").as_data()["type"] == "acme:mixture"
+    assert load(clash, "acme:mixture").as_data()["type"] == "acme:mixture"
+
+
+def test_disabling_one_resolves_a_clash(clash):
+    assert load(clash, "mixture", LIPFLOW_CORE_DISABLE="bolt").distribution == "acme"
+
+
+def test_components_of_other_kinds_may_share_a_name(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("shared"))
+    sandbox.install("bolt", "bolt_flows", plugin_source("shared", kind="flow"))
+    assert {row["status"] for row in sandbox.listed()["components"] if row["name"] == "shared"} == {"ok"}
+
+
+def test_a_component_has_aliases_of_its_own(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture", aliases=("mog",)))
+    assert load(sandbox, "mog").as_data()["type"] == "mixture"
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("def f(:\n", "SyntaxError"),
+        ("x = 1\n", "has no @hookimpl lipflow_components()"),
+        (plugin_source("Bad Name"), "prior name 'Bad Name' must be lower case"),
+        (plugin_source("fine", kind="priors"), "component 'fine' is of unknown kind 'priors'"),
+        (plugin_source("fine", module="not a path"), "is not of the form package.module:Class"),
+        (plugin_source("fine", colour="red"), "unexpected keyword argument 'colour'"),
+        (plugin_source("fine").replace("yield Component", "yield dict"), "not a lipflow_core.hooks.Component"),
+    ],
+)
+def test_a_broken_plugin_is_a_row_with_its_cause_and_leaves_the_others_whole(sandbox, source, cause):
+    sandbox.install("acme", "acme_priors", source)
+    sandbox.install("bolt", "bolt_priors", plugin_source("whole"))
+    assert sandbox.component("whole")["status"] == "ok"
+    plugin = sandbox.plugin("acme_priors")
+    assert plugin["status"] == "broken" and cause in plugin["cause"]
+    shown = sandbox.run("plugins", "list").stdout
+    assert any("BROKEN" in line and "acme_priors" in line for line in shown.splitlines())
+
+
+def test_a_broken_plugin_is_an_error_only_for_what_may_be_in_it(sandbox):
+    sandbox.install("acme", "acme_priors", "1 / 0\n")
+    assert load(sandbox, "standard-normal").name == "standard-normal"
+    said = load(sandbox, "mixture")
+    assert "there is no prior 'mixture'" in said
+    assert "acme_priors (ZeroDivisionError: division by zero)" in said
+
+
+@pytest.mark.parametrize(
+    ("api", "relation", "cure"),
+    [
+        ((1, 99), "newer", "pip install --upgrade lipflow-core"),
+        ((2, 0), "newer", "pip install --upgrade lipflow-core"),
+        ((0, 3), "older", "upgrade acme"),
+    ],
+)
+def test_a_component_for_another_api_is_refused_with_both_versions_and_the_cure(sandbox, api, relation, cure):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture", api=api))
+    assert sandbox.component("mixture")["status"] == "REFUSED"
+    said = load(sandbox, "mixture")
+    assert f"is for plugin API {api[0]}.{api[1]}, which is {relation} than this lipflow-core's 1.0" in said
+    assert cure in said
+
+
+def test_a_missing_package_is_listed_and_named_with_its_cure_when_built(sandbox):
+    extra = {"requires": ("no_such_package",), "install": "pip install no-such-package"}
+    sandbox.install("acme", "acme_priors", plugin_source("mixture", **extra))
+    row = sandbox.component("mixture")
+    assert row["status"] == "not installed" and "pip install no-such-package" in row["note"]
+    said = load(sandbox, "mixture")
+    assert "prior 'mixture' needs no_such_package, which is not installed" in said
+    assert "install it with: pip install no-such-package" in said
+
+
+def test_a_misspelt_name_gets_a_suggestion(sandbox):
+    assert "did you mean 'standard-normal'?" in load(sandbox, "standart-normal")
+
+
+def test_a_misspelt_alias_gets_a_suggestion(sandbox):
+    sandbox.registry('[aliases.prior]\ngaussian = "standard-normal"\n')
+    assert "did you mean 'gaussian'?" in load(sandbox, "gausian")
+
+
+def test_an_alias_of_nothing_names_the_layer_that_made_it(sandbox):
+    file = sandbox.registry('[aliases.prior]\ngaussian = "standrd-normal"\n')
+    assert f"is an alias of 'standrd-normal' by project ({file})" in load(sandbox, "gaussian")
+
+
+def test_a_disabled_plugin_is_mentioned_when_its_component_is_missed(sandbox):
+    assert "Switched off: lipflow_priors" in load(sandbox, "standard-normal", LIPFLOW_CORE_DISABLE="lipflow_priors")
+
+
+def test_a_deprecated_component_warns_once(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture", deprecated="use 'standard-normal'"))
+    program = (
+        "import warnings; warnings.simplefilter('always')\n"
+        "from lipflow_core.registry import default_registry\n"
+        "for _ in range(3): default_registry().component('prior', 'mixture')"
+    )
+    said = sandbox.python("-c", program).stderr
+    assert said.count("prior 'mixture' (acme) is deprecated: use 'standard-normal'") == 1
+
+
+def test_a_config_of_the_wrong_class_is_refused(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture", module="wrong"))
+    sandbox.write(sandbox.site / "wrong.py", "class Options: ...\n")
+    assert "wrong:Options is no subclass of lipflow_core.parts.Config" in load(sandbox, "mixture")
+
+
+def test_absolute_imports_within_a_local_plugin_get_a_hint(sandbox):
+    sandbox.write(sandbox.project / "my_prior.py", plugin_source("mine", module="my_config"))
+    sandbox.write(sandbox.project / "my_config.py", "from my_things import Options as Options\n")
+    sandbox.write(sandbox.project / "my_things.py", CONFIG)
+    sandbox.registry('[plugins.mine]\npath = "my_prior.py"\n')
+    result = sandbox.run("plugins", "info", "mine")
+    assert result.returncode == 5
+    assert "from .my_things import" in result.stderr
+
+
+def test_versions_are_those_of_the_distribution_or_of_the_code(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("mixture"))
+    sandbox.write(sandbox.project / "my_prior.py", plugin_source("mine", module="my_prior") + CONFIG)
+    sandbox.registry('[plugins.my-prior]\npath = "my_prior.py"\n')
+    program = (
+        "from lipflow_core.registry import default_registry as r\n"
+        "for name in ('mixture', 'mine', 'standard-normal'): print(r().version(r().component('prior', name)))"
+    )
+    first, second, third = sandbox.python("-c", program).stdout.split()
+    import lipflow_core
+
+    assert first == "1.2" and second.startswith("sha256:") and third == lipflow_core.__version__
