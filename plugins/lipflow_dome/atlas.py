@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 
+from lipflow_core.records import Topology
 from lipflow_dome.head import Asset, data_file, load_asset
 
 SKIN_FLOOR = 0.272
@@ -59,6 +61,17 @@ def lay_atlas() -> Atlas:
         source.append(asset.uv[used])
         uv.append(_place(name, asset.uv[used]))
     return Atlas(np.concatenate(uv), triangles, np.concatenate(source))
+
+
+@functools.cache
+def topology() -> Topology:
+    """Triangles and texture atlas of every head; one object, so that renderers prepare it once."""
+    atlas = lay_atlas()
+    return Topology(
+        triangles=torch.from_numpy(load_asset().triangles),
+        uv=torch.from_numpy(atlas.uv.astype(np.float32)),
+        uv_triangles=torch.from_numpy(atlas.uv_triangles),
+    )
 
 
 def _islands(asset: Asset) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from lipflow_dome.simulation import simulate
 
 DATA_VERSION = 1
 """Raised whenever the same options would give other frames: caches of older versions are then left alone."""
+
+CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"
+"""Environment variable that names the cache folder where the option `cache` does not."""
 
 STATISTICS_FRAMES = 512
 """Training frames, evenly spread, whose vertices give the template's mean and scale."""
@@ -152,7 +156,9 @@ class DomeCapture(Capture):
     @property
     def folder(self) -> Path:
         """Where this capture's packed cache lies."""
-        root = self.config.cache or Path(platformdirs.user_cache_dir("lipflow-core")) / "dome"
+        root = self.config.cache
+        if root is None:
+            root = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("lipflow-core")) / "dome"
         return root / f"{self.config.subject[:3]}-{self.identity}"
 
     def split(self, name: str) -> DomeSplit:

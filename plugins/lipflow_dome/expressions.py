@@ -30,8 +30,8 @@ PEAKS: Mapping[str, Recipe] = {
     "jaw_left": {"jawLeft": 1.0, "jawOpen": 0.15},
     "jaw_right": {"jawRight": 1.0, "jawOpen": 0.15},
     "jaw_forward": {"jawForward": 1.0, "mh_mouth-elevation": 0.3},
-    "jaw_open": {"jawOpen": 0.85},
-    "yawn": {"mh_mouth-open": 0.75, "eyeBlink": 0.75, "browInnerUp": 0.5, "mh_neck-platysma": 0.4},
+    "jaw_open": {"jawOpen": 0.75},
+    "yawn": {"mh_mouth-open": 0.6, "eyeBlink": 0.75, "browInnerUp": 0.5, "mh_neck-platysma": 0.4},
     "eyes_shut_tight": {"eyeBlink": 0.95, "eyeSquint": 0.6, "cheekSquint": 0.9, "browDown": 0.7, "noseSneer": 0.4},
     "wink_left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.7, "mouthSmileLeft": 0.35},
     "wink_right": {"eyeBlinkRight": 1.0, "cheekSquintRight": 0.7, "mouthSmileRight": 0.35},
@@ -48,7 +48,7 @@ PEAKS: Mapping[str, Recipe] = {
 
 VISEMES: Mapping[str, Recipe] = {
     "rest": {},
-    "a": {"jawOpen": 0.50, "mouthLowerDown": 0.3},
+    "a": {"jawOpen": 0.42, "mouthLowerDown": 0.3},
     "e": {"jawOpen": 0.25, "mouthStretch": 0.5, "mouthUpperUp": 0.3},
     "i": {"jawOpen": 0.12, "mouthStretch": 0.6, "mouthSmile": 0.3},
     "o": {"jawOpen": 0.35, "mouthFunnel": 0.7},

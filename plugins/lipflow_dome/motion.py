@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from lipflow_dome.head import load_asset
 SPLITS = ("train", "held-out")
 TRAIN_KINDS = ("neutral", "peak", "mix", "speech", "gaze", "mix", "peak", "mix", "speech", "mix", "peak", "mix")
 HELD_OUT_KINDS = ("free_face", "ROM")
-REACH = 34.0
+REACH = 48.0
 """Millimetres that mouth and jaw units may move a vertex by in sum, so that combinations stay human."""
 
 
@@ -62,56 +63,81 @@ def act(config: DomeConfig, split: str, index: int) -> Sequence:
     )
 
 
+@dataclass(frozen=True)
+class _Vocabulary:
+    """The expression units: names and their positions, the region each moves, how far it moves a vertex (millimetres),
+    and the groups that usually act together: pairs of sides, and units without sides. Gaze follows a rule of its own.
+    """
+
+    names: tuple[str, ...]
+    index: dict[str, int]
+    regions: np.ndarray
+    reach: np.ndarray
+    groups: list[tuple[int, ...]]
+
+
+@functools.cache
+def _vocabulary() -> _Vocabulary:
+    asset = load_asset()
+    index = {name: position for position, name in enumerate(asset.expression_names)}
+    groups = []
+    for name in asset.expression_names:
+        pair = sides(name)
+        if region(name) != "gaze" and not (pair and name == pair[1]):
+            groups.append(tuple(index[side] for side in pair) if pair else (index[name],))
+    return _Vocabulary(
+        names=asset.expression_names,
+        index=index,
+        regions=np.array([region(name) for name in asset.expression_names]),
+        reach=np.linalg.norm(asset.expression_deltas, axis=2).max(1),
+        groups=groups,
+    )
+
+
 class _Actor:
     def __init__(self, generator: np.random.Generator, frames: int, head_motion: float):
         self.generator = generator
         self.frames = frames
         self.head_motion = head_motion
-        self.names = load_asset().expression_names
-        self.index = {name: position for position, name in enumerate(self.names)}
-        self.regions = np.array([region(name) for name in self.names])
-        self.groups = self._groups()
+        vocabulary = _vocabulary()
+        self.names, self.index, self.groups = vocabulary.names, vocabulary.index, vocabulary.groups
+        self.regions, self.reach = vocabulary.regions, vocabulary.reach
 
     def act(self, kind: str, segment: str, peak: str) -> Sequence:
         weights = self._idle()
+        everywhere = tuple(sorted(set(self.regions)))
         wide = 0.35
         if kind == "neutral":
             weights = weights * 0.5
             wide = 0.1
         elif kind == "peak":
-            weights = weights + self._envelope()[:, None] * self._vary(PEAKS[peak])
+            weights = weights + self._envelope()[:, None] * (
+                self._vary(PEAKS[peak]) + 0.5 * self._combination(2, 8, everywhere)
+            )
         elif kind == "speech":
             keys = max(2, round(self.frames / 2.5))
             sounds = self.generator.choice(list(VISEMES), size=keys)
-            loud = self.generator.uniform(0.6, 1.15)
+            loud = self.generator.uniform(0.55, 1.05)
             weights = weights + self._between(np.stack([self._vary(VISEMES[sound]) * loud for sound in sounds]))
-            weights = weights + self._between(np.stack([self._combination(1, 3, ("brow", "eye")) for _ in range(2)]))
+            weights = weights + self._between(np.stack([0.6 * self._combination(3, 10, everywhere) for _ in range(2)]))
         elif kind == "ROM":
             keys = max(2, round(self.frames / 3))
             poses = [self._extreme() for _ in range(keys)]
             weights = weights * 0.5 + self._between(np.stack(poses))
             wide = 0.8
         elif kind == "gaze":
-            weights = weights + self._between(np.stack([self._combination(1, 3, ("brow", "eye")) for _ in range(2)]))
+            weights = weights + self._between(
+                np.stack([self._combination(2, 6, ("brow", "eye", "nose", "cheek")) for _ in range(2)])
+            )
             wide = 1.0
         else:  # mix and free_face
             keys = max(2, round(self.frames / 4))
-            poses = [self._combination(3, 8, tuple(np.unique(self.regions))) for _ in range(keys)]
+            poses = [self._combination(8, 24, everywhere) for _ in range(keys)]
             weights = weights + self._between(np.stack(poses))
             wide = 0.6
         gaze = self._gaze(wide)
         weights = self._feasible(self._lids(weights + self._blinks(), gaze))
         return Sequence(segment, weights, gaze, self._pose())
-
-    def _groups(self) -> list[tuple[int, ...]]:
-        """Units that usually act together: pairs of sides, and units without sides. Gaze has its own rule."""
-        groups = []
-        for name in self.names:
-            pair = sides(name)
-            if region(name) == "gaze" or (pair and name == pair[1]):
-                continue
-            groups.append(tuple(self.index[side] for side in pair) if pair else (self.index[name],))
-        return groups
 
     def _times(self) -> np.ndarray:
         return (np.arange(self.frames) + 0.5) / self.frames
@@ -170,22 +196,22 @@ class _Actor:
             for side, unit in enumerate(choices[choice]):
                 alone = len(choices[choice]) == 2 and sided < 0.4 and side == int(sided < 0.2)
                 weights[unit] = 0 if alone else weight * self.generator.uniform(0.75, 1.25)
-        jaw = self.regions == "jaw"
-        weights[jaw] *= self.generator.uniform(0.2, 0.7)
-        if "jaw" in where and self.generator.random() < 0.3:
-            weights[self.index["jawOpen"]] += 0.5 * self.generator.random() ** 1.5
+        # units of long reach would drown the rest: they come weaker, an open jaw seldom
+        weights *= np.clip(9 / self.reach, 0.25, 1)
+        if "jaw" in where and self.generator.random() < 0.2:
+            weights[self.index["jawOpen"]] += 0.4 * self.generator.random() ** 2
         return np.clip(weights, 0, 1)
 
     def _extreme(self) -> np.ndarray:
         """One group of units near its limit, with a little company; (E,)."""
-        weights = 0.4 * self._combination(1, 3, tuple(np.unique(self.regions)))
+        weights = 0.5 * self._combination(2, 8, tuple(sorted(set(self.regions))))
         group = self.groups[int(self.generator.integers(len(self.groups)))]
         weights[list(group)] = self.generator.uniform(0.8, 1.0)
         return weights
 
     def _blinks(self) -> np.ndarray:
         weights = np.zeros((self.frames, len(self.names)))
-        for _ in range(self.generator.poisson(self.frames / 22)):
+        for _ in range(self.generator.poisson(self.frames / 28)):
             distance = np.abs(np.arange(self.frames) - self.generator.uniform(0, self.frames))
             closed = np.clip(1.35 - distance / self.generator.uniform(1.2, 2.0), 0, 1)
             for name in ("eyeBlinkLeft", "eyeBlinkRight"):
@@ -235,8 +261,7 @@ class _Actor:
             weights[:, self.index[one]] -= common
             weights[:, self.index[other]] -= common
         mouth = np.isin(self.regions, ("mouth", "jaw", "cheek", "neck"))
-        reach = np.linalg.norm(load_asset().expression_deltas, axis=2).max(1)
-        excess = (weights * reach)[:, mouth].sum(1) / REACH
+        excess = (weights * self.reach)[:, mouth].sum(1) / REACH
         # a soft limit: what is within reach stays, the rest is compressed
         weights[:, mouth] /= (1 + np.maximum(excess, 0) ** 3)[:, None] ** (1 / 3)
         jaw = weights[:, self.index["jawOpen"]] + weights[:, self.index["mh_mouth-open"]]

@@ -1,4 +1,4 @@
-"""The skin's state at each texel: where it is, which way it faces, how it is compressed, shadowed and flushed."""
+"""The skin's state at each texel: where it is, which way it faces, how it is folded, shadowed and flushed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipflow_dome.atlas import Texels
-from lipflow_dome.head import Head
+from lipflow_dome.atlas import Texels, lay_atlas
+from lipflow_dome.head import EYE_PARTS, Head
+from lipflow_dome.occlusion import load_occlusion
+from lipflow_dome.wrinkles import wrinkle_height, wrinkle_slope
+
+FULL_FOLD = 0.30
+"""Loss of area at which skin is fully wrinkled."""
+
+EFFORT = {
+    "cheekPuff": 0.9,
+    "mouthPressLeft": 0.4,
+    "mouthPressRight": 0.4,
+    "browDownLeft": 0.35,
+    "browDownRight": 0.35,
+    "noseSneerLeft": 0.3,
+    "noseSneerRight": 0.3,
+    "mouthSmileLeft": 0.25,
+    "mouthSmileRight": 0.25,
+    "eyeSquintLeft": 0.2,
+    "eyeSquintRight": 0.2,
+    "mh_neck-platysma": 0.4,
+}
+"""Units whose effort drives blood into the face, and how much."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +37,8 @@ class Look:
 
     Args:
         open: (B, C) share of the surroundings that light reaches it from.
-        tint: (B, C, 3) factor on the albedo: flush, pallor, dark folds.
-        tilt: (B, C, 3) added to the normal: wrinkles.
+        tint: (B, C, 3) factor on the albedo: flush, pallor, dark furrows.
+        tilt: (B, C, 3) added to the unit normal: wrinkles.
     """
 
     open: np.ndarray
@@ -25,9 +46,9 @@ class Look:
     tilt: np.ndarray
 
     def bend(self, normals: np.ndarray) -> np.ndarray:
-        """Normals (B, C, 3) with the wrinkles' slopes."""
+        """Unit normals (B, C, 3) with the wrinkles' slopes."""
         bent = normals + self.tilt
-        return bent / np.linalg.norm(bent, axis=-1, keepdims=True)
+        return bent / np.maximum(np.linalg.norm(bent, axis=-1, keepdims=True), 1e-9)
 
 
 class Surface:
@@ -43,23 +64,44 @@ class Surface:
         self.triangles = asset.triangles
         self.corners = asset.triangles[texels.triangle]
         self.barycentric = texels.barycentric.astype(np.float32)
-        self.incident = _incident_triangles(asset.triangles, len(head.neutral))
-        self.part = np.array(asset.part_names)[asset.part[texels.triangle]]
+        self.incident, self.poles = _incident_triangles(asset.triangles, len(head.neutral))
         self.anchors = asset.anchors
-        neutral = head.neutral[None].astype(np.float32)
-        self.rest_area = self._vertex_areas(self._face_normals(neutral))[0]
+        part = np.array(asset.part_names)[asset.part[texels.triangle]]
+        self.eyes = {name: np.flatnonzero(part == name) for name in EYE_PARTS}
+        self.skin = np.flatnonzero(part == "skin")
+        self.effort = np.array([EFFORT.get(name, 0.0) for name in asset.expression_names])
+        self.base_open, self.open_changes = (array.astype(np.float64) for array in load_occlusion())
+
+        rest = head.neutral[None].astype(np.float32)
+        self.rest_area = self._vertex_areas(self._face_normals(rest))
+        points, normals = (array[0].astype(np.float64) for array in self.at_texels(rest))
+        anchors = {name: head.neutral[vertex] for name, vertex in asset.anchors.items()}
+        footprint = _footprint(head, texels)[self.skin]
+        points, normals = points[self.skin], normals[self.skin]
+        slope = wrinkle_slope(points, anchors, footprint)
+        slope -= normals * np.einsum("ci,ci->c", normals, slope)[:, None]
+        self.wrinkle_slope = slope.astype(np.float32)
+        self.furrow = np.clip(-wrinkle_height(points, anchors, footprint), 0, 1).astype(np.float32)
+        self.blood = _blood(points, anchors).astype(np.float32)
 
     def _face_normals(self, vertices: np.ndarray) -> np.ndarray:
         """Normals (B, F + 1, 3) as long as twice each triangle's area; the last one is 0, for padding."""
         a, b, c = (vertices[:, self.triangles[:, k]] for k in range(3))
-        normals = np.empty((len(vertices), len(self.triangles) + 1, 3), np.float32)
-        normals[:, :-1] = np.cross(b - a, c - a)
-        normals[:, -1] = 0
+        u, v = b - a, c - a
+        normals = np.zeros((len(vertices), len(self.triangles) + 1, 3), np.float32)
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            normals[:, :-1, i] = u[..., j] * v[..., k] - u[..., k] * v[..., j]
         return normals
 
+    def _around(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the triangles around each vertex: (B, F + 1, …) → (B, V, …)."""
+        total = sum(values[:, self.incident[:, k]] for k in range(self.incident.shape[1]))
+        for vertex, triangles in self.poles.items():
+            total[:, vertex] = values[:, triangles].sum(1)
+        return total
+
     def _vertex_areas(self, face_normals: np.ndarray) -> np.ndarray:
-        areas = np.linalg.norm(face_normals, axis=-1)
-        return areas[:, self.incident].sum(2)
+        return self._around(np.sqrt(np.einsum("bfi,bfi->bf", face_normals, face_normals)))
 
     def _lerp(self, values: np.ndarray) -> np.ndarray:
         """Values at vertices (B, V, …) → at texels (B, C, …)."""
@@ -67,37 +109,90 @@ class Surface:
         return sum(values[:, self.corners[:, k]] * weights[:, k] for k in range(3))
 
     def at_texels(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (B, C, 3) and unit normals (B, C, 3) under each texel; vertices: (B, V, 3)."""
-        face_normals = self._face_normals(vertices)
-        normals = face_normals[:, self.incident].sum(2)
+        """Points (B, C, 3) and unit normals (B, C, 3) under each texel; vertices: (B, V, 3) float32."""
+        normals = self._around(self._face_normals(vertices))
         normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
         at_texels = self._lerp(normals)
         return self._lerp(vertices), at_texels / np.maximum(np.linalg.norm(at_texels, axis=-1, keepdims=True), 1e-9)
 
     def condition(self, points: np.ndarray, vertices: np.ndarray, expression: np.ndarray) -> Look:
-        """What the expression does to the look of each texel."""
+        """What the expression does to the look of each texel.
+
+        Args:
+            points: (B, C, 3) where the texels are.
+            vertices: (B, V, 3) float32 millimetres, head frame.
+            expression: (B, E) weights of the expression units.
+        """
         batch, count = points.shape[:2]
-        open_ = np.ones((batch, count), np.float32)
-        for name in ("mouth", "tongue", "teeth"):
-            inside = self.part == name
-            depth = vertices[:, self.anchors["lip_inner_upper"], None, 2] - points[:, inside, 2]
-            open_[:, inside] = np.clip(1 - depth / 35, 0.08, 0.9)
-        open_[:, self.part == "eye_socket"] = 0.5
+        weights = expression.astype(np.float64)
+        # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
+        at_vertices = np.clip(self.base_open + weights @ self.open_changes, 0.03, 1).astype(np.float32)
+        open_ = self._lerp(at_vertices)
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
-            inside = self.part == eye
-            top = vertices[:, self.anchors[f"eye_{side}_top"], None, 1]
-            bottom = vertices[:, self.anchors[f"eye_{side}_bottom"], None, 1]
-            height = points[:, inside, 1]
-            shadow = np.clip((top - height) / 5, 0, 1) * 0.75 + 0.25
-            open_[:, inside] = shadow * (0.5 + 0.5 * np.clip((height - bottom) / 3, 0, 1))
-        return Look(open_, np.ones((batch, count, 3), np.float32), np.zeros((batch, count, 3), np.float32))
+            open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
+
+        compression = self._lerp(1 - self._vertex_areas(self._face_normals(vertices)) / self.rest_area)[:, self.skin]
+        fold = np.clip(compression / FULL_FOLD, 0, 1.2)
+        tilt = np.zeros((batch, count, 3), np.float32)
+        tilt[:, self.skin] = -fold[..., None] * self.wrinkle_slope
+        flushed = np.clip(weights @ self.effort, 0, 1.2).astype(np.float32)[:, None] * self.blood
+        flushed = flushed + 0.9 * np.clip(compression, -0.5, 0.5)  # squeezed skin reddens, stretched skin pales
+        dark = 1 - 0.30 * fold * self.furrow - 0.12 * fold
+        tint = np.ones((batch, count, 3), np.float32)
+        for channel, amount in enumerate((0.05, -0.20, -0.17)):
+            tint[:, self.skin, channel] = dark * (1 + amount * flushed)
+        return Look(open_, tint, tilt)
+
+    def _between_lids(self, points: np.ndarray, vertices: np.ndarray, side: str) -> np.ndarray:
+        """Openness of an eyeball's texels: shadowed by the upper lid, a little by the lower, dark behind them.
+
+        It follows the lids, not the eyeball's own turning.
+        """
+
+        def anchor(name: str) -> np.ndarray:
+            return vertices[:, self.anchors[f"eye_{side}_{name}"], None]
+
+        inner, outer, top, bottom = (anchor(name) for name in ("inner", "outer", "top", "bottom"))
+        middle, half = (inner + outer) / 2, np.abs(outer - inner)[..., 0] / 2
+        across = np.clip(1 - ((points[..., 0] - middle[..., 0]) / half) ** 2, 0, 1)
+        upper = middle[..., 1] + (top - middle)[..., 1] * across
+        lower = middle[..., 1] + (bottom - middle)[..., 1] * across
+        under_upper = np.clip((upper - points[..., 1] + 0.8) / 4.5, 0, 1)
+        over_lower = np.clip((points[..., 1] - lower + 0.8) / 2.5, 0, 1)
+        return (0.18 + 0.82 * under_upper**0.8) * (0.45 + 0.55 * over_lower) * (0.55 + 0.45 * np.sqrt(across))
 
 
-def _incident_triangles(triangles: np.ndarray, vertices: int) -> np.ndarray:
-    """(V, K) triangles around each vertex, padded with the index one past the last triangle."""
+def _footprint(head: Head, texels: Texels) -> np.ndarray:
+    """Millimetres that each texel spans on the resting head; (C,)."""
+    atlas = lay_atlas()
+    a, b, c = (head.neutral[head.asset.triangles[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    u, v, w = (atlas.uv[atlas.uv_triangles[:, k]] * texels.size for k in range(3))
+    texel_area = np.abs((v - u)[:, 0] * (w - u)[:, 1] - (v - u)[:, 1] * (w - u)[:, 0])
+    return np.sqrt(area / np.maximum(texel_area, 1e-9))[texels.triangle]
+
+
+def _blood(points: np.ndarray, anchors: dict[str, np.ndarray]) -> np.ndarray:
+    """How much each point reddens with effort: cheeks and nose most, then forehead and neck; (C,)."""
+    nose, eye = anchors["nose_tip"], anchors["eye_left_outer"]
+    side = np.abs(points[:, 0])
+    cheek = np.exp(-(((side - 42) / 18) ** 2) - ((points[:, 1] - nose[1] + 2) / 20) ** 2)
+    tip = np.exp(-((side / 14) ** 2) - ((points[:, 1] - nose[1]) / 12) ** 2)
+    forehead = 0.5 * np.exp(-((side / 40) ** 2) - ((points[:, 1] - eye[1] - 40) / 18) ** 2)
+    front = np.clip((points[:, 2] + 20) / 40, 0, 1)
+    return np.clip(cheek + tip + forehead, 0, 1) * front + 0.25 * (1 - front)
+
+
+def _incident_triangles(triangles: np.ndarray, vertices: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """(V, 8) triangles around each vertex, padded with the index one past the last triangle; poles apart.
+
+    The eyeballs' front poles have 36 triangles each: a table as wide as that would be all padding.
+    """
     order = np.argsort(triangles.reshape(-1), kind="stable")
-    count = np.bincount(triangles.reshape(-1), minlength=vertices)
+    vertex = triangles.reshape(-1)[order]
+    count = np.bincount(vertex, minlength=vertices)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    table = np.full((vertices, count.max()), len(triangles))
-    table[triangles.reshape(-1)[order], rank] = order // 3
-    return table
+    table = np.full((vertices, 8), len(triangles))
+    fits = count[vertex] <= 8
+    table[vertex[fits], rank[fits]] = order[fits] // 3
+    return table, {int(pole): order[vertex == pole] // 3 for pole in np.flatnonzero(count > 8)}
