@@ -1,0 +1,211 @@
+"""Charts of a report, as Vega-Lite by Altair, and the JavaScript that draws them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from lipflow_core.errors import LipflowError
+from lipflow_core.evaluation.folder import FITS
+from lipflow_core.evaluation.result import CODES, Evaluation
+
+_POINTS = 300
+"""Points of a curve that are kept: more can't be seen."""
+
+
+def javascript() -> str:
+    """Vega, Vega-Lite and vega-embed in one script that defines `window.vegaEmbed`.
+
+    Raises:
+        LipflowError: If altair or vl-convert-python is not installed.
+    """
+    try:
+        import altair  # noqa: F401
+        import vl_convert
+    except ImportError as error:
+        raise LipflowError(
+            f"the report's charts need {error.name}, which is not installed", hint="pip install 'lipflow-core[report]'"
+        ) from error
+    return vl_convert.javascript_bundle()
+
+
+def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any] | None:
+    """Losses over the steps of training, one panel a term.
+
+    Args:
+        metrics: Model → rows of its `metrics.jsonl`.
+    """
+    import altair as alt
+
+    points = []
+    for model, rows in metrics.items():
+        for term in ("loss", "image", "geometry", "latent"):
+            for kind, label in (("train", "training"), ("held-out", "held-out")):
+                curve = [
+                    (row["step"], row[term])
+                    for row in rows
+                    if row.get("kind") == kind and isinstance(row.get(term), int | float)
+                ]
+                points += [
+                    {"model": model, "term": term, "frames": label, "step": step, "value": value}
+                    for step, value in thinned(curve)
+                ]
+    if not points:
+        return None
+    terms = [term for term in ("loss", "image", "geometry", "latent") if any(p["term"] == term for p in points)]
+    titles = {
+        "loss": "Objective",
+        "image": "Image error, unweighted",
+        "geometry": "Geometry error, unweighted",
+        "latent": "Latent term, unweighted",
+    }
+    panels = []
+    for term in terms:
+        values = [p["value"] for p in points if p["term"] == term]
+        scale = alt.Scale(type="log" if min(values) > 0 else "linear", zero=False, nice=False)
+        panel = (
+            alt.Chart(alt.Data(values=[p for p in points if p["term"] == term]), title=titles[term])
+            .mark_line(interpolate="linear", clip=True)
+            .encode(
+                x=alt.X("step:Q", title="step"),
+                y=alt.Y("value:Q", title=None, scale=scale),
+                color=alt.Color("model:N", title="model", sort=list(metrics)),
+                strokeDash=alt.StrokeDash("frames:N", title="frames", sort=["held-out", "training"]),
+                tooltip=["model:N", "frames:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
+            )
+            .properties(width=380, height=220)
+        )
+        panels.append(panel)
+    return alt.concat(*panels, columns=2).to_dict()
+
+
+def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None:
+    """Losses over the steps of fitting, one panel an objective: median over frames and the band of their middle half."""
+    import altair as alt
+
+    points: list[dict[str, Any]] = []
+    for model in evaluation.models:
+        for name, curve in fitting_curves(folder / model.folder).items():
+            variant, _, objective = name.partition(".curves.")
+            low, middle, high = np.quantile(curve, (0.25, 0.5, 0.75), axis=0)
+            for step, value in thinned(list(enumerate(middle.tolist()))):
+                points.append(
+                    {
+                        "model": model.name,
+                        "fit": CODES.get(variant, variant).replace("after fitting", "as specified"),
+                        "objective": objective,
+                        "step": step,
+                        "value": value,
+                        "low": float(low[step]),
+                        "high": float(high[step]),
+                    }
+                )
+    if not points:
+        return None
+    panels = []
+    for objective in dict.fromkeys(p["objective"] for p in points):
+        here = [p for p in points if p["objective"] == objective]
+        scale = alt.Scale(type="log" if min(p["low"] for p in here) > 0 else "linear", zero=False, nice=False)
+        title = "Total, weighted" if objective == "total" else objective
+        base = alt.Chart(alt.Data(values=here), title=title).encode(
+            x=alt.X("step:Q", title="step"),
+            color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
+        )
+        band = base.mark_area(opacity=0.15).encode(
+            y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q", detail="fit:N"
+        )
+        line = base.mark_line().encode(
+            y=alt.Y("value:Q", title=None, scale=scale),
+            strokeDash=alt.StrokeDash("fit:N", title="fit"),
+            tooltip=["model:N", "fit:N", "step:Q", alt.Tooltip("value:Q", format=".4g", title="median")],
+        )
+        panels.append((band + line).properties(width=380, height=220))
+    return alt.concat(*panels, columns=2).to_dict()
+
+
+def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Each frame's PSNR before and after fitting; above the diagonal, fitting helped."""
+    import altair as alt
+
+    points = [
+        {"model": model.name, "frame": f"{segment}/{number:06d}", "before": before, "after": after}
+        for model in evaluation.models
+        for (segment, number), before, after in zip(
+            model.frames, model.scores["start"]["psnr"], model.scores["fitted"]["psnr"], strict=True
+        )
+        if math.isfinite(before) and math.isfinite(after)
+    ]
+    if not points:
+        return None
+    values = [point[side] for point in points for side in ("before", "after")]
+    domain = [math.floor(min(values)), math.ceil(max(values))]
+    scale = alt.Scale(domain=domain, nice=False)
+    diagonal = (
+        alt.Chart(alt.Data(values=[{"before": end, "after": end} for end in domain]))
+        .mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1)
+        .encode(x=alt.X("before:Q"), y=alt.Y("after:Q"))
+    )
+    dots = (
+        alt.Chart(alt.Data(values=points))
+        .mark_circle(size=50, opacity=0.75)
+        .encode(
+            x=alt.X("before:Q", title="PSNR before fitting, dB", scale=scale),
+            y=alt.Y("after:Q", title="PSNR after fitting, dB", scale=scale),
+            color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
+            tooltip=[
+                "model:N",
+                "frame:N",
+                alt.Tooltip("before:Q", format=".2f"),
+                alt.Tooltip("after:Q", format=".2f"),
+            ],
+        )
+    )
+    return (diagonal + dots).properties(width=380, height=380).to_dict()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a model's `metrics.jsonl`; a last line cut short, or a missing file, is no error."""
+    rows = []
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
+def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
+    """Curves of `fits.safetensors`, "VARIANT.curves.OBJECTIVE" → (B, S+1).
+
+    A row that stopped stays at the loss that it stopped with.
+    """
+    try:
+        tensors = load_file(folder / FITS)
+    except (SafetensorError, OSError):
+        return {}
+    curves = {}
+    for name, curve in sorted(tensors.items(), key=lambda item: (item[0].endswith(".total"), item[0])):
+        if ".curves." in name:
+            last = np.maximum.accumulate(np.where(np.isfinite(curve), np.arange(curve.shape[1]), 0), axis=1)
+            curves[name] = np.take_along_axis(curve, last, axis=1).astype(float)
+    return curves
+
+
+def thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    """At most a few hundred points of a curve, first and last among them."""
+    if len(curve) <= _POINTS:
+        return curve
+    return [curve[i] for i in np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(int))]

@@ -1,0 +1,213 @@
+"""The page: header, table, frames, charts and provenance, put together."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from lipflow_core.evaluation.folder import read_evaluation
+from lipflow_core.evaluation.result import CODES, DIGITS, HEADINGS, Evaluation, ModelScores
+from lipflow_core.report import charts
+from lipflow_core.report.frames import frame_sections
+from lipflow_core.report.markup import Markup, join, tag
+from lipflow_core.storage import write_atomically
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+"""Browsers are told to fetch nothing at all; Vega compiles its expressions, hence the last word."""
+
+
+def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str], *, title: str | None = None) -> Path:
+    """Write the report of an evaluation as one HTML file that loads nothing from anywhere.
+
+    Args:
+        evaluation: Folder that `lipflow_core.evaluate` wrote.
+        out: The HTML file.
+        title: Its heading; the models' names if None.
+
+    Returns:
+        The file.
+
+    Raises:
+        lipflow_core.errors.LipflowError: If the folder holds no evaluation, or altair is not installed.
+        lipflow_core.errors.StorageError: If the file can't be written.
+    """
+    folder, path = Path(evaluation), Path(out)
+    write_atomically(path, render(read_evaluation(folder), folder, title))
+    return path
+
+
+def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> str:
+    """The page as text; arguments as in `write_report`."""
+    heading = title or f"Fitted faces: {', '.join(model.name for model in evaluation.models)}"
+    specs = _chart_specs(evaluation, folder)
+    pictures = frame_sections(evaluation, folder)
+    sections = [
+        ("scores", "Scores", [_table(evaluation), _notes(evaluation), _definitions(evaluation)]),
+        ("frames", "Frames", pictures),
+        ("curves", "Curves", [_chart(name, specs[name], caption) for name, caption in _CAPTIONS if specs.get(name)]),
+        ("provenance", "Provenance", [_provenance(model, folder) for model in evaluation.models]),
+    ]
+    shown = [(anchor, name, content) for anchor, name, content in sections if content]
+    body = [
+        tag("header", tag("h1", heading), tag("p", _subtitle(evaluation), class_="soft"), _navigation(shown)),
+        [tag("section", tag("h2", name, id=anchor), content) for anchor, name, content in shown],
+        [_embedded(f"spec-{name}", spec) for name, spec in specs.items() if spec],
+        _script(charts.javascript()),
+        _script(_asset("script.js")),
+    ]
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("title", heading),
+        tag("style", Markup(_asset("style.css"))),
+    ]
+    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+
+
+def _subtitle(evaluation: Evaluation) -> str:
+    frames = len(evaluation.models[0].frames) if evaluation.models else 0
+    made = evaluation.created.replace("T", " ").removesuffix("+00:00")
+    versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
+    return (
+        f"{frames} {evaluation.split} frames, pictures compared in the {evaluation.view} view. "
+        f"Evaluated {made} UTC with {versions}."
+    )
+
+
+def _navigation(sections: list[tuple[str, str, Any]]) -> Markup:
+    return tag("nav", [tag("a", name, href=f"#{anchor}") for anchor, name, _ in sections])
+
+
+def _table(evaluation: Evaluation) -> Markup:
+    """A group of rows for each kind of code, a row for each model, the best in bold."""
+    rows: list[Markup] = []
+    for code, label in CODES.items():
+        models = [model for model in evaluation.models if code in model.scores]
+        if models:
+            rows.append(tag("tr", tag("th", label[0].upper() + label[1:], colspan=1 + len(HEADINGS), scope="rowgroup")))
+            rows += [tag("tr", tag("td", model.name), _cells(evaluation, model, code)) for model in models]
+    head = tag("tr", tag("th", "Model"), [tag("th", heading, scope="col") for heading in HEADINGS.values()])
+    return tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
+
+
+def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup]:
+    cells = []
+    for metric, digits in DIGITS.items():
+        value = math.nan if metric == "distance" and code not in model.distance else model.mean(code, metric)
+        contested = len(evaluation.models) > 1 and metric != "distance" and math.isfinite(value)
+        best = contested and round(value, digits) == evaluation.best(code, metric)
+        cells.append(tag("td", _number(value, digits), class_="best" if best else None))
+    return cells
+
+
+def _notes(evaluation: Evaluation) -> list[Markup]:
+    notes = []
+    for model in evaluation.models:
+        for code, grid in model.grid.items():
+            notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", grid)))
+        for code, count in model.nonfinite.items():
+            if count:
+                text = f"{model.name}, {CODES[code]}: {count} frames stopped early because their loss was not finite."
+                notes.append(tag("p", text))
+    return [tag("div", note, class_="note small") for note in notes]
+
+
+def _grid_note(who: str, grid: Mapping[str, Any]) -> list[object]:
+    weight = "" if grid["latent_weight"] is None else f" and latent weight {grid['latent_weight']:g}"
+    parts: list[object] = [
+        f"{who}: the grid search chose learning rate {grid['learning_rate']:g}{weight} "
+        f"({grid['score']:.2f} dB on {grid['frames']} frames)."
+    ]
+    if grid["at_edge"]:
+        names = " and ".join(name.replace("_", " ") for name in grid["at_edge"])
+        parts += [" ", tag("b", f"The {names} lies at the edge of its grid; better values may lie beyond.")]
+    return parts
+
+
+def _definitions(evaluation: Evaluation) -> Markup:
+    codes = {code for model in evaluation.models for code in model.scores}
+    what = {
+        "posterior": "Q's code: the training-time encoder's, which has seen the tracked mesh and the dome's texture.",
+        "start": "Before fitting: the code that fitting starts from, the prior's mode.",
+        "fitted": "After fitting: the code of the lowest objective.",
+        "fitted-without-likelihood": "After, without likelihood: fitted without the objectives that ask the prior.",
+    }
+    lines = [text for code, text in what.items() if code in codes] + list(evaluation.definitions.values())
+    pairs = [line.partition(": ")[::2] for line in lines]
+    terms = [[tag("dt", name), tag("dd", text[0].upper() + text[1:])] for name, text in pairs]
+    many = "In bold: the best of the models that the row's group compares. " if len(evaluation.models) > 1 else ""
+    intro = tag("p", f"{many}Every number is the mean over the frames.", class_="soft small")
+    return join([intro, tag("details", tag("summary", "What the numbers mean"), tag("dl", terms, class_="small"))])
+
+
+_CAPTIONS = (
+    ("training", "Training. Held-out losses solid, training losses dashed; systems weigh the terms differently, so "
+     "that objectives compare only within a system."),
+    ("fitting", "Fitting. Median over the frames, and the band that holds the middle half of them; a frame that "
+     "stopped keeps its last loss."),
+    ("frames", "Each dot is a frame. Above the dashed line, fitting made it better."),
+)  # fmt: skip
+
+
+def _chart_specs(evaluation: Evaluation, folder: Path) -> dict[str, dict[str, Any] | None]:
+    charts.javascript()
+    metrics = {model.name: charts.read_metrics(folder / model.folder) for model in evaluation.models}
+    return {
+        "training": charts.training_chart(metrics),
+        "fitting": charts.fitting_chart(evaluation, folder),
+        "frames": charts.frames_chart(evaluation),
+    }
+
+
+def _chart(name: str, spec: Mapping[str, Any], caption: str) -> Markup:
+    title, _, rest = caption.partition(". ")
+    return join([
+        tag("h3", {"training": "Training", "fitting": "Fitting", "frames": "Frame by frame"}[name]),
+        tag("p", rest if title in ("Training", "Fitting") else caption, class_="soft small"),
+        tag("div", class_="chart", data_spec=f"spec-{name}"),
+    ])  # fmt: skip
+
+
+def _provenance(model: ModelScores, folder: Path) -> Markup:
+    provenance = model.provenance
+    facts = {
+        "System": f"{model.system}, preset {model.preset}",
+        "Model": model.model,
+        "Parameters": f"{provenance.get('parameters', 0):,}",
+        "Capture": provenance.get("capture", "–"),
+        "Device": f"{provenance.get('device', '–')}, {provenance.get('threads', '–')} threads",
+        "Fitting took": f"{model.seconds:.1f} s for {len(model.frames)} frames",
+        "Identity": model.identity,
+    }
+    listed = [[tag("dt", name), tag("dd", value)] for name, value in facts.items()]
+    texts = []
+    for name, label in (("spec.yaml", "Resolved spec"), ("lock.json", "Lock: versions and hashes")):
+        file = folder / model.folder / name
+        if file.is_file():
+            text = file.read_text(encoding="utf-8", errors="replace")
+            texts.append(tag("details", tag("summary", label), tag("pre", text)))
+    return join([tag("h3", model.name), tag("dl", listed, class_="small"), texts])
+
+
+def _embedded(name: str, spec: Mapping[str, Any]) -> Markup:
+    """Data in the page; "<" is escaped, so that no string in it can end the element."""
+    text = json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return tag("script", Markup(text), type="application/json", id=name)
+
+
+def _script(text: str) -> Markup:
+    return tag("script", Markup(text.replace("</script", "<\\/script")))
+
+
+def _asset(name: str) -> str:
+    return files("lipflow_core.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
