@@ -31,7 +31,7 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs import Spec, dump_spec, load_spec
-from lipflow_core.storage import write_together
+from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
@@ -101,11 +101,7 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
         lipflow_core.errors.StorageError: If it can't be written, or would overwrite files that are no model's.
     """
     path = Path(directory)
-    taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]
-    if taken and not _is_model(path):
-        raise StorageError(
-            f"{path}: holds {' and '.join(taken)}, but no model that may be replaced", "Choose another folder."
-        )
+    check_place(path)
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
     content = {
         SPEC: dump_spec(spec).encode(),
@@ -195,6 +191,17 @@ def read_lock(directory: Path) -> Lock:
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"{file}: is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def check_place(directory: str | os.PathLike[str]) -> None:
+    """Raise a StorageError if a model can't be written there, before the work is done that it is to keep."""
+    path = Path(directory)
+    taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]
+    if taken and not _is_model(path):
+        raise StorageError(
+            f"{path}: holds {' and '.join(taken)}, but no model that may be replaced", "Choose another folder."
+        )
+    check_folder(path)
 
 
 def _is_model(directory: Path) -> bool:

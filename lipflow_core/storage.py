@@ -129,6 +129,17 @@ def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise a StorageError if a folder can't be made or written there: a file in the way, no permission."""
+    place = Path(os.path.realpath(path))
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise storage_error(path, NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder"))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise storage_error(path, PermissionError(errno.EACCES, f"{place} is not yours to write to"))
+
+
 def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
     """What to tell a user about an OSError met while writing `path`."""
     hints = {

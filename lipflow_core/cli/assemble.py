@@ -40,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
         _print(args, spec.name, [row for part in planned for row in _planned_rows(part)])
         return 0
 
+    if args.out:
+        from lipflow_core.model_directory import check_place
+
+        check_place(args.out)  # before a capture is made for it
     from lipflow_core.assembly import assemble, blank_template, build, choose_device, describe
 
     device = choose_device(spec)

@@ -1,0 +1,144 @@
+"""What does not fit is refused before anything is built, in sentences that name both parts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lipflow_core.errors import CompatibilityError, PluginError
+from lipflow_core.parts import Config
+from lipflow_core.planning import plan
+from lipflow_core.plans import Mismatch, Plan
+from lipflow_core.specs import load_spec
+
+
+def planned(name, *overrides):
+    return plan(load_spec(name, ["preset=tiny", *overrides]))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small", "medium", "paper"])
+@pytest.mark.parametrize("name", ["dam", "lip-flow-hmc", "lip-flow-keypoint"])
+def test_shipped_specs_fit_at_every_preset(name, preset):
+    blueprint = plan(load_spec(name, [f"preset={preset}"]))
+    assert blueprint.decoder.plan.outputs["vertices"] == blueprint.shapes["face.vertices"]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "both"),
+    [
+        ("dam", ["flow=glow"], ["prior 'standard-normal'", "flow 'glow'"]),
+        ("dam", ["driving=hmc"], ["driving encoder 'hmc'", "prior 'standard-normal'"]),
+        ("dam", ["prior=kl"], ["prior 'kl' needs a driving encoder"]),
+        ("dam", ["prior=flow"], ["prior 'flow' needs"]),
+        ("lip-flow-hmc", ["prior=kl"], ["prior 'kl'", "flow 'glow'"]),
+        ("lip-flow-hmc", ["flow=~"], ["prior 'flow' needs a flow"]),
+        ("lip-flow-hmc", ["driving=~"], ["prior 'flow' needs a driving encoder"]),
+        ("lip-flow-hmc", ["device=cuda"], ["renderer 'cpu'", "device 'cuda'"]),
+        ("dam", ["encoder={same_as: driving}"], ["encoder is the same as driving", "'driving' is empty"]),
+        ("dam", ["capture.texture=30"], ["encoder 'dam'", "capture"]),
+        ("dam", ["fitting.objectives.0.target=side"], ["objective 'photometric'", "capture"]),
+        ("dam", ["evaluation.view=frontl"], ["capture 'dome'", "did you mean 'frontal'?"]),
+        ("dam", ["training.views=9"], ["training.views is 9", "capture 'dome' has 3 cameras"]),
+        ("dam", ["training.stages.0.train=[driving]"], ["stage 'all'", "'driving' is empty"]),
+    ],
+)
+def test_two_parts_that_do_not_fit_are_named(name, overrides, both):
+    with pytest.raises(CompatibilityError) as caught:
+        planned(name, *overrides)
+    for part in both:
+        assert part in str(caught.value)
+
+
+def test_every_mismatch_is_told_at_once():
+    with pytest.raises(CompatibilityError) as caught:
+        planned("dam", "evaluation.view=side", "training.views=9", "device=cuda", "prior=kl")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "4 parts do not fit:"
+    assert len(lines) == 5
+
+
+def test_a_mismatch_says_where_the_spec_says_so():
+    with pytest.raises(CompatibilityError, match=r"^override 'driving=hmc': driving: "):
+        planned("dam", "driving=hmc")
+    with pytest.raises(CompatibilityError, match=r"dam\.yaml:\d+:\d+: encoder: "):
+        planned("dam", "capture.texture=30")
+
+
+def test_one_of_several_priors_may_take_the_flow():
+    blueprint = planned("lip-flow-hmc", "fitting.prior=kl")
+    assert "flow" in blueprint.prior.plan.parts
+    assert blueprint.fitting_prior.given.flow is None
+
+
+def test_a_driving_encoder_that_only_fitting_uses_is_of_use():
+    blueprint = planned("dam", "driving=hmc", "fitting.prior=kl")
+    assert blueprint.driving.part.name == "hmc"
+
+
+def test_the_driving_encoder_may_be_the_posterior_too():
+    blueprint = planned("dam", "driving=hmc", "encoder={same_as: driving}")
+    assert blueprint.encoder is blueprint.driving
+
+
+def test_equal_priors_are_one():
+    stages = "training.stages=[{name: a}, {name: b, prior: {type: kl, divergence: likelihood}}, {name: c, prior: kl}]"
+    blueprint = planned("dam", "driving=hmc", stages, "fitting.prior={type: kl, divergence: kl}")
+    assert blueprint.stage_priors["c"] is blueprint.fitting_prior
+    assert blueprint.stage_priors["b"] is not blueprint.fitting_prior
+    assert len(list(blueprint.distinct())) == 7
+
+
+def test_a_device_that_all_parts_run_on_is_found():
+    assert planned("dam").device == "cpu"
+    assert plan(load_spec("dam", ["preset=tiny", "renderer=torch"]), device="cuda").device == "cuda"
+
+
+def test_the_shapes_of_a_capture_may_be_given_in_its_place():
+    spec = load_spec("dam", ["preset=tiny"])
+    shapes = {**plan(spec).shapes, "face.vertices": (50, 3)}
+    assert plan(spec, shapes=shapes).decoder.plan.outputs["vertices"] == (50, 3)
+
+
+def test_a_plan_that_fails_is_its_plugins_fault():
+    class Failing(Config):
+        def plan(self, given):
+            return {}["missing"]
+
+    spec = load_spec("dam", ["preset=tiny"])
+    broken = spec.decoder.__class__("decoder", spec.decoder.component, "some-plugin", Failing())
+    with pytest.raises(PluginError, match=r"decoder 'dam' of some-plugin: its plan\(\) failed: KeyError"):
+        plan(spec.model_copy(update={"decoder": broken}))
+
+
+def test_a_part_of_another_width_is_refused_by_the_core():
+    class Narrow(Config):
+        def plan(self, given):
+            return Plan(outputs={"mean": (3,), "log_std": (3,), "features": (4,)}, needs=("face",))
+
+    class Sideways(Config):
+        def plan(self, given):
+            raise Mismatch("decoder 'sideways' does not fit capture 'dome'")
+
+    spec = load_spec("dam", ["preset=tiny"])
+    part = spec.encoder.__class__
+    update = {
+        "encoder": part("encoder", spec.encoder.component, "some-plugin", Narrow()),
+        "decoder": part("decoder", spec.decoder.component, "some-plugin", Sideways()),
+    }
+    with pytest.raises(CompatibilityError) as caught:
+        plan(spec.model_copy(update=update))
+    assert "encoder 'dam' makes a mean of shape (3,), but the spec's code is 8" in str(caught.value)
+    assert "decoder 'sideways' does not fit capture 'dome'" in str(caught.value)
+
+
+def test_planning_imports_no_torch_and_no_numpy():
+    code = (
+        "import sys; from lipflow_core.cli import main\n"
+        "assert main(['assemble', 'lip-flow-hmc', '--check']) == 0\n"
+        "assert main(['assemble', 'lip-flow-hmc', 'flow.stpes=1', '--check']) == 3\n"
+        "assert main(['assemble', 'dam', '--print-spec']) == 0\n"
+        "assert main(['schema']) == 0\n"
+        "print([name for name in ('torch', 'numpy', 'numba', 'lightning_fabric') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

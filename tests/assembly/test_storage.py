@@ -1,0 +1,120 @@
+"""Files and folders are written whole or not at all."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lipflow_core.errors import StorageError
+from lipflow_core.storage import write_atomically, write_together, written_folder
+
+
+def test_a_file_is_replaced_by_what_was_written(tmp_path):
+    file = tmp_path / "a"
+    for content in (b"one", "zwei ÷", lambda stream: stream.write(b"three")):
+        write_atomically(file, content)
+    assert file.read_bytes() == b"three"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    write_atomically(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "link").symlink_to("a")
+    write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a").read_text() == "new"
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a").write_text("old")
+
+    def failing(stream):
+        stream.write(b"half")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_atomically(tmp_path / "a", failing)
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_appears_once_it_is_complete(tmp_path):
+    target = tmp_path / "deep" / "model"
+    with written_folder(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert os.listdir(target) == ["a"]
+    assert os.listdir(tmp_path / "deep") == ["model"]
+
+
+def test_a_folder_replaces_the_one_before_or_leaves_it(tmp_path):
+    target = tmp_path / "model"
+    with written_folder(target) as folder:
+        (folder / "old").write_text("1")
+    with pytest.raises(RuntimeError, match="stopped"), written_folder(target) as folder:
+        (folder / "half").write_text("1")
+        raise RuntimeError("stopped")
+    assert os.listdir(target) == ["old"]
+    with written_folder(target) as folder:
+        (folder / "new").write_text("1")
+    assert os.listdir(target) == ["new"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_files_written_together_leave_others_alone(tmp_path):
+    (tmp_path / "metrics").write_text("kept")
+    write_together(tmp_path, {"a": b"1", "b": b"2"})
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "metrics"]
+
+
+def test_of_files_written_together_all_change_or_none(tmp_path):
+    write_together(tmp_path, {"a": b"1"})
+    (tmp_path / "b").mkdir()
+    with pytest.raises(StorageError, match="b is a folder"):
+        write_together(tmp_path, {"a": b"2", "b": b"2"})
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("write", [write_atomically, lambda path, content: write_together(path, {"x": content})])
+def test_a_file_in_the_way_of_a_folder_is_told(tmp_path, write):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"can't be written: .*\n  .*write elsewhere"):
+        write(tmp_path / "file" / "inside", b"")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(StorageError, match="The folder does not exist"):
+        write_atomically(tmp_path / "none" / "a", b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+@pytest.mark.parametrize("before", [True, False])
+def test_a_disk_that_fills_up_leaves_the_old_file_and_no_temporary(tmp_path, before):
+    if before:
+        (tmp_path / "a").write_text("old")
+    script = textwrap.dedent(f"""
+        import resource
+        folder, file = {str(tmp_path)!r}, {str(tmp_path / "a")!r}
+        from lipflow_core.errors import StorageError
+        from lipflow_core.storage import write_atomically, write_together
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        for write in (write_atomically, lambda path, content: write_together(folder, {{"b": b"", "a": content}})):
+            try:
+                write(file, bytes(5000))
+            except StorageError as error:
+                print(error.exit_code, error)
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.count("8 ") == 2
+    assert os.listdir(tmp_path) == (["a"] if before else [])
+    assert not before or (tmp_path / "a").read_text() == "old"
