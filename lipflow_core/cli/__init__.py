@@ -54,27 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(arguments)
     try:
         return _run(args) or 0
-    except LipflowError as error:
-        if args.debug:
-            raise
-        print(f"lipflow-core: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if args.debug:
-            raise
-        print("lipflow-core: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         _drop_output()
         return 141
-    except Exception as error:
-        if args.debug:
-            raise
+    except (Exception, KeyboardInterrupt) as error:
+        return _explain(error, debug=args.debug)
+
+
+def _explain(error: BaseException, *, debug: bool) -> int:
+    """Say on stderr what ended a command, and give its exit code."""
+    known = isinstance(error, LipflowError | KeyboardInterrupt)
+    if debug or not known:
         import traceback
 
-        traceback.print_exc()
-        print(f"lipflow-core: this is a bug, please report it: {error}", file=sys.stderr)
-        return 70
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        print("lipflow-core: interrupted", file=sys.stderr)
+        return 130
+    if known:
+        print(f"lipflow-core: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"lipflow-core: this is a bug, please report it: {error}", file=sys.stderr)
+    return 70
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -1,0 +1,81 @@
+"""`plugins list | info | check | doctor` on the shipped plugins."""
+
+import json
+
+from lipflow_core.cli import main
+from lipflow_core.registry import default_registry
+
+
+def said(capsys, *arguments, code=0):
+    assert main([*arguments]) == code
+    return capsys.readouterr().out
+
+
+def test_list_has_a_row_for_every_component(capsys):
+    rows = said(capsys, "plugins", "list").splitlines()
+    for component in default_registry().components():
+        assert any(row.split()[:2] == [component.kind, component.name] for row in rows)
+
+
+def test_list_of_one_kind(capsys):
+    rows = json.loads(said(capsys, "plugins", "list", "--kind", "prior", "--json"))["components"]
+    assert [row["name"] for row in rows] == list(default_registry().names("prior"))
+
+
+def test_info_tells_options_defaults_presets_and_what_they_mean(capsys):
+    (item,) = json.loads(said(capsys, "plugins", "info", "glow", "--json"))
+    steps = next(option for option in item["options"] if option["name"] == "steps")
+    assert steps == {
+        "name": "steps",
+        "type": "integer > 0",
+        "default": 4,
+        "required": False,
+        "help": "Steps of ActNorm → LU linear map → coupling.",
+    }
+    assert item["presets"]["tiny"]["steps"] == 2
+    text = said(capsys, "plugins", "info", "glow")
+    assert "steps: integer > 0; default 4; tiny 2" in text
+    assert "coupling: coupling; default additive" in text
+
+
+def test_every_option_of_every_shipped_component_is_documented(capsys):
+    for component in default_registry().components():
+        (item,) = json.loads(said(capsys, "plugins", "info", f"{component.kind}/{component.name}", "--json"))
+        assert item["help"] and all(option["help"] for option in item["options"]), component.name
+
+
+def test_info_of_a_name_that_two_kinds_share_shows_both(capsys):
+    text = said(capsys, "plugins", "info", "dam")
+    assert "encoder 'dam'" in text and "decoder 'dam'" in text
+    assert "encoder 'dam'" not in said(capsys, "plugins", "info", "dam", "--kind", "decoder")
+
+
+def test_info_of_a_plugin_shows_its_components(capsys):
+    text = said(capsys, "plugins", "info", "lipflow_priors")
+    assert "prior 'flow'" in text and "prior 'kl'" in text
+
+
+def test_check_asks_what_the_kit_asks(capsys):
+    text = said(capsys, "plugins", "check", "coupling/additive")
+    assert "ok     log|det| agrees with autograd's Jacobian" in text
+    assert "coupling 'additive': " in text and "FAILED" not in text
+
+
+def test_doctor_finds_nothing_wrong_with_what_is_shipped(capsys):
+    findings = json.loads(said(capsys, "plugins", "doctor", "--json"))
+    assert [finding for finding in findings if finding["status"] == "error"] == []
+    assert {"lipflow-core", "python", "torch", "threads"} <= {finding["subject"] for finding in findings}
+
+
+def test_doctor_names_what_is_broken_with_its_cure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.toml").write_text('[plugins.mine]\npath = "nowhere.py"\n[aliases.prior]\nx = "no-such"\n')
+    text = said(capsys, "plugins", "doctor", code=5)
+    assert "plugin mine: BROKEN, FileNotFoundError" in text and "--disable mine" in text
+    assert "alias x:" in text
+
+
+def test_doctor_survives_a_registry_that_can_not_be_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.toml").write_text("[plugins\n")
+    assert "not valid TOML" in said(capsys, "plugins", "doctor", code=5)
