@@ -18,7 +18,7 @@ from lipflow_core.errors import SpecError
 Path = tuple[str | int, ...]
 """Where a value lies in a spec, such as ("training", "stages", 0, "steps")."""
 
-MAX_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 100_000
 MAX_NODES = 20_000
 """Values in a document once its aliases are written out."""
 MAX_DEPTH = 64
@@ -38,6 +38,17 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's parser with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers = {None: [(tag, pattern) for tag, pattern in _SCALARS.items()]}  # noqa: RUF012
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.depth >= MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 @dataclass(frozen=True)
@@ -110,8 +121,6 @@ def read_document(text: str | bytes, source: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
         raise SpecError(f"{source}:{line}:{column}: the character U+{error.character:04X} is not allowed") from error
-    except RecursionError as error:
-        raise SpecError(f"{source}: is nested too deeply; a spec may be {MAX_DEPTH} levels deep") from error
     except ValueError as error:  # PyYAML lets int() of a broken escape through
         raise SpecError(f"{source}: is not valid YAML: {error}") from error
     finally:
@@ -147,8 +156,8 @@ class _Builder:
             raise self._error(node, f"aliases make this document larger than {MAX_NODES} values")
         if any(node is outer for outer in around):
             raise self._error(node, "an alias stands inside the value that it names")
-        if len(around) >= MAX_DEPTH:
-            raise self._error(node, f"is nested too deeply; a spec may be {MAX_DEPTH} levels deep")
+        if len(around) >= MAX_DEPTH:  # through aliases
+            raise self._error(node, f"nested deeper than {MAX_DEPTH} levels")
         self.document.values[path] = self._origin(node)
         if node.tag not in _CONTAINERS and node.tag not in _SCALARS:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")

@@ -84,7 +84,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
         ("a: [1", "1:6", "is not valid YAML"),
         ("a: \x07", "1:4", "U+0007 is not allowed"),
         ("a: *x", "1:4", "undefined alias"),
-        ("a: " + "[" * 100 + "]" * 100, "1:", "nested too deeply"),
+        ("a: " + "[" * 100 + "]" * 100, "1:", "nested deeper than 64 levels"),
         ("a: " + "9" * 2000, "1:4", "more than 1000 digits"),
     ],
 )
