@@ -91,7 +91,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, summary, module in COMMANDS:
         if name in arguments:
-            command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
+            command = commands.add_parser(
+                name, help=summary, description=_sentence(summary), formatter_class=_Formatter, allow_abbrev=False
+            )
             _add_common(command, "command_")
             command.set_defaults(run=_import(module, command))
         else:

@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-@dataclass
+@dataclass(eq=False)
 class Plugin:
     """One plugin as the layers settled it.
 
@@ -78,7 +78,7 @@ class Plugin:
         return f"sha256:{_hash_of_code(self.entry.path)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Refusal:
     """A component that was found but can't be used, and why."""
 
@@ -88,7 +88,7 @@ class Refusal:
     hint: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Registry:
     """Plugins and their components, as an ordered stack of layers decides.
 
