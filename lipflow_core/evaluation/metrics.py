@@ -15,8 +15,9 @@ from lipflow_core.records import Template
 DEFINITIONS = {
     "psnr": "PSNR: in dB, 10 log10(1 / e) for colours in [0, 1], where e is the squared error averaged over the "
     "picture's mask and its channels; averaged over pictures, not over pixels of all pictures.",
-    "ssim": "SSIM: structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² and 0.03², computed on "
-    "whole pictures for each channel; its map is averaged over the mask. The background is not blanked.",
+    "ssim": "SSIM: structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² "
+    "and 0.03², computed on whole pictures for each channel; its map is averaged over the mask. The background is "
+    "not blanked.",
     "geom": "Geom: squared error of vertices standardised by the subject's mean mesh and one scale, averaged over "
     "vertices and axes.",
     "millimetres": "mm: distance between fitted and tracked vertices, averaged over vertices.",

@@ -87,7 +87,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
 
 
 def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None:
-    """Losses over the steps of fitting, one panel an objective: median over frames and the band of their middle half."""
+    """Losses over the steps of fitting, one panel an objective: median over frames and band of their middle half."""
     import altair as alt
 
     points: list[dict[str, Any]] = []

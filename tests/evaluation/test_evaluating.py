@@ -1,0 +1,130 @@
+"""Evaluating trained models: what is scored, written, resumed and printed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+from safetensors.torch import load_file
+
+import lipflow_core
+from lipflow_core.cli import main
+from lipflow_core.errors import LipflowError, ModelError
+from lipflow_core.evaluation.folder import read_evaluation
+from lipflow_core.evaluation.result import CODES, METRICS, Evaluation, ModelScores
+
+OPTIONS = ["fitting.steps=3"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """The evaluation of both models, and its folder."""
+    out = tmp_path_factory.mktemp("evaluation")
+    return lipflow_core.evaluate(trained.values(), out=out, overrides=OPTIONS, without_likelihood=True), out
+
+
+def test_every_code_has_every_metric_for_every_frame(evaluated):
+    evaluation, _ = evaluated
+    assert [model.name for model in evaluation.models] == ["dam", "lip-flow-hmc"]
+    for model in evaluation.models:
+        assert len(model.frames) == 4
+        assert set(model.scores) == set(CODES)
+        for metrics in model.scores.values():
+            assert set(metrics) == set(METRICS)
+            assert all(len(values) == 4 and all(map(math.isfinite, values)) for values in metrics.values())
+
+
+def test_the_files_say_what_the_result_says(evaluated):
+    evaluation, out = evaluated
+    assert read_evaluation(out).as_data() == evaluation.as_data()
+    model = evaluation.models[1]
+    with open(out / model.folder / "frames.csv", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["segment"], int(line["frame"])) for line in lines] == [tuple(frame) for frame in model.frames]
+    assert [float(line["fitted_psnr"]) for line in lines] == model.scores["fitted"]["psnr"]
+    fits = load_file(out / model.folder / "fits.safetensors")
+    assert fits["fitted.codes"].shape == fits["fitted.starts"].shape == (4, 8)
+    assert fits["fitted.curves.total"].shape == (4, 4)
+
+
+def test_pictures_are_kept_of_as_many_frames_as_the_report_shows(evaluated):
+    _, out = evaluated
+    for kind in ("target", "mask", "posterior", "start", "fitted", "seen-headset"):
+        assert len(list((out / "lip-flow-hmc" / "pictures").glob(f"*.{kind}.png"))) == 2
+
+
+def test_a_model_that_is_done_is_not_run_again(evaluated, trained, capsys):
+    evaluation, out = evaluated
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
+    again = lipflow_core.evaluate(trained.values(), out=out, overrides=OPTIONS, without_likelihood=True)
+    assert [model.as_data() for model in again.models] == [model.as_data() for model in evaluation.models]
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")} == before
+
+
+def test_other_options_run_a_model_again(trained, tmp_path):
+    dam = [trained["dam"]]
+    first = lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
+    second = lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=2"])
+    assert first.models[0].identity != second.models[0].identity
+    assert read_evaluation(tmp_path).models[0].identity == second.models[0].identity
+
+
+def test_a_damaged_result_is_made_again(trained, tmp_path):
+    dam = [trained["dam"]]
+    lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
+    (tmp_path / "dam" / "result.json").write_text("{", encoding="utf-8")
+    lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
+    json.loads((tmp_path / "dam" / "result.json").read_text(encoding="utf-8"))
+
+
+def test_a_grid_search_is_told_of(trained, capsys):
+    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=2", "fitting.grid={frames: 2}", "--frames", "2"]
+    assert main(arguments) == 0
+    assert "grid search chose learning rate" in capsys.readouterr().out
+
+
+def test_the_command_prints_a_table_and_json(trained, capsys):
+    models = [str(path) for path in trained.values()]
+    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--quiet"]) == 0
+    table = capsys.readouterr().out
+    assert "PSNR ↑" in table and "before fitting" in table and "2 held-out frames" in table
+    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in data["models"]] == ["dam", "lip-flow-hmc"]
+    assert math.isfinite(data["models"][0]["mean"]["fitted"]["psnr"])
+
+
+def test_a_folder_without_a_model_ends_with_its_code(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path)]) == ModelError.exit_code
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path):
+    with pytest.raises(LipflowError, match=r"holds no evaluation"):
+        read_evaluation(tmp_path)
+
+
+def scores(name, psnr):
+    columns = {"psnr": psnr, "ssim": [0.5] * len(psnr), "geom": [0.1] * len(psnr), "millimetres": [1.0] * len(psnr)}
+    frames = [("A", i) for i in range(len(psnr))]
+    return ModelScores(name, name, "tiny", name, "0", name, frames, {"posterior": columns, "fitted": columns})
+
+
+def test_the_table_marks_the_best_and_ties():
+    models = (scores("a", [30.0, 31.0]), scores("b", [35.0, 26.0]))
+    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
+    a, b = (next(line for line in table.splitlines() if line.startswith(name)) for name in "ab")
+    assert "30.50*" in a and "30.50*" in b
+    models = (scores("a", [30.0, 31.0]), scores("b", [35.0, 27.0]))
+    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
+    assert "30.50*" not in table and "31.00*" in table
+
+
+def test_frames_that_could_not_be_scored_are_null_and_do_not_count():
+    model = scores("a", [30.0, math.nan, math.inf])
+    assert model.mean("posterior", "psnr") == 30.0
+    data = json.loads(json.dumps(model.as_data(), allow_nan=False))
+    assert data["scores"]["posterior"]["psnr"] == [30.0, None, None]
+    assert math.isnan(ModelScores.from_data(data).scores["posterior"]["psnr"][1])

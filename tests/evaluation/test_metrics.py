@@ -1,0 +1,109 @@
+"""PSNR and SSIM against scikit-image, masks, and the error of vertices."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lipflow_core.evaluation import DEFINITIONS, psnr, ssim
+from lipflow_core.evaluation.metrics import geometry_error, vertex_distance
+from lipflow_core.evaluation.result import METRICS
+from lipflow_core.testing import inputs
+
+
+def pictures(height=37, width=29, channels=3):
+    """Two pictures that resemble each other, (2, C, H, W) each, in float64."""
+    target = inputs.uniform(1, 2, channels, height, width, dtype=torch.float64)
+    target = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2)
+    noise = 0.1 * inputs.normal(2, 2, channels, height, width, dtype=torch.float64)
+    return (target + noise).clamp(0, 1), target
+
+
+def skimage_ssim(image, target, **options):
+    return structural_similarity(
+        target.numpy(),
+        image.numpy(),
+        data_range=1.0,
+        channel_axis=0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        **options,
+    )
+
+
+def test_psnr_equals_scikit_images():
+    image, target = pictures()
+    expected = [
+        peak_signal_noise_ratio(t.numpy(), i.numpy(), data_range=1.0) for i, t in zip(image, target, strict=True)
+    ]
+    torch.testing.assert_close(psnr(image, target), torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(37, 29, 3), (11, 11, 1), (64, 48, 3)])
+def test_ssim_equals_scikit_images(height, width, channels):
+    image, target = pictures(height, width, channels)
+    expected = [skimage_ssim(i, t) for i, t in zip(image, target, strict=True)]
+    torch.testing.assert_close(ssim(image, target), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_a_mask_averages_the_ssim_map_and_blanks_nothing():
+    image, target = pictures()
+    mask = torch.zeros(2, 37, 29, dtype=torch.float64)
+    mask[:, 8:30, 6:20] = 1.0
+    for row in range(2):
+        _, full = skimage_ssim(image[row], target[row], full=True)
+        expected = full.mean(axis=0)[8:30, 6:20].mean()
+        assert math.isclose(float(ssim(image, target, mask)[row]), expected, rel_tol=1e-9)
+
+
+def test_a_mask_of_ones_changes_nothing():
+    image, target = pictures()
+    ones = torch.ones(2, 37, 29, dtype=torch.float64)
+    torch.testing.assert_close(ssim(image, target, ones), ssim(image, target))
+    torch.testing.assert_close(psnr(image, target, ones), psnr(image, target))
+
+
+def test_pixels_outside_the_mask_do_not_count_in_psnr():
+    image, target = pictures()
+    mask = torch.zeros(2, 37, 29, dtype=torch.float64)
+    mask[:, 10:20, 10:20] = 1.0
+    spoilt = torch.where(mask[:, None] > 0, image, 0.0)
+    torch.testing.assert_close(psnr(spoilt, target, mask), psnr(image, target, mask))
+    torch.testing.assert_close(psnr(image, target, mask), psnr(image[..., 10:20, 10:20], target[..., 10:20, 10:20]))
+
+
+def test_a_soft_mask_weighs_pixels():
+    image = torch.tensor([[[[0.1, 0.3]]]])
+    error = (0.25 * 0.01 + 1.0 * 0.09) / 1.25
+    weighed = psnr(image, torch.zeros_like(image), torch.tensor([[[0.25, 1.0]]]))
+    assert math.isclose(float(weighed), -10 * math.log10(error), rel_tol=1e-5)
+
+
+def test_equal_pictures_have_infinite_psnr_and_ssim_one():
+    image, _ = pictures()
+    assert psnr(image, image).isinf().all()
+    torch.testing.assert_close(ssim(image, image), torch.ones(2, dtype=torch.float64))
+
+
+def test_pictures_smaller_than_the_window_are_refused():
+    image = torch.zeros(1, 3, 10, 20)
+    with pytest.raises(ValueError, match="11×11 pixels, got 10×20"):
+        ssim(image, image)
+
+
+def test_vertex_errors_in_standard_units_and_millimetres():
+    template = inputs.template()
+    target = template.vertices_mean.expand(2, -1, -1)
+    vertices = target + torch.tensor([2.0, 3.0, 6.0])
+    torch.testing.assert_close(vertex_distance(vertices, target), torch.full((2,), 7.0))
+    expected = 49.0 / 3 / float(template.vertices_scale) ** 2
+    torch.testing.assert_close(geometry_error(vertices, target, template), torch.full((2,), expected))
+
+
+def test_every_metric_is_defined():
+    assert set(METRICS) <= set(DEFINITIONS)
+    assert all(": " in text for text in DEFINITIONS.values())

@@ -1,0 +1,56 @@
+"""An evaluation as its folder, made without a model, so that reports are quick to try."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from lipflow_core.evaluation.folder import write_evaluation
+from lipflow_core.evaluation.metrics import DEFINITIONS
+from lipflow_core.evaluation.result import Evaluation, ModelScores
+
+FRAMES = [("EXP_<b>smile", 3), ("EXP_blink", 12)]
+STEMS = ["EXP__b_smile-000003", "EXP_blink-000012"]
+
+
+def model(folder, name, level):
+    """Scores and files of one model."""
+    random = np.random.default_rng(0)
+    place = folder / name
+    (place / "pictures").mkdir(parents=True)
+    for stem in STEMS:
+        for kind in ("target", "posterior", "start", "fitted", "mask", "seen-headset"):
+            pixels = random.integers(0, 255, (24, 72 if "seen" in kind else 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / "pictures" / f"{stem}.{kind}.png")
+    curve = np.geomspace(1.0, 0.1, 6)[None].repeat(2, axis=0).astype(np.float32)
+    curve[1, 4:] = np.nan
+    save_file({"fitted.curves.photometric": curve, "fitted.curves.total": curve}, place / "fits.safetensors")
+    rows = [{"kind": "train", "stage": "all", "step": i, "loss": 1 / (i + 1), "image": 0.5} for i in range(5)]
+    rows.append({"kind": "held-out", "stage": "all", "step": 4, "loss": None, "image": 0.4, "best": True})
+    (place / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"cut', encoding="utf-8")
+    (place / "spec.yaml").write_text("name: <script>alert(1)</script>\n", encoding="utf-8")
+    columns = {"psnr": [level, level + 1], "ssim": [0.9, 0.8], "geom": [0.1, 0.2], "millimetres": [1.0, float("nan")]}
+    grid = {
+        "learning_rate": 0.5, "latent_weight": 0.01, "score": 30.0, "scores": [], "at_edge": ["learning_rate"],
+        "frames": 2,
+    }  # fmt: skip
+    return ModelScores(
+        name=name, system=name, preset="tiny", model=f"/models/{name}", identity="abc", folder=name, frames=FRAMES,
+        scores={code: columns for code in ("posterior", "start", "fitted")},
+        distance={"fitted": [1.0, 2.0]}, steps={"fitted": [5, 3]}, nonfinite={"fitted": 1}, grid={"fitted": grid},
+        seconds=1.0, provenance={"capture": "dome-1", "device": "cpu", "threads": 1, "parameters": 12345},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def evaluation_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    models = (model(folder, "dam", 30.0), model(folder, "lip-flow", 31.0))
+    versions = {"lipflow-core": "0.1.0"}
+    evaluation = Evaluation(models, "held-out", "frontal", DEFINITIONS, "2026-11-23T01:00:00+00:00", versions)
+    write_evaluation(folder, evaluation)
+    return folder

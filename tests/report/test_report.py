@@ -1,0 +1,168 @@
+"""The report is one file that loads nothing, escapes everything, and shows what was evaluated."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from lipflow_core.cli import main
+from lipflow_core.errors import LipflowError
+from lipflow_core.report import write_report
+from lipflow_core.report.markup import Markup, tag
+from lipflow_core.report.pictures import common_limit, difference, heat
+
+pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+
+
+class Page(HTMLParser):
+    """What a page refers to, its elements, the text outside of scripts, and the contents of its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.references, self.tags, self.text, self.scripts = [], [], "", []
+        self.open = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.references += [v for k, v in attributes if k in ("src", "href", "srcset", "data", "action", "poster")]
+        if tag not in ("img", "meta", "input", "br", "hr", "link"):
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def text(evaluation_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report(evaluation_folder, path).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def test_the_page_refers_to_nothing_outside(page):
+    assert page.references
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert not any(name in ("link", "iframe", "object", "embed", "base") for name, _ in page.tags)
+
+
+def test_styles_load_nothing(text):
+    styles = " ".join(re.findall(r"<style>(.*?)</style>", text, re.S) + re.findall(r'style="([^"]*)"', text))
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_browsers_are_told_to_fetch_nothing(page):
+    policy = next(a["content"] for name, a in page.tags if name == "meta" and "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+
+
+def test_elements_are_closed(page):
+    assert page.open == []
+
+
+def test_text_from_outside_is_escaped(text, page):
+    assert "<b>smile" not in text
+    assert "EXP_<b>smile, frame 3" in page.text
+    assert "name: <script>alert(1)</script>" in page.text
+    assert not any("alert(1)" in script for script in page.scripts)
+
+
+def test_the_table_has_the_best_in_bold_and_its_definitions(text, page):
+    assert 'class="best">31.50' in text
+    assert 'class="best">30.50' not in text
+    assert "averaged over pictures" in page.text
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_told(page):
+    assert "learning rate lies at the edge of its grid" in page.text
+
+
+def test_rows_that_were_not_finite_are_told(page):
+    assert "1 frames stopped early because their loss was not finite" in page.text
+
+
+def test_every_frame_shows_target_seen_codes_and_differences(page):
+    alts = [attributes["alt"] for name, attributes in page.tags if name == "img"]
+    for alt in ("headset", "Q's code", "before", "difference after"):
+        assert alts.count(alt) in (2, 4)
+    assert all(a["src"].startswith("data:image/png;base64,") for name, a in page.tags if name == "img")
+
+
+def test_charts_are_in_the_page(page):
+    specs = [json.loads(script) for script in page.scripts if script.startswith("{")]
+    assert len(specs) == 3
+    assert all(spec["$schema"] for spec in specs)
+    assert any("window.vegaEmbed" in script for script in page.scripts)
+
+
+def test_one_model_is_not_called_the_best(evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    data["models"] = data["models"][:1]
+    (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    text = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'class="best"' not in text
+
+
+def test_an_evaluation_without_pictures_or_curves_still_reports(evaluation_folder, tmp_path):
+    (tmp_path / "evaluation.json").write_bytes((evaluation_folder / "evaluation.json").read_bytes())
+    page = Page(write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Scores" in page.text
+    assert not any(name == "img" for name, _ in page.tags)
+
+
+def test_a_missing_altair_is_told_with_its_cure(evaluation_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(LipflowError, match=r"pip install 'lipflow-core\[report\]'"):
+        write_report(evaluation_folder, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_writes_the_file_and_names_it(evaluation_folder, tmp_path, capsys):
+    out = tmp_path / "r.html"
+    assert main(["report", str(evaluation_folder), "--out", str(out), "--title", "A & B"]) == 0
+    assert str(out) in capsys.readouterr().out
+    assert "<title>A &amp; B</title>" in out.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_no_evaluation_is_refused(tmp_path, capsys):
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 1
+    assert "holds no evaluation" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_markup_escapes_text_and_keeps_markup():
+    assert tag("p", "a < b", Markup("<i>c</i>"), title='"q"') == '<p title="&quot;q&quot;">a &lt; b<i>c</i></p>'
+
+
+def test_differences_are_masked_and_scaled_together():
+    target, picture = np.zeros((2, 2, 3), np.float32), np.full((2, 2, 3), 0.08, np.float32)
+    mask = np.ones((2, 2, 3), np.float32)
+    mask[0, 0] = 0
+    error = difference(picture, target, mask)
+    assert np.isnan(error[0, 0])
+    np.testing.assert_allclose(error[1], 0.08, rtol=1e-6)
+    assert common_limit([error]) == 0.1
+    colours = heat(error, 0.1)
+    assert colours[0, 0, 3] == 0
+    assert (colours[1, :, 3] == 255).all()
