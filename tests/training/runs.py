@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -9,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric  # noqa: F401  # for the fork server, so that each child starts at once
+import pytest
 import safetensors.torch
 import torch
+from globe import GlobeConfig
+from globe_capture import make_film
 
 import lipflow_core.assembly
 import lipflow_core.model_directory
@@ -19,6 +22,20 @@ import lipflow_core.training
 from lipflow_core.specs import load_spec
 from lipflow_core.specs.model import Spec
 from lipflow_core.weights import weights_of
+
+# What a run imports, so that the fork server has it and each child starts at once.
+for module in (
+    "lightning_fabric",
+    "lipflow_dam.decoder",
+    "lipflow_dam.encoder",
+    "lipflow_glow.flow",
+    "lipflow_keypoint.encoder",
+    "lipflow_priors.flow",
+    "lipflow_render.cpu",
+    "lipflow_render.oracle",
+):
+    importlib.import_module(module)
+make_film(GlobeConfig().frames, GlobeConfig().seed)
 
 REGISTRY = "LIPFLOW_CORE_REGISTRY"
 
@@ -79,7 +96,10 @@ def start(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path) 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["runs"])
     process = context.Process(target=_train, args=(name, overrides, out, os.environ[REGISTRY]))
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        # The fork server of Python 3.11 finds this module only so.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        process.start()
     return process
 
 
