@@ -146,7 +146,10 @@ def map_texels(size: int) -> Texels:
     atlas = lay_atlas()
     corners = atlas.uv[atlas.uv_triangles] * size
     corners = np.stack([corners[..., 0] - 0.5, size - corners[..., 1] - 0.5], -1)
-    texel, triangle, barycentric = _rasterize(corners, size)
+    groups = np.array_split(np.arange(len(corners)), max(1, size // 128))
+    found = [_rasterize(corners[group], size) for group in groups]
+    texel, barycentric = (np.concatenate([part[index] for part in found]) for index in (0, 2))
+    triangle = np.concatenate([group[part[1]] for group, part in zip(groups, found, strict=True)])
     # teeth and tongue fold over themselves in the atlas: the side that faces out of the mouth wins
     asset = load_asset()
     points = asset.vertices[asset.triangles]
@@ -203,11 +206,12 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     """
     with data_file(f"albedo_{subject}.jpg").open("rb") as file, Image.open(file) as image:
         picture = np.asarray(image.convert("RGB"), np.float64) / 255
-    factor = max(1, min(4, 2048 // size))
+    levels, atlas, texels = _pyramid(picture), lay_atlas(), map_texels(size)
+    factor = max(1, min(4, 1024 // size))
+    if factor == 1:
+        return _sample(levels, *_source(atlas, texels.triangle, texels.barycentric, size, len(picture)))
     fine = map_texels(size * factor)
-    atlas, texels = lay_atlas(), map_texels(size)
-    uv = np.einsum("cij,ci->cj", atlas.source_uv[atlas.uv_triangles[fine.triangle]], fine.barycentric)
-    colors = _sample(_pyramid(picture), uv, _level(atlas, fine, len(picture)))
+    colors = _sample(levels, *_source(atlas, fine.triangle, fine.barycentric, fine.size, len(picture)))
     row, column = fine.covered // fine.size // factor, fine.covered % fine.size // factor
     coarse = row * size + column
     weight = np.bincount(coarse, minlength=size * size)
@@ -218,15 +222,18 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     return average[texels.covered]
 
 
-def _level(atlas: Atlas, texels: Texels, resolution: int) -> np.ndarray:
-    """Level of the albedo's pyramid at which one of its pixels is as large as a texel; (C,)."""
+def _source(
+    atlas: Atlas, triangle: np.ndarray, barycentric: np.ndarray, size: int, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where texels lie in the asset's atlas (C, 2), and the pyramid level whose pixels are as large as they (C,)."""
+    uv = np.einsum("cij,ci->cj", atlas.source_uv[atlas.uv_triangles[triangle]], barycentric)
+    ratio = _areas(atlas, atlas.source_uv) * resolution**2 / np.maximum(_areas(atlas, atlas.uv) * size**2, 1e-12)
+    return uv, np.maximum(0.5 * np.log2(np.maximum(ratio, 1e-12)), 0)[triangle]
 
-    def area(uv: np.ndarray) -> np.ndarray:
-        a, b, c = np.moveaxis(uv[atlas.uv_triangles], 1, 0)
-        return np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
 
-    ratio = area(atlas.source_uv) * resolution**2 / np.maximum(area(atlas.uv) * texels.size**2, 1e-12)
-    return np.maximum(0.5 * np.log2(np.maximum(ratio, 1e-12)), 0)[texels.triangle]
+def _areas(atlas: Atlas, uv: np.ndarray) -> np.ndarray:
+    a, b, c = np.moveaxis(uv[atlas.uv_triangles], 1, 0)
+    return np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
 
 
 def _pyramid(picture: np.ndarray) -> list[np.ndarray]:

@@ -113,6 +113,7 @@ class Head:
         units: (E, V, 3) displacement of each unit; gaze units move lids only, eyes are rotated instead.
         eye_vertices: Vertices of the left and of the right eyeball.
         eye_centers: (2, 3) centre of rotation of the left and of the right eyeball.
+        eye_radii: (2,) radius of each eyeball.
     """
 
     def __init__(self, identity: Mapping[str, float]):
@@ -127,7 +128,13 @@ class Head:
         for name, weight in identity.items():
             self.neutral += weight * asset.identity_deltas[asset.identity_names.index(name)].astype(np.float64)
         self.eye_vertices = tuple(asset.part_vertices(name) for name in EYE_PARTS)
-        self.eye_centers = np.stack([_sphere_center(self.neutral[index]) for index in self.eye_vertices])
+        self.eye_centers, self.eye_radii = map(
+            np.stack, zip(*(_fit_sphere(self.neutral[index]) for index in self.eye_vertices), strict=True)
+        )
+        # the sockets' walls lie so close behind the lids that squinting cheeks would pull them through
+        walls = np.setdiff1d(asset.part_vertices("eye_socket"), asset.part_vertices("skin"))
+        self.neutral[walls, 2] -= 5.0
+        self._lids = tuple(self._lid_vertices(eye) for eye in range(2))
         self.units = asset.expression_deltas.copy()
         gaze = [index for index, name in enumerate(asset.expression_names) if name.startswith("eyeLook")]
         for vertices in self.eye_vertices:
@@ -151,7 +158,22 @@ class Head:
             moved[:, vertices] = (
                 np.einsum("bij,bvj->bvi", gaze_rotation(gaze[:, eye]), moved[:, vertices] - center) + center
             )
+            skin, closest = self._lids[eye]
+            offset = moved[:, skin] - center
+            distance = np.linalg.norm(offset, axis=-1)
+            moved[:, skin] = center + offset * (np.maximum(distance, closest) / np.maximum(distance, 1e-9))[..., None]
         return moved.astype(np.float32)
+
+    def _lid_vertices(self, eye: int) -> tuple[np.ndarray, np.ndarray]:
+        """Skin around an eye, and how near each of its vertices may come to the eye's centre: lids slide on eyes.
+
+        Nothing may come nearer than the eyeball's surface, unless it lies deeper already at rest.
+        """
+        skin = self.asset.part_vertices("skin")
+        offset = self.neutral[skin] - self.eye_centers[eye]
+        distance = np.linalg.norm(offset, axis=1)
+        near = (distance < 2.2 * self.eye_radii[eye]) & (offset[:, 2] > 0)
+        return skin[near], np.minimum(distance[near], self.eye_radii[eye] + 0.7)
 
 
 def gaze_rotation(gaze: np.ndarray) -> np.ndarray:
@@ -169,10 +191,13 @@ def gaze_rotation(gaze: np.ndarray) -> np.ndarray:
     )
 
 
-def _sphere_center(points: np.ndarray) -> np.ndarray:
-    """Centre of the sphere that fits points best: the lids hug this sphere, so rotating about it keeps them closed.
+def _fit_sphere(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (3,) and radius () of the sphere that fits points best.
 
-    |p|² = 2 p·c + (r² − |c|²) is linear in c and the constant.
+    The lids hug this sphere, so eyes that turn about its centre stay within them. |p|² = 2 p·c + (r² − |c|²) is linear
+    in c and the constant.
     """
     design = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
-    return np.linalg.lstsq(design, (points**2).sum(1), rcond=None)[0][:3]
+    *center, constant = np.linalg.lstsq(design, (points**2).sum(1), rcond=None)[0]
+    center = np.array(center)
+    return center, np.sqrt(constant + center @ center)

@@ -246,11 +246,10 @@ class _Actor:
         weights = np.clip(weights, 0, 1.1)
         for side in ("Left", "Right"):
             blink, closure = self.index[f"eyeBlink{side}"], self.index[f"mh_eye-{side.lower()}-closure"]
-            closing = weights[:, blink] + weights[:, closure]
-            shrink = 1 / np.maximum(closing, 1)
-            weights[:, blink] *= shrink
-            weights[:, closure] *= shrink
-            open_ = 1 - np.minimum(closing, 1)
+            closing = np.minimum(weights[:, blink] + weights[:, closure], 1)
+            # either unit alone closes the eye with a crooked line; half of each is a lid
+            weights[:, blink], weights[:, closure] = 0.5 * closing, 0.45 * closing
+            open_ = 1 - closing
             down = self.index[f"eyeLookDown{side}"]
             weights[:, down] = np.minimum(weights[:, down], open_)
             for name in (f"eyeWide{side}", f"mh_eye-{side.lower()}-opened-up", f"mh_eye-{side.lower()}-slit"):

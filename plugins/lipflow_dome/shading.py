@@ -19,6 +19,7 @@ LAMPS = np.array(
         [-0.95, 0.15, 0.20, 0.16],
         [0.05, 0.98, -0.15, 0.20],
         [-0.10, -0.65, 0.75, 0.16],
+        [0.22, 0.16, 0.96, 0.10],
     ]
 )
 AMBIENT = 0.34
@@ -40,8 +41,8 @@ FINISHES = {
     "lips": Finish(0.30, 36),
     "mouth": Finish(0.12, 30),
     "eye_socket": Finish(0.05, 12),
-    "eye_l": Finish(1.30, 220),
-    "eye_r": Finish(1.30, 220),
+    "eye_l": Finish(9.0, 160),
+    "eye_r": Finish(9.0, 160),
     "teeth": Finish(0.35, 60),
     "tongue": Finish(0.25, 30),
 }

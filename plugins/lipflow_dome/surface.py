@@ -136,7 +136,7 @@ class Surface:
         tilt = np.zeros((batch, count, 3), np.float32)
         tilt[:, self.skin] = -fold[..., None] * self.wrinkle_slope
         flushed = np.clip(weights @ self.effort, 0, 1.2).astype(np.float32)[:, None] * self.blood
-        flushed = flushed + 0.9 * np.clip(compression, -0.5, 0.5)  # squeezed skin reddens, stretched skin pales
+        flushed = flushed + np.clip(0.6 * compression, -0.12, 0.25)  # squeezed skin reddens, stretched skin pales
         dark = 1 - 0.30 * fold * self.furrow - 0.12 * fold
         tint = np.ones((batch, count, 3), np.float32)
         for channel, amount in enumerate((0.05, -0.20, -0.17)):
