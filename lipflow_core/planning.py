@@ -157,6 +157,7 @@ class _Planner:
             self._check_device(planned)
         if self.problems:
             raise self._error()
+        _check_installed([planned.part for planned in used if planned is not None])
         return Blueprint(
             spec=spec,
             device=self.device,
@@ -374,6 +375,20 @@ class _Planner:
         if len(lines) == 1:
             return CompatibilityError(lines[0])
         return CompatibilityError(f"{len(lines)} parts do not fit:\n" + "\n".join(lines))
+
+
+def _check_installed(parts: list[Part]) -> None:
+    """Raise a PluginError that names every part whose packages are missing, and how to install them."""
+    from lipflow_core.registry.discovery import missing_requirements
+
+    lines, cures = [], []
+    for part in parts:
+        if missing := missing_requirements(part.component.requires):
+            verb = "is" if len(missing) == 1 else "are"
+            lines.append(f"{part.kind} '{part.name}' needs {', '.join(missing)}, which {verb} not installed")
+            cures.append(part.component.install or f"install {', '.join(missing)}")
+    if lines:
+        raise PluginError("\n".join(dict.fromkeys(lines)), f"Install with: {'; '.join(dict.fromkeys(cures))}")
 
 
 def _planned(part: Part, given: Any) -> Plan:

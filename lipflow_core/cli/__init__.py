@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parse(arguments)
+    import warnings
+
+    # One line for a warning, without the source line that gave it.
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"lipflow-core: warning: {message}\n"
     try:
         return _run(args) or 0
     except BrokenPipeError:
@@ -59,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, debug=args.debug)
+    finally:
+        warnings.formatwarning = plain
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -129,6 +130,15 @@ def test_a_part_of_another_width_is_refused_by_the_core():
         plan(spec.model_copy(update=update))
     assert "encoder 'dam' makes a mean of shape (3,), but the spec's code is 8" in str(caught.value)
     assert "decoder 'sideways' does not fit capture 'dome'" in str(caught.value)
+
+
+def test_a_package_that_a_part_needs_and_that_is_missing_is_named_before_anything_is_built():
+    spec = load_spec("dam", ["preset=tiny"])
+    needy = replace(spec.renderer.component, requires=("no_such_rasteriser",), install="pip install no-such-rasteriser")
+    changed = spec.model_copy(update={"renderer": replace(spec.renderer, component=needy)})
+    message = r"renderer 'cpu' needs no_such_rasteriser, which is not installed\n  Install with: pip install no-such"
+    with pytest.raises(PluginError, match=message):
+        plan(changed)
 
 
 def test_planning_imports_no_torch_and_no_numpy():

@@ -1,8 +1,11 @@
 """What a spec resolves to: defaults, presets, the file's own presets, overrides."""
 
+from typing import ClassVar
+
 import pytest
 
 from lipflow_core.errors import SpecError
+from lipflow_core.parts import Config, CouplingSlot
 from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
 from lipflow_core.specs.model import PRESETS
 
@@ -161,3 +164,49 @@ def test_a_spec_knows_where_its_values_stand():
 def test_a_folder_is_no_spec(tmp_path):
     with pytest.raises(SpecError, match="is a folder"):
         load_spec(tmp_path)
+
+
+class Inner(Config):
+    width: int = 100
+    depth: int = 10
+
+    presets: ClassVar[dict] = {"tiny": {"width": 1}}
+
+
+class Outer(Config):
+    """A third party's options, with blocks, lists of blocks and a slot."""
+
+    first: Inner = Inner()
+    second: Inner = Inner(depth=20)
+    several: tuple[Inner, ...] = (Inner(), Inner(width=7))
+    coupling: CouplingSlot = "affine-clamped"
+
+    presets: ClassVar[dict] = {"tiny": {"first": {"depth": 2}, "coupling": {"type": "affine-clamped", "grow": 0.5}}}
+
+
+def resolved(given, preset="tiny"):
+    return Outer.model_validate(given, context={"preset": preset})
+
+
+def test_presets_reach_the_nested_blocks_of_any_component():
+    options = resolved({})
+    assert (options.first.width, options.first.depth) == (1, 2)
+    assert (options.second.width, options.second.depth) == (1, 20)
+    assert [inner.width for inner in options.several] == [1, 7]
+    assert options.coupling.config.grow == 0.5
+
+
+def test_what_is_given_for_a_nested_block_lies_over_its_presets():
+    options = resolved({"first": {"width": 5}, "coupling": {"shrink": 3}, "several": {"1": {"depth": 4}}})
+    assert (options.first.width, options.first.depth) == (5, 2)
+    assert (options.coupling.config.grow, options.coupling.config.shrink) == (0.5, 3)
+    assert (options.several[1].width, options.several[1].depth) == (7, 4)
+
+
+def test_another_component_takes_none_of_a_presets_options():
+    assert resolved({"coupling": "spline"}).coupling.name == "spline"
+    assert resolved({"coupling": "affine-clamped"}).coupling.config.grow == 0.5
+
+
+def test_a_preset_that_a_block_does_not_know_changes_nothing():
+    assert resolved({}, "small") == resolved({}, None)
