@@ -85,8 +85,8 @@ class DamDecoderConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 8, "hidden": 16, "view_hidden": 4, "start_channels": 16},
-        "small": {"width": 3 / 4, "hidden": 64, "start_channels": 64},
-        "medium": {"hidden": 128, "start_channels": 128},
+        "small": {"width": 3 / 4, "hidden": 128, "start_channels": 64},
+        "medium": {"hidden": 192, "start_channels": 128},
     }
 
     def plan(self, given: DecoderInputs) -> Plan:
