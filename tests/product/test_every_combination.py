@@ -22,6 +22,15 @@ def names(kind: str) -> list[str]:
     return list(REGISTRY.names(kind))
 
 
+TAKES = {
+    "standard-normal": set(),
+    "kl": {"driving"},
+    "mixture": {"driving"},
+    "flow": {"driving", "flow"},
+    "flow-student": {"driving", "flow"},
+}
+"""What each prior takes by default; a new prior needs a line here."""
+
 FLOWS = [None, *({"type": flow, "coupling": coupling} for flow in names("flow") for coupling in names("coupling"))]
 COMBINATIONS = list(
     itertools.product(
@@ -72,11 +81,11 @@ def spec_of(encoder, driving, prior, flow, decoder, renderer) -> lipflow_core.Sp
 def misfits(combination) -> list[tuple[str, str]]:
     """The pairs that a user of the paper would expect not to fit, told without the components' own plans."""
     encoder, driving, prior, flow, *_ = combination
-    conditional, flowing = prior in ("kl", "flow"), prior == "flow"
+    conditional, flowing = "driving" in TAKES[prior], "flow" in TAKES[prior]
     found = []
     if conditional and driving is None:
         found.append((f"prior '{prior}'", "driving"))
-    if driving is not None and not conditional:
+    if driving is not None and not conditional and encoder != {"same_as": "driving"}:
         found.append((f"driving encoder '{driving}'", f"prior '{prior}'"))
     if flowing and flow is None:
         found.append((f"prior '{prior}'", "flow"))
