@@ -22,32 +22,32 @@ def load(sandbox, name, **environment):
 
 @pytest.fixture
 def clash(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture"))
-    sandbox.install("bolt", "bolt_priors", plugin_source("mixture"))
+    sandbox.install("acme", "acme_priors", plugin_source("blend"))
+    sandbox.install("bolt", "bolt_priors", plugin_source("blend"))
     return sandbox
 
 
 def test_a_clash_is_listed_and_names_both_distributions_when_used(clash):
-    rows = [row for row in clash.listed()["components"] if row["name"] == "mixture"]
+    rows = [row for row in clash.listed()["components"] if row["name"] == "blend"]
     assert [row["status"] for row in rows] == ["CLASH", "CLASH"]
-    said = load(clash, "mixture")
-    assert "prior 'mixture' is offered by 'acme' (plugin acme_priors) and 'bolt' (plugin bolt_priors)" in said
+    said = load(clash, "blend")
+    assert "prior 'blend' is offered by 'acme' (plugin acme_priors) and 'bolt' (plugin bolt_priors)" in said
     assert "[aliases.prior]" in said and "--disable" in said
 
 
 def test_an_alias_resolves_a_clash(clash):
-    clash.registry('[aliases.prior]\nmixture = "bolt:mixture"\n')
-    assert load(clash, "mixture").distribution == "bolt"
+    clash.registry('[aliases.prior]\nmixture = "bolt:blend"\n')
+    assert load(clash, "blend").distribution == "bolt"
 
 
 def test_a_resolved_spec_names_the_distribution_of_a_clashing_component(clash):
-    clash.registry('[aliases.prior]\nmog = "acme:mixture"\n')
-    assert load(clash, "mog").as_data()["type"] == "acme:mixture"
-    assert load(clash, "acme:mixture").as_data()["type"] == "acme:mixture"
+    clash.registry('[aliases.prior]\nmog = "acme:blend"\n')
+    assert load(clash, "mog").as_data()["type"] == "acme:blend"
+    assert load(clash, "acme:blend").as_data()["type"] == "acme:blend"
 
 
 def test_disabling_one_resolves_a_clash(clash):
-    assert load(clash, "mixture", LIPFLOW_CORE_DISABLE="bolt").distribution == "acme"
+    assert load(clash, "blend", LIPFLOW_CORE_DISABLE="bolt").distribution == "acme"
 
 
 def test_components_of_other_kinds_may_share_a_name(sandbox):
@@ -57,8 +57,8 @@ def test_components_of_other_kinds_may_share_a_name(sandbox):
 
 
 def test_a_component_has_aliases_of_its_own(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture", aliases=("mog",)))
-    assert load(sandbox, "mog").as_data()["type"] == "mixture"
+    sandbox.install("acme", "acme_priors", plugin_source("blend", aliases=("mog",)))
+    assert load(sandbox, "mog").as_data()["type"] == "blend"
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_a_broken_plugin_is_a_row_with_its_cause_and_leaves_the_others_whole(san
 def test_a_broken_plugin_is_an_error_only_for_what_may_be_in_it(sandbox):
     sandbox.install("acme", "acme_priors", "1 / 0\n")
     assert load(sandbox, "standard-normal").name == "standard-normal"
-    said = load(sandbox, "mixture")
-    assert "there is no prior 'mixture'" in said
+    said = load(sandbox, "blend")
+    assert "there is no prior 'blend'" in said
     assert "acme_priors (ZeroDivisionError: division by zero)" in said
 
 
@@ -102,20 +102,20 @@ def test_a_broken_plugin_is_an_error_only_for_what_may_be_in_it(sandbox):
     ],
 )
 def test_a_component_for_another_api_is_refused_with_both_versions_and_the_cure(sandbox, api, relation, cure):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture", api=api))
-    assert sandbox.component("mixture")["status"] == "REFUSED"
-    said = load(sandbox, "mixture")
+    sandbox.install("acme", "acme_priors", plugin_source("blend", api=api))
+    assert sandbox.component("blend")["status"] == "REFUSED"
+    said = load(sandbox, "blend")
     assert f"is for plugin API {api[0]}.{api[1]}, which is {relation} than this lipflow-core's 1.0" in said
     assert cure in said
 
 
 def test_a_missing_package_is_listed_and_named_with_its_cure_when_built(sandbox):
     extra = {"requires": ("no_such_package",), "install": "pip install no-such-package"}
-    sandbox.install("acme", "acme_priors", plugin_source("mixture", **extra))
-    row = sandbox.component("mixture")
+    sandbox.install("acme", "acme_priors", plugin_source("blend", **extra))
+    row = sandbox.component("blend")
     assert row["status"] == "not installed" and "pip install no-such-package" in row["note"]
-    said = load(sandbox, "mixture")
-    assert "prior 'mixture' needs no_such_package, which is not installed" in said
+    said = load(sandbox, "blend")
+    assert "prior 'blend' needs no_such_package, which is not installed" in said
     assert "install it with: pip install no-such-package" in said
 
 
@@ -138,20 +138,20 @@ def test_a_disabled_plugin_is_mentioned_when_its_component_is_missed(sandbox):
 
 
 def test_a_deprecated_component_warns_once(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture", deprecated="use 'standard-normal'"))
+    sandbox.install("acme", "acme_priors", plugin_source("blend", deprecated="use 'standard-normal'"))
     program = (
         "import warnings; warnings.simplefilter('always')\n"
         "from lipflow_core.registry import default_registry\n"
-        "for _ in range(3): default_registry().component('prior', 'mixture')"
+        "for _ in range(3): default_registry().component('prior', 'blend')"
     )
     said = sandbox.python("-c", program).stderr
-    assert said.count("prior 'mixture' (acme) is deprecated: use 'standard-normal'") == 1
+    assert said.count("prior 'blend' (acme) is deprecated: use 'standard-normal'") == 1
 
 
 def test_a_config_of_the_wrong_class_is_refused(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture", module="wrong"))
+    sandbox.install("acme", "acme_priors", plugin_source("blend", module="wrong"))
     sandbox.write(sandbox.site / "wrong.py", "class Options: ...\n")
-    assert "wrong:Options is no subclass of lipflow_core.parts.Config" in load(sandbox, "mixture")
+    assert "wrong:Options is no subclass of lipflow_core.parts.Config" in load(sandbox, "blend")
 
 
 def test_absolute_imports_within_a_local_plugin_get_a_hint(sandbox):
@@ -165,12 +165,12 @@ def test_absolute_imports_within_a_local_plugin_get_a_hint(sandbox):
 
 
 def test_versions_are_those_of_the_distribution_or_of_the_code(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("mixture"))
+    sandbox.install("acme", "acme_priors", plugin_source("blend"))
     sandbox.write(sandbox.project / "my_prior.py", plugin_source("mine", module="my_prior") + CONFIG)
     sandbox.registry('[plugins.my-prior]\npath = "my_prior.py"\n')
     program = (
         "from lipflow_core.registry import default_registry as r\n"
-        "for name in ('mixture', 'mine', 'standard-normal'): print(r().version(r().component('prior', name)))"
+        "for name in ('blend', 'mine', 'standard-normal'): print(r().version(r().component('prior', name)))"
     )
     first, second, third = sandbox.python("-c", program).stdout.split()
     import lipflow_core

@@ -1,0 +1,45 @@
+"""A prior that is not shipped: one blend of Gaussians for all codes, started from clusters of posterior samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from lipflow_core.hooks import Component, hookimpl
+from lipflow_core.parts import Config
+from lipflow_core.plans import Mismatch, Plan, PriorInputs
+
+
+@hookimpl
+def lipflow_components():
+    yield Component(
+        kind="prior",
+        name="global-blend",
+        implementation="my_prior_model:GlobalMixturePrior",
+        config="my_prior:GlobalMixtureConfig",
+        summary="One blend of Gaussians for all codes, started from clusters",
+        capabilities=frozenset({"cpu", "cuda"}),
+        aliases=("mog",),
+    )
+
+
+class GlobalMixtureConfig(Config):
+    """Options of prior `global-blend`.
+
+    Args:
+        components: Gaussians in the blend.
+        rounds: Rounds of k-means on the codes that it starts from.
+    """
+
+    components: PositiveInt = 16
+    rounds: NonNegativeInt = 10
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"components": 3, "rounds": 2}}
+
+    def plan(self, given: PriorInputs) -> Plan:
+        """Takes the code alone; refuses a flow."""
+        if given.flow is not None:
+            raise Mismatch(f"prior 'global-blend' has no use for a flow, but the spec names '{given.flow.name}'")
+        return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
