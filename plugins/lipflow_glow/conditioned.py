@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -38,13 +40,25 @@ class FoldedConditionedFlow(ConditionedFlow):
         flow: The flow, in evaluation mode.
         context: (B, h) or None.
         weights: Its folded weights.
-        constants: Per step, its constants at these contexts.
+        bind: Makes the steps' constants at these contexts; called when first needed, since they take several times
+            the context's memory.
     """
 
-    def __init__(self, flow: Flow, context: Tensor | None, weights: FoldedWeights, constants: tuple[BoundNet, ...]):
+    def __init__(
+        self,
+        flow: Flow,
+        context: Tensor | None,
+        weights: FoldedWeights,
+        bind: Callable[[], tuple[BoundNet, ...]],
+    ):
         super().__init__(flow, context)
         self.weights = weights
-        self.constants = constants
+        self._bind = bind
+
+    @cached_property
+    def constants(self) -> tuple[BoundNet, ...]:
+        """Per step, its constants at these contexts."""
+        return self._bind()
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
         self.flow._check(code, self._context_of(code))
@@ -55,8 +69,11 @@ class FoldedConditionedFlow(ConditionedFlow):
     def rows(self, index: Tensor) -> FoldedConditionedFlow:
         if self.context is None:
             return self
-        constants = tuple(net.rows(index) for net in self.constants)
-        return FoldedConditionedFlow(self.flow, self.context[index], self.weights, constants)
+
+        def bind() -> tuple[BoundNet, ...]:
+            return tuple(net.rows(index) for net in self.constants)
+
+        return FoldedConditionedFlow(self.flow, self.context[index], self.weights, bind)
 
     @torch.no_grad()
     def run(self, code: Tensor, traces: list[Trace] | None) -> tuple[Tensor, Tensor]:

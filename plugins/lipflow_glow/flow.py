@@ -67,7 +67,9 @@ class GlowFlow(Flow):
             return super().condition(context)
         weights = self._folded_weights()
         context = None if context is None else context.detach()
-        return FoldedConditionedFlow(self, context, weights, weights.bind(context))
+        # Bound at once and not when first needed: by then the parameters may have changed.
+        constants = weights.bind(context)
+        return FoldedConditionedFlow(self, context, weights, lambda: constants)
 
     def _folded_weights(self) -> FoldedWeights:
         tensors = [*self.parameters(), *self.buffers()]

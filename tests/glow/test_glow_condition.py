@@ -27,7 +27,7 @@ def assert_same(flow, bound, code, context, tolerance=1e-12):
         torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("features", [2, 5, 6])
+@pytest.mark.parametrize("features", [2, 5])
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_values_and_gradients_are_the_flows(coupling, context_width, features, batch_norm):
     flow = make_flow(coupling, features, context_width, batch_norm=batch_norm)

@@ -15,7 +15,7 @@ from torch.autograd.functional import jacobian
 from lipflow_core.plans import FlowInputs, Mismatch
 
 
-@pytest.mark.parametrize("features", [2, 5, 6])
+@pytest.mark.parametrize("features", [2, 5])
 def test_inverse_undoes_forward(coupling, context_width, features):
     flow = make_flow(coupling, features, context_width)
     code, context = make_batch(flow)

@@ -12,7 +12,7 @@ from lipflow_core.records import Encoding
 
 CODE, FEATURES = 3, 5
 
-TAKES_FLOW = {"flow"}
+TAKES_FLOW = {"flow", "flow-student"}
 
 PRIORS = {
     "standard-normal": {"type": "standard-normal"},
@@ -25,6 +25,10 @@ PRIORS = {
     "lip-flow-entropy": {"type": "flow", "posterior_entropy": "keep"},
     "lip-flow-fixed": {"type": "flow", "std": 0.5},
     "dam-flow": {"type": "flow", "base": "standard-normal"},
+    "mixture": {"type": "mixture", "components": 3},
+    "mixture-sample": {"type": "mixture", "components": 3, "divergence": "sample"},
+    "flow-student": {"type": "flow-student", "freedom": 5},
+    "flow-student-standard": {"type": "flow-student", "base": "standard", "posterior_entropy": "keep"},
 }
 
 

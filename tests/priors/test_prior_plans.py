@@ -17,26 +17,28 @@ def plan(options, *, driving=True, flow=True, code=CODE, driving_code=CODE):
     return part.plan(PriorInputs(code=code, driving=given, driving_name="hmc", flow=flow_part))
 
 
-@pytest.mark.parametrize("name", ["standard-normal", "kl"])
+@pytest.mark.parametrize("name", ["standard-normal", "kl", "mixture"])
 def test_a_flow_is_refused_where_none_is_taken(name):
     with pytest.raises(Mismatch, match=f"^prior '{name}' takes no flow but the spec names flow 'glow'"):
         plan(PRIORS[name])
 
 
-def test_a_flow_is_missed():
-    with pytest.raises(Mismatch, match=r"^prior 'flow' needs a flow, but the spec's slot 'flow' is empty"):
-        plan(PRIORS["lip-flow"], flow=False)
+@pytest.mark.parametrize("name", ["flow", "flow-student"])
+def test_a_flow_is_missed(name):
+    with pytest.raises(Mismatch, match=f"^prior '{name}' needs a flow, but the spec's slot 'flow' is empty"):
+        plan({"type": name}, flow=False)
 
 
-@pytest.mark.parametrize("name", ["kl", "lip-flow"])
+@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student"])
 def test_a_driving_encoder_is_missed(name):
     with pytest.raises(Mismatch, match="needs a driving encoder, but the spec's slot 'driving' is empty"):
-        plan(PRIORS[name], driving=False, flow=name == "lip-flow")
+        plan(PRIORS[name], driving=False, flow="flow" in name)
 
 
-def test_another_size_of_code_is_refused():
+@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student"])
+def test_another_size_of_code_is_refused(name):
     with pytest.raises(Mismatch, match="code of 3 dimensions, but driving encoder 'hmc' predicts 7"):
-        plan(PRIORS["kl"], flow=False, driving_code=7)
+        plan(PRIORS[name], flow="flow" in name, driving_code=7)
 
 
 def test_the_flow_is_conditioned_on_the_driving_features():

@@ -36,7 +36,7 @@ def test_a_clash_is_listed_and_names_both_distributions_when_used(clash):
 
 
 def test_an_alias_resolves_a_clash(clash):
-    clash.registry('[aliases.prior]\nmixture = "bolt:blend"\n')
+    clash.registry('[aliases.prior]\nblend = "bolt:blend"\n')
     assert load(clash, "blend").distribution == "bolt"
 
 

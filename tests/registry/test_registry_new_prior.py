@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-MIXTURE = Path(__file__).parent / "blend"
+MIXTURE = Path(__file__).parent / "mixture"
 
 SPEC = """
-name: blend
+name: mixture
 capture: dome
 encoder: dam
 decoder: dam
@@ -29,10 +29,10 @@ fitting:
 JOB = """
 from lipflow_core.cli import main
 for command in (
-    ["assemble", "blend.yaml", "preset=tiny", "--json"],
-    ["train", "blend.yaml", "preset=tiny", "training.stages.0.steps=2", "--out", "run", "--quiet"],
+    ["assemble", "mixture.yaml", "preset=tiny", "--json"],
+    ["train", "mixture.yaml", "preset=tiny", "training.stages.0.steps=2", "--out", "run", "--quiet"],
     ["fit", "run", "--out", "fits", "--frames", "0:2", "--json"],
-    ["plugins", "check", "prior/global-blend"],
+    ["plugins", "check", "prior/global-mixture"],
 ):
     print("=====", flush=True)
     code = main(command)
@@ -46,7 +46,7 @@ class Project:
     def __init__(self, folder: Path, python: str):
         self.folder, self.python = folder, python
         folder.mkdir()
-        (folder / "blend.yaml").write_text(SPEC)
+        (folder / "mixture.yaml").write_text(SPEC)
 
     def run(self, *arguments: str) -> str:
         """Run Python in the folder; what it printed."""
@@ -64,9 +64,9 @@ class Project:
         return result.stdout
 
     def component(self) -> dict:
-        """What `plugins list` says of the blend."""
+        """What `plugins list` says of the mixture."""
         rows = json.loads(self.run("-m", "lipflow_core", "plugins", "list", "--json"))["components"]
-        return next(row for row in rows if row["name"] == "global-blend")
+        return next(row for row in rows if row["name"] == "global-mixture")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_local_file_is_listed_with_the_registry_that_names_it(local):
 
 def test_an_installed_distribution_is_listed_with_its_entry_point(installed):
     row = installed.component()
-    assert (row["status"], row["distribution"], row["origin"]) == ("ok", "acme-blend", "entry point")
+    assert (row["status"], row["distribution"], row["origin"]) == ("ok", "acme-mixture", "entry point")
 
 
 @pytest.mark.parametrize("way", ["local", "installed"])
@@ -116,11 +116,11 @@ def test_it_is_assembled_trained_fitted_and_passes_the_kit(way, request):
     _, assembled, _, fitted, checked = project.run("-c", JOB).split("=====\n")
     parts = json.loads(assembled)["parts"]
     prior = next(part for part in parts if part["slot"] == "prior")
-    assert prior["component"] == "global-blend" and prior["parameters"] > 0
+    assert prior["component"] == "global-mixture" and prior["parameters"] > 0
     weights = (project.folder / "run" / "weights.safetensors").read_bytes()
     assert b"prior.logit" in weights and b"prior.mean" in weights
     lock = (project.folder / "run" / "lock.json").read_text()
-    assert {"local": "my-prior", "installed": "acme-blend"}[way] in lock
+    assert {"local": "my-prior", "installed": "acme-mixture"}[way] in lock
     assert "frames" in json.loads(fitted)
     assert " checks passed" in checked and "FAILED" not in checked
 

@@ -1,4 +1,4 @@
-"""A prior that is not shipped: one blend of Gaussians for all codes, started from clusters of posterior samples."""
+"""A prior that is not shipped: one mixture of Gaussians for all codes, started from clusters of posterior samples."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lipflow_core.plans import Mismatch, Plan, PriorInputs
 def lipflow_components():
     yield Component(
         kind="prior",
-        name="global-blend",
+        name="global-mixture",
         implementation="my_prior_model:GlobalMixturePrior",
         config="my_prior:GlobalMixtureConfig",
-        summary="One blend of Gaussians for all codes, started from clusters",
+        summary="One mixture of Gaussians for all codes, started from clusters",
         capabilities=frozenset({"cpu", "cuda"}),
         aliases=("mog",),
     )
 
 
 class GlobalMixtureConfig(Config):
-    """Options of prior `global-blend`.
+    """Options of prior `global-mixture`.
 
     Args:
-        components: Gaussians in the blend.
+        components: Gaussians in the mixture.
         rounds: Rounds of k-means on the codes that it starts from.
     """
 
@@ -41,5 +41,5 @@ class GlobalMixtureConfig(Config):
     def plan(self, given: PriorInputs) -> Plan:
         """Takes the code alone; refuses a flow."""
         if given.flow is not None:
-            raise Mismatch(f"prior 'global-blend' has no use for a flow, but the spec names '{given.flow.name}'")
+            raise Mismatch(f"prior 'global-mixture' has no use for a flow, but the spec names '{given.flow.name}'")
         return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})

@@ -1,4 +1,4 @@
-"""The blend itself."""
+"""The mixture itself."""
 
 from __future__ import annotations
 

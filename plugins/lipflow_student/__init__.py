@@ -1,0 +1,18 @@
+"""Prior `flow-student`: as the paper's flow prior, with a Student-t base whose tails forgive outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lipflow_core.hooks import Component, hookimpl
+
+
+@hookimpl
+def lipflow_components() -> Iterable[Component]:
+    yield Component(
+        kind="prior",
+        name="flow-student",
+        implementation="lipflow_student.prior:StudentFlowPrior",
+        config="lipflow_student.config:StudentFlowConfig",
+        summary="a Student-t seen through a flow, conditioned on the driving encoder or not",
+    )

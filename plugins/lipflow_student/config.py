@@ -1,0 +1,56 @@
+"""Options of prior `flow-student`. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lipflow_core.parts import Config
+from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
+
+
+class StudentFlowConfig(Config):
+    """Options of prior `flow-student`.
+
+    Args:
+        freedom: Degrees of freedom ν of the Student-t; the smaller, the heavier its tails.
+        base: "driving": location μ^p and scale σ^p of the driving encoder, the flow conditioned on its features;
+            "standard": location 0, scale 1 and an unconditional flow.
+        posterior_entropy: Whether the training term keeps Q's entropy, or drops it as the paper's flow prior does.
+    """
+
+    freedom: Annotated[int, Field(ge=3)] = 20
+    base: Literal["driving", "standard"] = "driving"
+    posterior_entropy: Literal["drop", "keep"] = "drop"
+
+    def flow_inputs(self, given: PriorInputs) -> FlowInputs:
+        """What the flow is planned and built from."""
+        if self.base == "standard":
+            return FlowInputs(features=given.code)
+        return FlowInputs(features=given.code, context=given.driving.outputs["features"][0])
+
+    def plan(self, given: PriorInputs) -> Plan:
+        if given.flow is None:
+            raise Mismatch("prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty")
+        driving = {}
+        if self.base == "driving":
+            if given.driving is None:
+                raise Mismatch("prior 'flow-student' needs a driving encoder, but the spec's slot 'driving' is empty")
+            driving = {name: given.driving.outputs[name] for name in ("mean", "log_std", "features")}
+            if driving["mean"] != (given.code,):
+                raise Mismatch(
+                    f"prior 'flow-student' works on a code of {given.code} dimensions, but driving encoder "
+                    f"'{given.driving_name}' predicts {driving['mean'][0]}"
+                )
+        flow = given.flow.plan(self.flow_inputs(given))
+        if not flow.invertible:
+            raise Mismatch(f"prior 'flow-student' samples through an inverse, but flow '{given.flow.name}' has none")
+        return Plan(
+            inputs={"code": (given.code,), **driving},
+            outputs={"log_prob": ()},
+            devices=flow.devices,
+            differentiable=flow.differentiable,
+            needs=("driving",) if driving else (),
+            parts={"flow": flow},
+        )

@@ -1,0 +1,101 @@
+"""The flow prior with a Student-t base."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lipflow_core.densities import Density, FlowDensity, bounded_log_std, entropy
+from lipflow_core.interfaces import ConditionedFlow, LatentPrior
+from lipflow_core.plans import PriorInputs
+from lipflow_core.records import Encoding
+from lipflow_student.config import StudentFlowConfig
+
+
+class StudentDensity(Density):
+    """Multivariate Student-t with diagonal scale: one heavy tail for the whole code, not one per dimension.
+
+    log p(z) = log Γ((ν + D)/2) − log Γ(ν/2) − D/2 log(νπ) − Σ log σ − (ν + D)/2 · log(1 + Σ ((z − μ)/σ)² / ν).
+
+    Args:
+        freedom: ν.
+        location: (B, D), or (1, D) if it broadcasts.
+        log_scale: As `location`.
+        broadcasts: Its one row stands for every code.
+    """
+
+    def __init__(self, freedom: int, location: Tensor, log_scale: Tensor, broadcasts: bool = False):
+        self.freedom = freedom
+        self.location = location
+        self.log_scale = log_scale
+        self.broadcasts = broadcasts
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        freedom, size = self.freedom, self.location.shape[1]
+        constant = math.lgamma((freedom + size) / 2) - math.lgamma(freedom / 2) - size / 2 * math.log(freedom * math.pi)
+        distance = ((code - self.location) * (-self.log_scale).exp()).square().sum(dim=1)
+        return constant - self.log_scale.sum(dim=1) - (freedom + size) / 2 * torch.log1p(distance / freedom)
+
+    def mode(self) -> Tensor:
+        return self.location
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        batch, size = self.location.shape
+        options = {"dtype": self.location.dtype, "device": self.location.device, "generator": generator}
+        noise = torch.randn(count, batch, size, **options)
+        chi_square = torch.randn(count, batch, self.freedom, **options).square().sum(dim=2, keepdim=True)
+        return self.location + self.log_scale.exp() * noise * (self.freedom / chi_square).sqrt()
+
+    def rows(self, index: Tensor) -> StudentDensity:
+        return self if self.broadcasts else StudentDensity(self.freedom, self.location[index], self.log_scale[index])
+
+
+class StudentFlowPrior(LatentPrior):
+    """A Student-t seen through a flow; its pull on a code fades with distance where a Gaussian's grows.
+
+    The divergence is −log p(z^q) / D, less Q's entropy where that is kept (after Alexanderson and Henter, "Robust model
+    training and generalisation with Studentising flows", 2020).
+
+    Attributes:
+        flow: F.
+    """
+
+    config: StudentFlowConfig
+    given: PriorInputs
+
+    def __init__(self, config: StudentFlowConfig, given: PriorInputs):
+        super().__init__(config, given)
+        self.flow = given.flow.build(config.flow_inputs(given))
+        self.register_buffer("zero", torch.zeros(1, given.code), persistent=False)
+
+    def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
+        divergence = -self.log_prob(code, driving) / self.given.code
+        return divergence - entropy(posterior) if self.config.posterior_entropy == "keep" else divergence
+
+    def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
+        # Not through `condition`, whose flow may give gradients to the code alone.
+        self._check(driving)
+        flow = ConditionedFlow(self.flow, self._context(driving))
+        return FlowDensity(flow, self._base(driving)).log_prob(code)
+
+    def condition(self, driving: Encoding | None) -> FlowDensity:
+        self._check(driving)
+        return FlowDensity(self.flow.condition(self._context(driving)), self._base(driving))
+
+    @property
+    def initialized(self) -> bool:
+        return self.flow.initialized
+
+    def initialize(self, code: Tensor, driving: Encoding | None) -> None:
+        self._check(driving)
+        self.flow.initialize(code, self._context(driving))
+
+    def _context(self, driving: Encoding | None) -> Tensor | None:
+        return driving.features if self.config.base == "driving" else None
+
+    def _base(self, driving: Encoding | None) -> StudentDensity:
+        if self.config.base == "standard":
+            return StudentDensity(self.config.freedom, self.zero, self.zero, broadcasts=True)
+        return StudentDensity(self.config.freedom, driving.mean, bounded_log_std(driving.log_std))
