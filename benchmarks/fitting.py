@@ -1,0 +1,103 @@
+"""Time of fitting 16 frames together against fitting the same frames one after another.
+
+    python benchmarks/fitting.py
+    python benchmarks/fitting.py --model runs/lip-flow-hmc --steps 50
+
+Both are done in one process, with patience off so that every frame takes all steps. Without --model, a model of the
+spec is assembled and not trained; the work is the same. Frames come from the spec's capture, which is simulated on
+first use. The two take turns; the figures are each one's best of all turns, since other work on the machine only adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import torch
+
+import lipflow_core
+from lipflow_core.avatar import Avatar
+from lipflow_core.fitting import fit
+from lipflow_core.fitting.targets import load_frames, observations_needed, spread
+from lipflow_core.planning import plan
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.records import Frame
+from lipflow_core.specs import Spec
+
+
+def main() -> None:
+    """Print both times and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", default="lip-flow-hmc")
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--model", help="model directory to use instead of an untrained model of --spec")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="torch's threads; 0 leaves its choice")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    overrides = [f"fitting.steps={args.steps}", f"fitting.patience={args.steps + 1}", f"fitting.batch={args.frames}"]
+    avatar, spec = model(args, overrides)
+    frame = frames(spec, args.frames)
+    alone = [frame.rows(torch.tensor([i])) for i in range(len(frame))]
+    together, apart = [], []
+    fit(avatar, alone[0], spec.fitting.model_copy(update={"steps": 3}))  # compiles what is compiled
+    for _ in range(args.turns):
+        together.append(seconds(lambda: fit(avatar, frame, spec.fitting)))
+        apart.append(
+            seconds(lambda: [fit(avatar, frame.rows(torch.tensor([i])), spec.fitting) for i in range(len(frame))])
+        )
+    result = {
+        "frames": len(frame),
+        "steps": args.steps,
+        "threads": torch.get_num_threads(),
+        "together_s": round(min(together), 3),
+        "one_after_another_s": round(min(apart), 3),
+        "ratio": round(min(apart) / min(together), 2),
+    }
+    if args.json:
+        print(json.dumps(result))
+        return
+    per_row = 1000 / (len(frame) * args.steps)
+    print(f"{spec.name}, preset {spec.preset}: {len(frame)} frames, {args.steps} steps, {result['threads']} threads")
+    print(f"together           {result['together_s']:8.2f} s  {min(together) * per_row:6.2f} ms a frame and step")
+    print(f"one after another  {result['one_after_another_s']:8.2f} s  {min(apart) * per_row:6.2f} ms a frame and step")
+    print(f"ratio              {result['ratio']:8.2f}")
+
+
+def model(args: argparse.Namespace, overrides: list[str]) -> tuple[Avatar, Spec]:
+    """The model directory's, or a new one whose flow is initialised as before training."""
+    if args.model:
+        return lipflow_core.open_model(args.model, overrides=overrides)
+    spec = lipflow_core.load_spec(args.spec, [f"preset={args.preset}", *overrides])
+    avatar = lipflow_core.assemble(spec).eval()
+    generator = torch.Generator().manual_seed(0)
+    if not avatar.fitting_prior.initialized:
+        source = spec.capture.build(CaptureInputs()).split("train")
+        frame = load_frames(source, spread(256, len(source)), [avatar.driving.modality])
+        with torch.no_grad():
+            codes = torch.randn(len(frame), spec.code, generator=generator)
+            avatar.fitting_prior.initialize(codes, avatar.drive(frame))
+    return avatar, spec
+
+
+def frames(spec: Spec, count: int) -> Frame:
+    """Held-out frames with what fitting needs."""
+    source = spec.capture.build(CaptureInputs()).split("held-out")
+    return load_frames(source, spread(count, len(source)), observations_needed(plan(spec)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of some work."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()
