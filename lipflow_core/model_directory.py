@@ -277,6 +277,10 @@ def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[s
 
 
 def _cure(absent: list[LockedPart]) -> str:
+    # A plugin given by path is nobody's distribution: an upload of its name would be a stranger's.
+    local = sorted({part.distribution for part in absent if part.version.startswith("sha256:")})
+    if local:
+        return f"Name the files of {', '.join(local)} in your project's registry.toml; its version is their hash."
     others = sorted({part.distribution for part in absent} - {"lipflow-core"})
     if others:
         return (

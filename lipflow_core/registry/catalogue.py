@@ -16,6 +16,7 @@ from lipflow_core.errors import PluginError
 from lipflow_core.hooks import API_VERSION, KINDS, Component, Kind
 from lipflow_core.registry.discovery import (
     describe,
+    is_local_neighbour,
     load_attribute,
     load_plugin,
     localise,
@@ -383,7 +384,7 @@ def load_object(import_path: str, component: Component, *, check_requirements: b
         return load_attribute(import_path)
     except Exception as error:
         hint = None
-        if isinstance(error, ModuleNotFoundError) and "lipflow_local_" in import_path:
+        if isinstance(error, ModuleNotFoundError) and is_local_neighbour(error.name, import_path):
             hint = f"a plugin given by path imports its own files relatively: from .{error.name} import …"
         raise PluginError(f"{who} can't be loaded: importing {import_path} failed: {describe(error)}", hint) from error
 

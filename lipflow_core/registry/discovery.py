@@ -17,6 +17,8 @@ from lipflow_core.registry.layers import Entry, Layer
 
 ENTRY_POINT_GROUP = "lipflow_core.plugins"
 
+_LOCAL = "lipflow_local_"
+
 
 def entry_point_layer(taken: set[str]) -> Layer:
     """The layer of installed distributions that have an entry point in the group.
@@ -119,7 +121,7 @@ def _load_path(path: Path) -> tuple[ModuleType, str]:
 def _folder_package(folder: Path) -> str:
     import hashlib
 
-    name = f"lipflow_local_{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
+    name = f"{_LOCAL}{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
     if name not in sys.modules:
         specification = importlib.machinery.ModuleSpec(name, None, is_package=True)
         specification.submodule_search_locations = [str(folder)]
@@ -140,11 +142,20 @@ def localise(import_path: str, package: str | None) -> str:
     if package is None:
         return import_path
     first = import_path.partition(":")[0].partition(".")[0]
+    return f"{package}.{import_path}" if _lies_in(package, first) else import_path
+
+
+def is_local_neighbour(module: str | None, import_path: str) -> bool:
+    """Whether a module that was not found is a file beside the plugin, given by path, that was being imported."""
+    package = import_path.partition(".")[0]
+    return bool(module) and package.startswith(_LOCAL) and _lies_in(package, module)
+
+
+def _lies_in(package: str, module: str) -> bool:
     (folder,) = sys.modules[package].__path__
-    local = os.path.isfile(os.path.join(folder, f"{first}.py")) or os.path.isfile(
-        os.path.join(folder, first, "__init__.py")
+    return os.path.isfile(os.path.join(folder, f"{module}.py")) or os.path.isfile(
+        os.path.join(folder, module, "__init__.py")
     )
-    return f"{package}.{import_path}" if local else import_path
 
 
 def load_attribute(import_path: str) -> Any:

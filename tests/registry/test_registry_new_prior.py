@@ -129,13 +129,14 @@ def test_without_the_plugin_its_model_is_refused_by_name(local):
     """The model directory of the local plugin, opened from a folder whose registry does not name it."""
     if not (local.folder / "run").exists():
         local.run("-c", JOB)
-    elsewhere = local.folder / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / ".git").mkdir()
+    elsewhere = Project(local.folder / "elsewhere", sys.executable)
+    (elsewhere.folder / ".git").mkdir()
     program = (
-        "from lipflow_core.cli import main; import sys\n"
-        f"sys.exit(0 if main(['fit', {str(local.folder / 'run')!r}, '--out', 'fits']) in (5, 7) else 'opened')"
+        "from lipflow_core.cli import main; import sys; sys.stderr = sys.stdout\n"
+        f"print('ended with', main(['fit', {str(local.folder / 'run')!r}, '--out', 'fits']))"
     )
-    project = Project(elsewhere / "project", sys.executable)
-    project.run("-c", program)
-    assert not (project.folder / "fits").exists()
+    said = elsewhere.run("-c", program)
+    assert said.endswith("ended with 5\n")
+    assert "this model needs prior 'global-mixture' of my-prior sha256:" in said
+    assert "Name the files of my-prior in your project's registry.toml" in said and "pip install" not in said
+    assert not (elsewhere.folder / "fits").exists()
