@@ -4,10 +4,10 @@ The constant c is the expected norm of the initial weight, so that g starts at 1
 absolute units, a layer of a million weights would start at g ≈ 100 and Adam, which moves every number by about the
 learning rate, could not change its scale within a short training.
 
-Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply the input, the weight or the output. Whichever
-tensor is the smallest takes it, so that the mesh's wide layers (millions of weights, thousands of activations) never
-write a second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does; and the gradient through the
-norm is added to the layer's own in one pass.
+Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply the input, the weight or the output. The
+smaller ones take it, so that the mesh's wide layers (millions of weights, thousands of activations) never write a
+second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does; and the gradient through the norm is
+added to the layer's own in one pass.
 """
 
 from __future__ import annotations
