@@ -34,3 +34,19 @@ def neighbours(triangles: np.ndarray) -> np.ndarray:
     flat = result.reshape(-1)
     flat[one], flat[other] = other // 3, one // 3
     return result
+
+
+def wind_alike(triangles: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
+    """Whether triangles and their neighbours run along their common edge in opposite directions, as they should.
+
+    Args:
+        triangles: (F, 3) indices into the vertices.
+        adjacent: (F, 3) as from `neighbours`.
+
+    Returns:
+        (F, 3) bool; False where there is no neighbour.
+    """
+    start, end = np.roll(triangles, -1, axis=1), np.roll(triangles, -2, axis=1)
+    across = triangles[np.maximum(adjacent, 0)]
+    reversed_there = (across == end[..., None]) & (np.roll(across, -1, axis=2) == start[..., None])
+    return reversed_there.any(axis=2) & (adjacent >= 0)

@@ -15,16 +15,19 @@ REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
 
 @kernel
 def undraw(
-    near, screen, triangles, adjacent, planes, texels, texture, image, found, rows, places, shares, slopes,
-    image_gradient, coverage_gradient, sums, texture_gradient, background_gradient, screen_gradient,
+    near, screen, triangles, adjacent, sheet, planes, texels, texture, channels, image, found, rows,
+    places, shares, slopes, image_gradient, coverage_gradient, sums, texture_gradient, background_gradient,
+    screen_gradient,
 ):  # fmt: skip
     """Gradients of some rows of one picture.
 
     Args:
         near, screen, triangles, planes: As in `set_up`.
         adjacent: (F, 3) int32, the triangle across the edge opposite each corner.
+        sheet: (F, 3) int32, the same where both triangles wind the same way, else -1.
         texels: Width and height of the texture.
         texture: (C, Ht · Wt).
+        channels: A tuple of length C.
         image: (C, H, W) as drawn.
         found: (H, W) int32 as drawn.
         rows: First row, and the row after the last; pairs of a row and the next belong to the first of them.
@@ -39,25 +42,30 @@ def undraw(
         screen_gradient: (V, 2) float64, added to; of length 0 if edges shall pass no gradient.
     """
     real = screen.dtype.type
-    channels, (height, width) = image.shape[0], found.shape
+    height, width = found.shape
     wants_sums, wants_texture = sums.shape[0] > 0, texture_gradient.shape[0] > 0
     wants_background, wants_edges = background_gradient.shape[0] > 0, screen_gradient.shape[0] > 0
-    right, down = 1 if texels[0] > 1 else 0, texels[0] if texels[1] > 1 else 0
+    right, down = np.uint32(1 if texels[0] > 1 else 0), np.uint32(texels[0] if texels[1] > 1 else 0)
     for row in range(rows[0], rows[1]):
         line = found[row]
         if wants_background:
-            for c in range(channels):
+            for c in range(len(channels)):
                 for x in range(width):
                     background_gradient[c, row, x] = image_gradient[c, row, x] if line[x] < 0 else real(0)
         if wants_edges:
             for axis in range(2 if row + 1 < height else 1):
                 other = found[row + axis, 1 - axis :]
                 for x in range(other.shape[0]):
-                    if line[x] != other[x]:
-                        edge_gradient(
-                            near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
-                            row, x, axis, screen_gradient,
-                        )  # fmt: skip
+                    here, there = line[x], other[x]
+                    if here == there:
+                        continue
+                    # Neighbours that face the same way are one sheet; else it is folded along their edge.
+                    if here >= 0 and there >= 0 and alike(sheet, planes, np.uint32(here), np.uint32(there)):
+                        continue
+                    edge_gradient(
+                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
+                        row, x, axis, screen_gradient,
+                    )  # fmt: skip
         if not (wants_sums or wants_texture):
             continue
         x = 0
@@ -66,49 +74,55 @@ def undraw(
             if line[x] >= 0:
                 place, share_u, share_v = places[x:end], shares[0, x:end], shares[1, x:end]
                 locate(planes, line[x:end], texels, row, x, place, share_u, share_v)
+                gradient = image_gradient[:, row, x:end]
                 if wants_sums:
                     slope_u, slope_v = slopes[0, x:end], slopes[1, x:end]
-                    slope_u[:] = real(0)
-                    slope_v[:] = real(0)
-                    for c in range(channels):
-                        slope(
-                            texture[c], place, share_u, share_v, right, down, image_gradient[c, row, x:end],
-                            slope_u, slope_v,
-                        )  # fmt: skip
+                    slope(texture, channels, place, share_u, share_v, right, down, gradient, slope_u, slope_v)
                     gather(planes, line[x:end], texels, row, x, slope_u, slope_v, sums)
                 if wants_texture:
-                    for c in range(channels):
-                        scatter(
-                            texture_gradient[c], place, share_u, share_v, right, down, image_gradient[c, row, x:end]
-                        )
+                    scatter(texture_gradient, channels, place, share_u, share_v, right, down, gradient)
             x = end
 
 
 @inline
-def slope(texel, places, share_u, share_v, right, down, gradient, slope_u, slope_v):
-    """Add one channel's gradient with respect to the place in the texture; see `raster.sample`."""
-    beside, below, across = texel[right:], texel[down:], texel[down + right :]
-    for n in range(gradient.shape[0]):
-        p = np.uint32(places[n])
-        a, b, d, e = texel[p], beside[p], below[p], across[p]
-        twist = (e - d) - (b - a)
-        slope_u[n] += gradient[n] * ((b - a) + share_v[n] * twist)
-        slope_v[n] += gradient[n] * ((d - a) + share_u[n] * twist)
+def alike(sheet, planes, one, other):
+    """Whether two triangles have an edge in common and face the same way."""
+    joined = other == sheet[one, 0] or other == sheet[one, 1] or other == sheet[one, 2]
+    return joined and planes[one, 11] == planes[other, 11]
 
 
 @inline
-def scatter(texel, places, share_u, share_v, right, down, gradient):
-    """Add one channel's gradient to the four texels that each pixel looks at; see `raster.sample`."""
-    beside, below, across = texel[right:], texel[down:], texel[down + right :]
-    for n in range(gradient.shape[0]):
+def slope(texture, channels, places, share_u, share_v, right, down, gradient, slope_u, slope_v):
+    """Gradients with respect to the place in the texture; arguments as in `raster.sample`."""
+    zero = texture.dtype.type(0)
+    for n in range(gradient.shape[1]):
         p = np.uint32(places[n])
-        lower = gradient[n] * share_v[n]
-        upper = gradient[n] - lower
-        upper_right, lower_right = upper * share_u[n], lower * share_u[n]
-        texel[p] += upper - upper_right
-        beside[p] += upper_right
-        below[p] += lower - lower_right
-        across[p] += lower_right
+        fu, fv = share_u[n], share_v[n]
+        gu = gv = zero
+        for c in range(len(channels)):
+            g = gradient[c, n]
+            a, b = texture[c, p], texture[c, p + right]
+            d, e = texture[c, p + down], texture[c, p + down + right]
+            twist = (e - d) - (b - a)
+            gu += g * ((b - a) + fv * twist)
+            gv += g * ((d - a) + fu * twist)
+        slope_u[n], slope_v[n] = gu, gv
+
+
+@inline
+def scatter(texture_gradient, channels, places, share_u, share_v, right, down, gradient):
+    """Add gradients to the four texels that each pixel looks at; arguments as in `raster.sample`."""
+    for n in range(gradient.shape[1]):
+        p = np.uint32(places[n])
+        fu, fv = share_u[n], share_v[n]
+        for c in range(len(channels)):
+            lower = gradient[c, n] * fv
+            upper = gradient[c, n] - lower
+            upper_right, lower_right = upper * fu, lower * fu
+            texture_gradient[c, p] += upper - upper_right
+            texture_gradient[c, p + right] += upper_right
+            texture_gradient[c, p + down] += lower - lower_right
+            texture_gradient[c, p + down + right] += lower_right
 
 
 @inline
@@ -211,11 +225,13 @@ def edge_gradient(
 
 
 @inline
-def cut(screen, low, high, axis, sign, line):
-    """Where a line of pixel centres cuts the edge from `low`, which lies before it, to `high`; place and share."""
-    before, after = screen[low, 1 - axis], screen[high, 1 - axis]
-    share = (line - before) / (after - before)
-    return sign * (screen[low, axis] + share * (screen[high, axis] - screen[low, axis])), share
+def cut(screen, low, high, axis, line):
+    """Where a line of pixel centres cuts the edge from `low`, which lies before it, to `high`: place and share."""
+    across = np.uint32(1 - axis)
+    along = np.uint32(axis)
+    before, start = screen[low, across], screen[low, along]
+    share = (line - before) / (screen[high, across] - before)
+    return start + share * (screen[high, along] - start), share
 
 
 @inline
@@ -234,27 +250,34 @@ def walk(near, screen, triangles, adjacent, start, target, axis, sign, line, pla
     Returns:
         How it ended, the two vertices of the silhouette edge, and where on it the sheet ends.
     """
+    real = screen.dtype.type
+    nothing = np.uint32(0)
     if start < 0:
-        return 0, 0, 0, 0.0
-    goal = sign * place + 1
-    across = 1 - axis
-    low = high = opposite = -1
-    exit_cut, exit_share = -np.inf, 0.0
-    for corner in range(3):
-        one, other = triangles[start, (corner + 1) % 3], triangles[start, (corner + 2) % 3]
-        if screen[one, 3] < near:
-            return 0, 0, 0, 0.0
-        one_above, other_above = screen[one, across] >= line, screen[other, across] >= line
-        if one_above == other_above:
-            continue
-        if one_above:
-            one, other = other, one
-        here, share = cut(screen, one, other, axis, sign, line)
-        if here > exit_cut:
-            low, high, opposite, exit_cut, exit_share = one, other, corner, here, share
-    if low < 0:
-        return 0, 0, 0, 0.0
-    current = start
+        return 0, nothing, nothing, real(0)
+    line, sign = real(line), real(sign)
+    goal = sign * real(place) + real(1)
+    across = np.uint32(1 - axis)
+    i, j, k = np.uint32(triangles[start, 0]), np.uint32(triangles[start, 1]), np.uint32(triangles[start, 2])
+    if screen[i, 3] < near or screen[j, 3] < near or screen[k, 3] < near:
+        return 0, nothing, nothing, real(0)
+    above_i, above_j, above_k = screen[i, across] >= line, screen[j, across] >= line, screen[k, across] >= line
+    if above_i == above_j and above_j == above_k:
+        return 0, nothing, nothing, real(0)
+    # Corner `lone` is alone on its side: the line cuts the two edges that meet in it.
+    if above_j == above_k:
+        lone, one, other, opposite_one, opposite_other, above = i, j, k, 2, 1, above_i
+    elif above_i == above_k:
+        lone, one, other, opposite_one, opposite_other, above = j, i, k, 2, 0, above_j
+    else:
+        lone, one, other, opposite_one, opposite_other, above = k, i, j, 1, 0, above_k
+    cut_one, share_one = cut(screen, one if above else lone, lone if above else one, axis, line)
+    cut_other, share_other = cut(screen, other if above else lone, lone if above else other, axis, line)
+    if sign * cut_one >= sign * cut_other:
+        end, exit_cut, exit_share, opposite = one, sign * cut_one, share_one, opposite_one
+    else:
+        end, exit_cut, exit_share, opposite = other, sign * cut_other, share_other, opposite_other
+    low, high = (end, lone) if above else (lone, end)
+    current = np.uint32(start)
     for _ in range(MAX_STEPS):
         following = adjacent[current, opposite]
         if exit_cut >= goal:
@@ -264,23 +287,27 @@ def walk(near, screen, triangles, adjacent, start, target, axis, sign, line, pla
             return SILHOUETTE, low, high, exit_share
         if following == target:
             return CONTINUOUS, low, high, exit_share
-        apex = triangles[following, 0] + triangles[following, 1] + triangles[following, 2] - low - high
+        current = np.uint32(following)
+        i, j, k = np.uint32(triangles[current, 0]), np.uint32(triangles[current, 1]), np.uint32(triangles[current, 2])
+        if i != low and i != high:
+            apex = i
+        elif j != low and j != high:
+            apex = j
+        else:
+            apex = k
         if screen[apex, across] >= line:
             next_low, next_high, left_behind = low, apex, high
         else:
             next_low, next_high, left_behind = apex, high, low
-        next_cut, next_share = cut(screen, next_low, next_high, axis, sign, line)
+        next_cut, next_share = cut(screen, next_low, next_high, axis, line)
+        next_cut *= sign
         if next_cut < exit_cut:
             return SILHOUETTE, low, high, exit_share
         if screen[apex, 3] < near:
-            return 0, 0, 0, 0.0
-        opposite = 0
-        if triangles[following, 1] == left_behind:
-            opposite = 1
-        elif triangles[following, 2] == left_behind:
-            opposite = 2
-        low, high, exit_cut, exit_share, current = next_low, next_high, next_cut, next_share, following
-    return 0, 0, 0, 0.0
+            return 0, nothing, nothing, real(0)
+        opposite = 0 if i == left_behind else (1 if j == left_behind else 2)
+        low, high, exit_cut, exit_share = next_low, next_high, next_cut, next_share
+    return 0, nothing, nothing, real(0)
 
 
 @inline

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lipflow_render.cpu import backward, geometry, raster
+from lipflow_render.cpu.notice import compiling
 from lipflow_render.cpu.workers import run
 
 BAND = 32
@@ -32,7 +33,8 @@ def draw(vertices, projection, texture, background, prepared, size, near, edges)
     Returns:
         image (B, C, H, W), coverage (B, H, W), found (B, H, W) int32.
     """
-    return _Draw.apply(vertices, projection, texture, background, prepared, size, near, edges)
+    with compiling((vertices.dtype, texture.shape[1], "draw")):
+        return _Draw.apply(vertices, projection, texture, background, prepared, size, near, edges)
 
 
 def draw_attributes(vertices, projection, found, prepared, near) -> tuple[Tensor, Tensor]:
@@ -78,9 +80,10 @@ class _Draw(torch.autograd.Function):
             rows = (n * BAND, min(height, (n + 1) * BAND))
             raster.draw(
                 points[b], cameras[b % len(cameras)], near, screens[b], prepared.triangles, all_planes[b], bounds[b],
-                bins[b][starts[b, n] : starts[b, n + 1]], texels, textures[b % len(textures)],
+                bins[b][starts[b, n] : starts[b, n + 1]], texels, textures[b % len(textures)], (0,) * channels,
                 behind[b % len(behind)], rows, np.empty((BAND, width + int(raster.LANES)), np.int64),
-                np.empty(width, np.int32), np.empty((2, width), points.dtype), images[b], coverages[b], founds[b],
+                np.empty(width, np.int32), np.empty((2, width), points.dtype),
+                images[b], coverages[b], founds[b],
             )  # fmt: skip
 
         run(prepare, range(batch))
@@ -94,10 +97,16 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, image_gradient, coverage_gradient, _):
+        with compiling((ctx.saved_tensors[0].dtype, ctx.saved_tensors[2].shape[1], "undraw")):
+            return _Draw.undraw(ctx, image_gradient, coverage_gradient)
+
+    @staticmethod
+    def undraw(ctx, image_gradient, coverage_gradient):
+        """What backward does, once its kernels are known to be compiled by one thread only."""
         vertices, projection, texture, image, found, screen, planes = ctx.saved_tensors
         wants_vertices, wants_camera, wants_texture, wants_background = ctx.needs_input_grad[:4]
         wants_geometry = wants_vertices or wants_camera
-        batch, (height, width) = len(image), image.shape[2:]
+        batch, channels, height, width = image.shape
         texels = (texture.shape[3], texture.shape[2])
         if image_gradient is None:
             image_gradient = torch.zeros_like(image)
@@ -120,10 +129,10 @@ class _Draw(torch.autograd.Function):
             edge_sums = np.zeros((points.shape[1] if wants_geometry and ctx.edges else 0, 2))
             camera = cameras[b % len(cameras)]
             backward.undraw(
-                ctx.near, screens[b], prepared.triangles, prepared.adjacent, all_planes[b],
-                texels, textures[b % len(textures)], images[b], founds[b], (0, height), np.empty(width, np.int32),
-                np.empty((2, width), points.dtype), np.empty((2, width), points.dtype), from_image[b],
-                flat if from_coverage is None else from_coverage[b], sums,
+                ctx.near, screens[b], prepared.triangles, prepared.adjacent, prepared.sheet, all_planes[b],
+                texels, textures[b % len(textures)], (0,) * channels, images[b], founds[b], (0, height),
+                np.empty(width, np.int32), np.empty((2, width), points.dtype), np.empty((2, width), points.dtype),
+                from_image[b], flat if from_coverage is None else from_coverage[b], sums,
                 flat if to_texture is None else to_texture[b],
                 none if to_background is None else to_background[b], edge_sums,
             )  # fmt: skip

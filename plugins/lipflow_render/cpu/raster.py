@@ -159,21 +159,31 @@ def locate(planes, found, texels, row, first, places, share_u, share_v):
 
 
 @inline
-def sample(texel, places, share_u, share_v, right, down, pixel):
-    """Interpolate one channel of the texture between four texels; see `locate`."""
-    beside, below, across = texel[right:], texel[down:], texel[down + right :]
-    for n in range(pixel.shape[0]):
+def sample(texture, channels, places, share_u, share_v, right, down, image):
+    """Interpolate the texture between four texels.
+
+    Args:
+        texture: (C, Ht · Wt).
+        channels: A tuple of length C: so the compiler knows C and unrolls.
+        places, share_u, share_v: As `locate` wrote them.
+        right, down: Distance from a texel to that on its right, and to that below.
+        image: (C, N), written.
+    """
+    for n in range(image.shape[1]):
         p = np.uint32(places[n])
-        a, b, d, e = texel[p], beside[p], below[p], across[p]
-        upper = a + share_u[n] * (b - a)
-        lower = d + share_u[n] * (e - d)
-        pixel[n] = upper + share_v[n] * (lower - upper)
+        fu, fv = share_u[n], share_v[n]
+        for c in range(len(channels)):
+            a, b = texture[c, p], texture[c, p + right]
+            d, e = texture[c, p + down], texture[c, p + down + right]
+            upper = a + fu * (b - a)
+            lower = d + fu * (e - d)
+            image[c, n] = upper + fv * (lower - upper)
 
 
 @kernel
 def draw(
-    vertices, projection, near, screen, triangles, planes, bounds, members, texels, texture, background, rows, keys,
-    places, shares, image, coverage, found,
+    vertices, projection, near, screen, triangles, planes, bounds, members, texels, texture, channels, background, rows,
+    keys, places, shares, image, coverage, found,
 ):  # fmt: skip
     """Draw one band of rows of one picture.
 
@@ -182,6 +192,7 @@ def draw(
         members: (N,) int32 triangles that may hit the band, in increasing order.
         texels: Width and height of the texture.
         texture: (C, Ht · Wt).
+        channels: A tuple of length C.
         background: (C, H, W); or (0, 0, 0) for black.
         rows: First row of the band and the row after its last.
         keys: (rows, ≥ W + LANES) int64 scratch.
@@ -201,8 +212,8 @@ def draw(
             draw_ahead(t, screen, triangles, planes, bounds, start, stop - 1, keys)
         else:
             draw_crossing(t, vertices, projection, near, screen, triangles, planes, bounds, start, stop - 1, keys)
-    right, down = 1 if texels[0] > 1 else 0, texels[0] if texels[1] > 1 else 0
-    channels, width = texture.shape[0], found.shape[1]
+    width = found.shape[1]
+    right, down = np.uint32(1 if texels[0] > 1 else 0), np.uint32(texels[0] if texels[1] > 1 else 0)
     for row in range(start, stop):
         line, key, covered = found[row], keys[row - start], coverage[row]
         for x in range(width):
@@ -213,7 +224,7 @@ def draw(
         while x < width:
             end = end_of_cover(line, x)
             if line[x] < 0:
-                for c in range(channels):
+                for c in range(len(channels)):
                     if background.shape[0] > 0:
                         image[c, row, x:end] = background[c, row, x:end]
                     else:
@@ -221,8 +232,7 @@ def draw(
             else:
                 place, share_u, share_v = places[x:end], shares[0, x:end], shares[1, x:end]
                 locate(planes, line[x:end], texels, row, x, place, share_u, share_v)
-                for c in range(channels):
-                    sample(texture[c], place, share_u, share_v, right, down, image[c, row, x:end])
+                sample(texture, channels, place, share_u, share_v, right, down, image[:, row, x:end])
             x = end
 
 

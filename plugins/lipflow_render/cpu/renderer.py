@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
-from lipflow_render.topology import neighbours
+from lipflow_render.topology import neighbours, wind_alike
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class PreparedTopology:
     Args:
         triangles: (F, 3) int32.
         adjacent: (F, 3) int32, the triangle across the edge opposite each corner, -1 for none.
+        sheet: (F, 3) int32, the same where both triangles wind the same way, else -1.
         corners: dtype → (F, 6) u and v of each corner.
         vertices: One more than the highest vertex index.
     """
 
     triangles: np.ndarray
     adjacent: np.ndarray
+    sheet: np.ndarray
     corners: dict[np.dtype, np.ndarray]
     vertices: int
 
@@ -112,9 +114,11 @@ class CpuRenderer(Renderer):
             if index.size and (index.min() < 0 or index.max() >= limit):
                 raise ValueError(f"topology.{name} has indices outside 0 … {limit - 1}")
         corners = uv[uv_triangles].reshape(-1, 6)
+        adjacent = neighbours(triangles)
         prepared = PreparedTopology(
             triangles=np.ascontiguousarray(triangles, np.int32),
-            adjacent=neighbours(triangles),
+            adjacent=adjacent,
+            sheet=np.where(wind_alike(triangles, adjacent), adjacent, -1).astype(np.int32),
             corners={np.dtype(kind): np.ascontiguousarray(corners, kind) for kind in (np.float32, np.float64)},
             vertices=int(triangles.max()) + 1 if triangles.size else 0,
         )
