@@ -105,7 +105,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             command.set_defaults(run=_import(module, command))
         else:
             commands.add_parser(name, help=summary, add_help=False)
-    args = parser.parse_args(arguments)
+    args, left = parser.parse_known_args(arguments)
+    _take_late_overrides(parser, args, left)
     if args.version:
         from lipflow_core import __version__
 
@@ -116,6 +117,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.exit()
     args.debug = args.debug or args.command_debug
     return args
+
+
+def _take_late_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace, left: list[str]) -> None:
+    """Accept KEY=VALUE after options too: argparse fills a list of positionals at their first place only."""
+    overrides = next((getattr(args, name) for name in ("overrides", "models") if hasattr(args, name)), None)
+    wrong = [argument for argument in left if argument.startswith("-") or "=" not in argument]
+    if overrides is None:
+        wrong = left
+    if wrong:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if left:
+        overrides += left
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

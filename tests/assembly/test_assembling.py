@@ -165,3 +165,18 @@ def test_the_command_prints_a_resolved_spec(capsys, tmp_path):
 def test_check_and_out_contradict_each_other(tmp_path):
     assert main(["assemble", "dam", "--check", "--out", str(tmp_path / "model")]) == 2
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dam", "--check", "seed=5"], ["--check", "dam", "seed=5"], ["dam", "seed=5", "--check"]]
+)
+def test_overrides_may_stand_anywhere(arguments, capsys):
+    assert main(["assemble", *arguments]) == 0
+    assert "the parts fit together" in capsys.readouterr().out
+
+
+def test_other_arguments_out_of_place_are_wrong_use(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["assemble", "dam", "--check", "--chekc"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: --chekc" in capsys.readouterr().err

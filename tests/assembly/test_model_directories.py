@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 import warnings
 
 import pytest
@@ -249,34 +248,6 @@ def test_a_place_that_can_not_be_written_ends_with_code_8(where, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
-def test_a_full_disk_leaves_the_model_before_or_none(tmp_path):
-    before = tmp_path / "before"
-    save_model(*built("dam", "seed=5"), before)
-    script = textwrap.dedent(f"""
-        import resource
-        from lipflow_core.assembly import blank_template, build, plan
-        from lipflow_core.errors import StorageError
-        from lipflow_core.model_directory import save_model
-        from lipflow_core.specs import load_spec
-        spec = load_spec("dam", ["preset=tiny"])
-        blueprint = plan(spec)
-        avatar = build(blueprint, blank_template(blueprint))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        for folder in ({str(before)!r}, {str(tmp_path / "new")!r}):
-            try:
-                save_model(avatar, spec, folder)
-            except StorageError as error:
-                print(error.exit_code, error)
-    """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert f"8 {before}: can't be written" in done.stdout
-    assert f"8 {tmp_path / 'new'}: can't be written" in done.stdout
-    assert os.listdir(tmp_path) == ["before"]
-    assert len(os.listdir(before)) == 3
-    assert open_model(before).spec.seed == 5
-
-
 def test_the_command_writes_a_model(tmp_path, capsys):
     assert main(["assemble", "dam", "preset=tiny", "--out", str(tmp_path / "model")]) == 0
     assert f"wrote {tmp_path / 'model'}" in capsys.readouterr().out
@@ -288,3 +259,51 @@ def test_the_command_can_not_write_over_a_file(tmp_path, capsys):
     (tmp_path / "model").write_text("")
     assert main(["assemble", "dam", "preset=tiny", "--out", str(tmp_path / "model")]) == 8
     assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+def test_a_full_disk_ends_with_code_8_and_leaves_the_model_before_or_none(tmp_path):
+    command = ["assemble", "dam", "preset=tiny", "--out"]
+    assert main([*command, str(tmp_path / "before"), "seed=5"]) == 0
+    script = (
+        "import resource; from lipflow_core.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"for name in ('before', 'new'): print(main([*{command!r}, {str(tmp_path)!r} + '/' + name]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8", "8"]
+    assert f"{tmp_path / 'new'}: can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["before"]
+    assert len(os.listdir(tmp_path / "before")) == 3
+    assert open_model(tmp_path / "before").spec.seed == 5
+
+
+def truncate(model):
+    os.truncate(model / "weights.safetensors", 1000)
+
+
+def edit(model):
+    (model / "spec.yaml").write_text("name: another\n")
+
+
+@pytest.mark.parametrize("damage", [truncate, edit, shutil.rmtree])
+def test_commands_on_a_damaged_model_end_with_code_7_and_write_nothing(model, damage, tmp_path, capsys):
+    damage(model)
+    before = sorted(os.listdir(tmp_path))
+    assert main(["sample", str(model), "--out", str(tmp_path / "out")]) == 7
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"lipflow-core: error: {model}")
+    assert "Traceback" not in shown.err
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_commands_on_weights_of_another_shape_end_with_code_7(model, tmp_path, capsys):
+    assert main(["sample", str(model), "code=9", "--out", str(tmp_path / "out")]) == 7
+    assert "the weights do not fit the model that the spec describes" in capsys.readouterr().err
+
+
+def test_commands_without_a_models_plugin_end_with_code_5(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LIPFLOW_CORE_DISABLE", "lipflow_hmc")
+    assert main(["sample", str(model), "--out", str(tmp_path / "out")]) == 5
+    assert "needs encoder 'hmc' of lipflow-core" in capsys.readouterr().err

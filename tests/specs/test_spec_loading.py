@@ -6,6 +6,7 @@ import pytest
 
 from lipflow_core.errors import SpecError
 from lipflow_core.parts import Config, CouplingSlot
+from lipflow_core.registry import Registry, find_layers
 from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
 from lipflow_core.specs.model import PRESETS
 
@@ -210,3 +211,21 @@ def test_another_component_takes_none_of_a_presets_options():
 
 def test_a_preset_that_a_block_does_not_know_changes_nothing():
     assert resolved({}, "small") == resolved({}, None)
+
+
+def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from lipflow_core.hooks import Component, hookimpl\n"
+        "@hookimpl\n"
+        "def lipflow_components():\n"
+        "    yield Component(kind='prior', name='kl', summary='', \n"
+        "                    config='lipflow_priors.config:StandardNormalConfig',\n"
+        "                    implementation='lipflow_priors.gaussian:StandardNormalPrior')\n"
+    )
+    (tmp_path / "registry.toml").write_text('[plugins.mine]\npath = "./mine.py"\n')
+    registry = Registry(find_layers(tmp_path))
+    spec = load_spec({**BASE, "prior": "mine:kl"}, registry=registry)
+    assert spec.prior.distribution == "mine"
+    (tmp_path / "spec.yaml").write_text(dump_spec(spec))
+    assert "type: mine:kl" in (tmp_path / "spec.yaml").read_text()
+    assert load_spec(tmp_path / "spec.yaml", registry=registry) == spec
