@@ -23,7 +23,6 @@ def quiet_fabric() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning_fabric")
-        warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
         try:
             yield
         finally:
@@ -37,17 +36,14 @@ def launch(spec: Spec) -> Fabric:
     `torchrun` or a cluster's scheduler would do it.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
 
     training = spec.training
     alone = training.devices * training.nodes == 1
-    # A stage may leave some parameters of a part that it trains without gradient.
-    strategy = "auto" if alone else DDPStrategy(find_unused_parameters=True)
     fabric = Fabric(
         accelerator=choose_device(spec).type,
         devices=training.devices,
         num_nodes=training.nodes,
-        strategy=strategy,
+        strategy="auto" if alone else "ddp",
         precision=training.precision,
     )
     fabric.launch()

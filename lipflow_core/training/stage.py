@@ -140,13 +140,15 @@ class StageTraining:
         set_modes(run.avatar, self.stage, learning=True)
         if "latent" in self.objective.needs.terms and not self.objective.prior.initialized:
             self._initialize_prior()
+        # With 16 bits Fabric scales the loss, skips steps by itself, and can't clip for fused optimizers.
+        self._scaled = self.training.precision == "16-mixed"
+        if run.fabric.world_size > 1:
+            self._leave_out_unreached()
         optimizer = torch.optim.Adam(
             self.parameters,
             lr=self.stage.learning_rate,
-            # The loss scaler of 16-bit training can't be combined with clipping of fused steps.
-            fused=self.training.precision != "16-mixed",
+            fused=not self._scaled,
         )
-        self._skips_itself = self.training.precision == "16-mixed"
         # DDP need not send the template around: it never changes.
         self.objective._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.objective.named_buffers() if "template_buffers" in name
@@ -207,13 +209,17 @@ class StageTraining:
             group["lr"] = stage.learning_rate * decayed
         loss, terms = self.module(batch.to(self.device, self.dtype), latent_weight(stage, state.step))
         run.fabric.backward(loss)
-        norm = run.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.training.clip, error_if_nonfinite=False
-        )
-        bad = self.meter.add(loss, terms, norm)
-        if not self._skips_itself:
-            # The fused step leaves weights and moments alone where this is 1, without a word from the device to us.
-            self.adam.grad_scale, self.adam.found_inf = torch.ones_like(bad), bad
+        if self._scaled:
+            norm = run.fabric.clip_gradients(
+                self.module, self.optimizer, max_norm=self.training.clip, error_if_nonfinite=False
+            )
+            self.meter.add(loss, terms, norm)
+        else:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+            bad = self.meter.add(loss, terms, norm)
+            # The fused step divides gradients by the one, and leaves weights and moments alone where the other is 1:
+            # clipping and skipping without a pass over the gradients and without waiting for the device.
+            self.adam.grad_scale, self.adam.found_inf = (norm / self.training.clip).clamp(min=1).float(), bad
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -345,6 +351,19 @@ class StageTraining:
                 codes.append(self.objective.sample(posterior, torch.from_numpy(draw).to(posterior.mean)))
                 encodings.append(driving)
             self.objective.prior.initialize(torch.cat(codes), _joined(encodings))
+
+    def _leave_out_unreached(self) -> None:
+        """Freeze parameters that no term reaches, such as a decoder's texture without pictures: DDP waits for all."""
+        dtype = self.run.avatar.template_buffers.vertices_mean.dtype
+        set_modes(self.run.avatar, self.stage, learning=False)
+        with self.run.fabric.autocast():
+            loss, _ = self.objective(self.maker.training(0, 0).to(self.device, dtype), final_latent_weight(self.stage))
+        gradients = torch.autograd.grad(loss, list(self.parameters), allow_unused=True)
+        set_modes(self.run.avatar, self.stage, learning=True)
+        for parameter, gradient in zip(list(self.parameters), gradients, strict=True):
+            if gradient is None:
+                parameter.requires_grad_(False)
+                del self.parameters[parameter]
 
     def _told_to_stop(self) -> bool:
         told = self.run.stop()
