@@ -27,7 +27,7 @@ class Bend(NamedTuple):
 class Trace(NamedTuple):
     """What one step's forward pass leaves for its gradient; `bend` is None for an additive coupling."""
 
-    masks: list[Tensor]
+    net: list[Tensor]
     bend: Bend | None
 
 
@@ -98,8 +98,8 @@ def _run(
     step: FoldedStep, constants: BoundNet, code: Tensor, traces: list[Trace] | None
 ) -> tuple[Tensor, Tensor | None]:
     code = step.affine.forward(code).add_(step.bias)
-    masks: list[Tensor] | None = None if traces is None else []
-    parameters = step.net.run(code[:, : step.kept], constants, masks)
+    net: list[Tensor] | None = None if traces is None else []
+    parameters = step.net.run(code[:, : step.kept], constants, net)
     moved = code[:, step.kept :]
     bend, log_det = None, None
     if isinstance(step.coupling, AdditiveCoupling):
@@ -112,7 +112,7 @@ def _run(
             bend = Bend(*leaves, *step.coupling.bend(*leaves))
         code[:, step.kept :], log_det = bend.result.detach(), bend.log_det.detach()
     if traces is not None:
-        traces.append(Trace(masks, bend))
+        traces.append(Trace(net, bend))
     return code, log_det
 
 
@@ -128,7 +128,7 @@ def _pull(
             results.append(bend.log_det)
             gradients.append(log_det_gradient)
         moved, parameters = torch.autograd.grad(results, [bend.moved, bend.parameters], gradients, retain_graph=True)
-    kept = kept + step.net.pull(parameters, constants, trace.masks)
+    kept = kept + step.net.pull(parameters, constants, trace.net)
     return step.affine.back(torch.cat([kept, moved], dim=1))
 
 

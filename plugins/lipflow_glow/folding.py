@@ -3,10 +3,10 @@
 Per step, ActNorm, the LU product and the coupling's split are one dense affine map. In the conditioner, a batch norm
 s ⊙ x + t before a ReLU is folded by
 
-    relu(s x + t) = s (max(x, θ) − θ),  θ = −t / s            (min in place of max where s < 0)
+    relu(s x + t) = |s| relu(± (x + t / s))                   (minus where s < 0)
 
-so that s goes into the next matrix and everything constant, biases and what the context contributes included, into
-the next threshold. A residual block is then two matrix products, two clamps and one gated sum.
+so that |s| goes into the next matrix and everything constant, biases and what the context contributes included, into
+what is added before the next ReLU. A residual block is then two matrix products, two shifted ReLUs and one gated sum.
 """
 
 from __future__ import annotations
@@ -26,43 +26,44 @@ SMALLEST_SLOPE = 1e-24
 
 
 @dataclass(frozen=True)
-class Clamp:
-    """x ↦ max(x, θ) where the slope before it is positive, min(x, θ) where it is negative.
+class ShiftedRelu:
+    """x ↦ relu(± (x + shift)).
 
     Args:
-        threshold: θ, (B or 1, H).
-        rising: (H,) bool, None if all slopes are positive.
+        shift: (B or 1, H).
+        sign: (H,), 1 or −1; None if it is 1 throughout.
     """
 
-    threshold: Tensor
-    rising: Tensor | None
+    shift: Tensor
+    sign: Tensor | None
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        if self.rising is None:
-            return torch.maximum(inputs, self.threshold)
-        clamped = torch.where(self.rising, torch.maximum(inputs, self.threshold), inputs.minimum(self.threshold))
-        return clamped
+        shifted = inputs + self.shift
+        return shifted.relu_() if self.sign is None else shifted.mul_(self.sign).relu_()
 
-    def passes(self, inputs: Tensor) -> Tensor:
-        """Where the derivative is 1, (B, H) bool."""
-        above = inputs > self.threshold
-        return above if self.rising is None else torch.where(self.rising, above, inputs < self.threshold)
+    def pull(self, gradient: Tensor, outputs: Tensor) -> Tensor:
+        """The gradient with respect to the inputs, from that with respect to the outputs."""
+        through = torch.ops.aten.threshold_backward(gradient, outputs, 0)
+        return through if self.sign is None else through.mul_(self.sign)
 
-    def rows(self, index: Tensor) -> Clamp:
-        return Clamp(self.threshold[index], self.rising)
+    def rows(self, index: Tensor) -> ShiftedRelu:
+        return ShiftedRelu(self.shift[index], self.sign)
 
 
 @dataclass(frozen=True)
 class BoundBlock:
-    """Constants of a residual block at fixed contexts; `gate` is (B, H), or None without a context."""
+    """Constants of a residual block at fixed contexts; `gate` is (B, H), or None without a context.
 
-    first: Clamp
-    second: Clamp
+    Those of `second` do not depend on the context.
+    """
+
+    first: ShiftedRelu
+    second: ShiftedRelu
     gate: Tensor | None
 
     def rows(self, index: Tensor) -> BoundBlock:
         gate = None if self.gate is None else self.gate[index]
-        return BoundBlock(self.first.rows(index), self.second.rows(index), gate)
+        return BoundBlock(self.first.rows(index), self.second, gate)
 
 
 @dataclass(frozen=True)
@@ -82,41 +83,35 @@ class FoldedBlock:
     def __init__(self, block: nn.Module, precision: Precision):
         self.context_layer = getattr(block, "context_layer", None)
         first, second = block.linear_layers
-        slope, self.intercept = _batch_norm(block, 0, first)
+        slope, intercept = _batch_norm(block, 0, first)
         after, after_intercept = _batch_norm(block, 1, first)
-        self.rising = None if bool((slope > 0).all()) else slope > 0
-        self.slope = slope
-        self.first = TwoWay(after[:, None] * first.weight.detach() * slope, precision)
-        self.first_bias = after * first.bias.detach() + after_intercept
+        self.first_shift = intercept / slope
+        self.sign = None if bool((slope > 0).all()) else slope.sign()
+        self.first = TwoWay(after[:, None] * first.weight.detach() * slope.abs(), precision)
+        self.second_shift = (after * first.bias.detach() + after_intercept)[None]
         self.second = TwoWay(second.weight.detach(), precision)
-        self.second_weight = second.weight.detach()
         self.second_bias = second.bias.detach()
-        self.first_weight = (after, first.weight.detach())
 
     def bind(self, offset: Tensor, context: Tensor | None) -> tuple[BoundBlock, Tensor]:
         """Constants at contexts, given the constant part of the stream before the block; and that after it."""
-        threshold = -self.intercept / self.slope - offset
-        after, weight = self.first_weight
-        constant = self.first_bias - after * torch.nn.functional.linear(self.slope * threshold, weight)
         gate = None if context is None else torch.sigmoid(_linear(self.context_layer, context))
-        added = self.second_bias + torch.nn.functional.linear(constant, self.second_weight)
-        block = BoundBlock(Clamp(threshold, self.rising), Clamp(-constant, None), gate)
-        return block, offset + (added if gate is None else gate * added)
+        first = ShiftedRelu(offset + self.first_shift, self.sign)
+        block = BoundBlock(first, ShiftedRelu(self.second_shift, None), gate)
+        return block, offset + (self.second_bias if gate is None else gate * self.second_bias)
 
-    def run(self, stream: Tensor, bound: BoundBlock, masks: list[Tensor] | None) -> Tensor:
-        if masks is not None:
-            masks.append(bound.first.passes(stream))
-        middle = self.first.forward(bound.first(stream))
-        if masks is not None:
-            masks.append(bound.second.passes(middle))
-        added = self.second.forward(bound.second(middle))
+    def run(self, stream: Tensor, bound: BoundBlock, trace: list[Tensor] | None) -> Tensor:
+        first = bound.first(stream)
+        second = bound.second(self.first.forward(first))
+        if trace is not None:
+            trace += [first, second]
+        added = self.second.forward(second)
         return stream + added if bound.gate is None else torch.addcmul(stream, bound.gate, added)
 
-    def pull(self, gradient: Tensor, bound: BoundBlock, masks: list[Tensor]) -> Tensor:
-        """Vector-Jacobian product; takes this block's masks off the end of `masks`."""
+    def pull(self, gradient: Tensor, bound: BoundBlock, trace: list[Tensor]) -> Tensor:
+        """Vector-Jacobian product; takes what `run` left off the end of `trace`."""
         through = gradient if bound.gate is None else gradient * bound.gate
-        through = self.second.back(through).mul_(masks.pop())
-        return torch.addcmul(gradient, self.first.back(through), masks.pop())
+        through = bound.second.pull(self.second.back(through), trace.pop())
+        return bound.first.pull(self.first.back(through), trace.pop()).add_(gradient)
 
 
 class FoldedNet:
@@ -141,18 +136,18 @@ class FoldedNet:
             blocks.append(bound)
         return BoundNet(tuple(blocks), _linear(self.final_layer, offset))
 
-    def run(self, kept: Tensor, bound: BoundNet, masks: list[Tensor] | None) -> Tensor:
-        """(B, kept features) → (B, parameters); appends what `pull` needs to `masks`."""
+    def run(self, kept: Tensor, bound: BoundNet, trace: list[Tensor] | None) -> Tensor:
+        """(B, kept features) → (B, parameters); appends what `pull` needs to `trace`."""
         stream = self.initial.forward(kept)
         for block, constants in zip(self.blocks, bound.blocks, strict=True):
-            stream = block.run(stream, constants, masks)
+            stream = block.run(stream, constants, trace)
         return self.final.forward(stream) + bound.offset
 
-    def pull(self, gradient: Tensor, bound: BoundNet, masks: list[Tensor]) -> Tensor:
+    def pull(self, gradient: Tensor, bound: BoundNet, trace: list[Tensor]) -> Tensor:
         stream = self.final.back(gradient)
-        masks = list(masks)
+        trace = list(trace)
         for block, constants in zip(reversed(self.blocks), reversed(bound.blocks), strict=True):
-            stream = block.pull(stream, constants, masks)
+            stream = block.pull(stream, constants, trace)
         return self.initial.back(stream)
 
 
