@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _PLAIN = {
     "a valid tuple": "a list",
     "a valid list": "a list",
-    "a valid dictionary or instance of": "a mapping of options:",
     "a valid dictionary": "a mapping",
     "a valid integer": "a whole number",
     "a valid ": "a ",
@@ -91,8 +91,13 @@ def _message(
         meant = suggestion(value, choices.replace("'", "").replace(" or ", ", ").split(", ")) if _is_text(value) else ""
         return f"should be {choices}, got {_shown(value)}{meant}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if message.startswith("Input should"):
-        message = "should" + message.removeprefix("Input should").partition(", unable to")[0]
+    if kind == "too_short":
+        return f"should have at least {_entries(context['min_length'])}, got {context['actual_length']}"
+    if kind == "too_long":
+        return f"should have at most {_entries(context['max_length'])}, got {context['actual_length']}"
+    if message.startswith(("Input should", "String should")):
+        message = "should" + message.partition("should")[2].partition(", unable to")[0]
+        message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of options", message)
         for technical, plain in _PLAIN.items():
             message = message.replace(technical, plain)
         if kind == "string_pattern_mismatch":
@@ -112,6 +117,10 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     text = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
 def _is_text(value: Any) -> bool:
@@ -186,18 +195,21 @@ def _likeliest(
     branches: dict[str, list[tuple[Path, Mapping[str, Any]]]] = {}
     for path, (_, name), details in members:
         branches.setdefault(name, []).append((path, details))
-    fitting = [
-        found
-        for found in branches.values()
-        if not any(path == union and ("_type" in d["type"] or "_parsing" in d["type"]) for path, d in found)
-    ]
-    if fitting:
-        return min(fitting, key=len)
+    mistakes = [("_type", "_parsing", "literal"), ("_type", "_parsing")]
+    # A word may be a misspelt choice; what is no word is none.
+    for mistaken in mistakes if _is_text(members[0][2]["input"]) else mistakes[:1]:
+        fitting = [
+            found
+            for found in branches.values()
+            if not any(path == union and any(word in d["type"] for word in mistaken) for path, d in found)
+        ]
+        if fitting:
+            return min(fitting, key=len)
     details = members[0][2]
     wanted = " or ".join(
         dict.fromkeys(d["msg"].removeprefix("Input should be ").partition(",")[0] for *_, d in members)
     )
-    return [(union, {**details, "msg": f"Input should be {wanted}"})]
+    return [(union, {**details, "type": "union", "msg": f"Input should be {wanted}"})]
 
 
 # The models along a path, to know which options a block has.

@@ -25,6 +25,8 @@ def problems(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def of(text, *overrides):
+        if text.count("\nprior: ") > 1:
+            text = text.replace("prior: standard-normal\n", "\n")
         (tmp_path / "a.yaml").write_text(text)
         with pytest.raises((SpecError, PluginError)) as caught:
             load_spec("a.yaml", overrides)
@@ -51,7 +53,11 @@ def problems(tmp_path, monkeypatch):
         ("flow: {type: glow, steps: x}", "a.yaml:8:27: flow.steps: should be a whole number, got 'x'"),
         ("flow: {type: glow, coupling: {type: affine, grow: 1}}", "8:45: flow.coupling.grow: unknown option 'grow'"),
         ("training: {batch: []}", "a.yaml:8:19: training.batch: should be a whole number, got a list of 0"),
-        ("training: {stages: []}", "a.yaml:8:20: training.stages: "),
+        ("training: {stages: []}", "a.yaml:8:20: training.stages: should have at least 1 entry, got 0"),
+        ("training: {stages: [3]}", "a.yaml:8:21: training.stages.0: should be a mapping of options, got 3"),
+        ("prior: {type: kl, std: -1}", "prior.std: should be greater than 0, got -1"),
+        ("prior: {type: kl, std: drivin}", "prior.std: should be 'driving', got 'drivin'; did you mean 'driving'?"),
+        ("prior: {type: kl, std: [1]}", "prior.std: should be 'driving' or a number, got a list of 1"),
         ("training: {stages: [{}, {}]}", "a.yaml:8:11: training: two stages are named 'all'"),
         (
             "training: {stages: [{weights: {latent: x}}]}",
