@@ -22,7 +22,7 @@ from lipflow_core.fitting.targets import load_frames, select
 from lipflow_core.model_directory import open_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, Frame, Record
-from lipflow_core.storage import storage_error, write_atomically
+from lipflow_core.storage import check_folder, storage_error, write_atomically
 
 _TOGETHER = 16
 
@@ -102,6 +102,7 @@ def sample_model(
     Returns:
         The content of `samples.json`.
     """
+    check_folder(out)
     avatar, spec = open_model(model, overrides=overrides)
     source = spec.capture.build(CaptureInputs()).split(split)
     index = select(source, frame)[:1]

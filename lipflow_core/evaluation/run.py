@@ -21,6 +21,7 @@ from lipflow_core.interfaces import Capture
 from lipflow_core.model_directory import open_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style
+from lipflow_core.storage import check_folder
 
 
 def evaluate(
@@ -59,6 +60,8 @@ def evaluate(
         >>> evaluation = evaluate(["runs/dam", "runs/lip-flow-hmc"], frames=32, out="evaluation")
         >>> print(evaluation.table())
     """
+    if out is not None:
+        check_folder(out)
     opened = [open_model(path, overrides=overrides) for path in models]
     views = sorted({spec.evaluation.view for _, spec in opened})
     if len(views) != 1:

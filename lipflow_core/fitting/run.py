@@ -38,7 +38,7 @@ from lipflow_core.model_directory import model_blueprint, open_model, read_lock
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style, progress
 from lipflow_core.specs.model import Spec
-from lipflow_core.storage import storage_error, write_atomically
+from lipflow_core.storage import check_folder, storage_error, write_atomically
 
 RESULT = "fit.json"
 CODES = "codes.safetensors"
@@ -78,6 +78,7 @@ def fit_model(
         lipflow_core.errors.CaptureError: If there is no such frame, or one is damaged.
         lipflow_core.errors.StorageError: If `out` holds something else or can't be written.
     """
+    check_folder(out)
     avatar, spec = open_model(model, overrides=overrides)
     capture = spec.capture.build(CaptureInputs())
     source = capture.split(split)

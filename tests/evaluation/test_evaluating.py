@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import LipflowError, ModelError
+from lipflow_core.errors import LipflowError, ModelError, StorageError
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, METRICS, Evaluation, ModelScores
 
@@ -99,6 +99,14 @@ def test_the_command_prints_a_table_and_json(trained, capsys):
 def test_a_folder_without_a_model_ends_with_its_code(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path)]) == ModelError.exit_code
     assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fit", "sample"])
+def test_a_file_in_the_way_is_told_before_any_work(command, trained, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert main([command, str(trained["dam"]), "--out", str(tmp_path / "file" / "out")]) == StorageError.exit_code
+    assert "is a file, not a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path):
