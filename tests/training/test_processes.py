@@ -28,7 +28,9 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
     assert "Warning" not in done.stderr
     together = weights(tmp_path / "two")
     for name, tensor in weights(alone.path).items():
-        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            together[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )
     for kind in ("train", "held-out"):
         for one, two in zip(rows(tmp_path / "one", kind), rows(tmp_path / "two", kind), strict=True):
             assert two["step"] == one["step"]

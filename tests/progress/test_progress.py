@@ -1,0 +1,58 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+import io
+
+import pytest
+
+from lipflow_core.progress import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_say_how_much_how_fast_and_what():
+    stream = io.StringIO()
+    with progress(3, "fit", "frame", stream=stream, every=0) as shown:
+        for loss in (3.0, 2.0, 1.0):
+            shown.advance(1, loss=loss)
+        shown.note("a note")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("fit: 1/3 frames") and "to go" in lines[0] and lines[0].endswith("loss 3")
+    assert lines[2].startswith("fit: 3/3 frames") and "to go" not in lines[2]
+    assert lines[3] == "a note"
+    assert len(lines) == 4
+
+
+def test_lines_are_rare():
+    stream = io.StringIO()
+    with progress(1000, "fit", "frame", stream=stream) as shown:
+        for _ in range(1000):
+            shown.advance()
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_terminal_gets_a_bar():
+    stream = Terminal()
+    with progress(2, "fit", "frame", stream=stream) as shown:
+        shown.advance(2, loss=0.5)
+        shown.note("a note")
+    assert "2/2" in stream.getvalue() and "loss 0.5" in stream.getvalue() and "a note\n" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["bar", "lines", "none"])
+def test_work_taken_up_again_counts_from_there(style):
+    stream = io.StringIO()
+    with progress(10, "train", "step", style=style, stream=stream) as shown:
+        shown.resume_at(8)
+        shown.advance(2)
+    assert shown.done == 10
+    assert style == "none" or "10/10" in stream.getvalue()
+
+
+def test_a_total_may_be_unknown():
+    stream = io.StringIO()
+    with progress(None, "simulate", stream=stream) as shown:
+        shown.advance(5)
+    assert stream.getvalue().startswith("simulate: 5 ")

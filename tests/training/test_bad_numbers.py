@@ -1,0 +1,47 @@
+"""NaN in a capture and losses that stay NaN end with one clear message; single bad steps are skipped and counted."""
+
+import pytest
+import torch
+from runs import make_spec, rows
+
+from lipflow_core.assembly import assemble
+from lipflow_core.errors import CaptureError, NumericalError
+from lipflow_core.training import train
+
+
+def test_nan_in_a_picture_names_segment_and_frame(tmp_path):
+    with pytest.raises(CaptureError, match=r"segment EXP_free_1, frame 5: images of observation 'headset' holds NaN"):
+        train(make_spec("lip-flow-hmc", "capture.broken=5"), tmp_path / "run")
+
+
+def test_a_step_without_finite_gradient_is_skipped_and_counted(tmp_path):
+    spec = make_spec("dam")
+    avatar = assemble(spec)
+    steps = []
+
+    def poison(gradient):
+        steps.append(1)
+        return gradient * float("nan") if len(steps) == 3 else gradient
+
+    def watch(decoder, inputs, face):
+        if face.vertices.requires_grad:
+            face.vertices.register_hook(poison)
+
+    avatar.decoder.register_forward_hook(watch)
+    result = train(spec, tmp_path / "run", avatar=avatar)
+    assert result.stages[0].skipped == 1
+    assert all(torch.isfinite(parameter).all() for parameter in result.avatar.parameters())
+    logged = rows(tmp_path / "run")
+    assert [row["skipped"] for row in logged] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert logged[2]["gradient_norm"] is None
+
+
+def test_a_loss_that_stays_nan_names_the_term_and_the_step(tmp_path):
+    spec = make_spec("dam", "training.stages.0.steps=60", "training.stages.0.learning_rate=1e30")
+    with pytest.raises(NumericalError, match=r"training step 30: the term '\w+' is (nan|inf)"):
+        train(spec, tmp_path / "run")
+
+
+def test_a_held_out_loss_that_is_never_finite_is_an_error(tmp_path):
+    with pytest.raises(NumericalError, match="never finite"):
+        train(make_spec("dam", "training.stages.0.learning_rate=1e30"), tmp_path / "run")

@@ -1,0 +1,76 @@
+"""The objective's terms, and what they make a stage load and run."""
+
+import pytest
+import torch
+from runs import dam_regressor, make_spec
+
+from lipflow_core.assembly import assemble
+from lipflow_core.interfaces import FrameRequest
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.training.objective import Batch, Objective, needs_of
+
+
+@pytest.fixture
+def spec():
+    return make_spec("lip-flow-hmc", "prior=kl", "flow=~", "training.image_scale=2")
+
+
+@pytest.fixture
+def batch(spec):
+    split = spec.capture.build(CaptureInputs()).split("train")
+    request = FrameRequest(torch.arange(3).numpy(), ("face", "dome", "headset"), torch.tensor([[0, 1]] * 3).numpy())
+    frame = split.load(request)
+    return Batch(frame, frame, torch.ones(3, spec.code))
+
+
+def test_terms_are_those_of_the_paper(spec, batch):
+    avatar, stage = assemble(spec), spec.training.stages[0]
+    loss, terms = Objective(avatar, stage, spec.training.image_scale)(batch, 0.5)
+    frame, template = batch.frame, avatar.template
+    posterior = avatar.encode(frame)
+    code = posterior.mean + posterior.log_std.exp()
+    views = frame["dome"]
+    face = avatar.decode(code, views.camera)
+    error = (avatar.render(face, views.camera).image.unflatten(0, (3, 2)) - views.images) / (2 * template.texture_scale)
+    image = error.square().mean()
+    geometry = ((face.vertices - frame["face"].vertices) / template.vertices_scale).square().mean()
+    latent = (
+        torch.distributions.kl_divergence(posterior.distribution, avatar.drive(frame).distribution).mean() / spec.code
+    )
+    torch.testing.assert_close(terms, torch.stack([image, geometry, latent]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss, 10 * image + geometry + 0.5 * latent, rtol=1e-4, atol=1e-6)
+
+
+def test_masked_pixels_do_not_count(spec, batch):
+    avatar = assemble(spec)
+    views = batch.frame["dome"]
+    views.mask[:, :, :10] = 0
+    before = Objective(avatar, spec.training.stages[0], 1.0)(batch, 0.0)[1]
+    views.images[:, :, :, :10] += 1
+    after = Objective(avatar, spec.training.stages[0], 1.0)(batch, 0.0)[1]
+    views.images[:, :, :, :10] -= 1
+    views.mask[:, :, :10] = 1
+    assert torch.equal(before, after)
+
+
+def test_gradients_reach_every_part_that_learns(spec, batch):
+    avatar = assemble(spec)
+    loss, _ = Objective(avatar, spec.training.stages[0], 1.0)(batch, 1.0)
+    loss.backward()
+    without = [name for name, parameter in avatar.named_parameters() if parameter.grad is None]
+    # P's features drive nothing but a flow, which prior `kl` has not.
+    assert all(name.startswith("driving.") for name in without), without
+
+
+def test_needs_follow_from_weights_and_frozen_parts():
+    spec = make_spec(dam_regressor())
+    avatar = assemble(spec)
+    first, second = (needs_of(avatar, stage) for stage in spec.training.stages)
+    assert first.terms == ("image", "geometry", "latent")
+    assert first.observations == ("dome", "face")
+    assert not first.driving
+    assert second.terms == ("latent",)
+    assert second.observations == ("face", "headset")
+    # Were the reconstruction's weights left in, it would be a constant.
+    frozen = spec.training.stages[0].model_copy(update={"train": ("driving", "prior")})
+    assert needs_of(avatar, frozen).terms == ("latent",)
