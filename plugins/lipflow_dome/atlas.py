@@ -18,6 +18,7 @@ from PIL import Image
 from lipflow_core.records import Topology
 from lipflow_dome.head import Asset, data_file, load_asset
 
+SOURCE_COVERAGE = 256
 SKIN_FLOOR = 0.272
 """v above which the face's island lies; below is a strip for the small parts."""
 
@@ -206,6 +207,9 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     """
     with data_file(f"albedo_{subject}.jpg").open("rb") as file, Image.open(file) as image:
         picture = np.asarray(image.convert("RGB"), np.float64) / 255
+    # the filler between the asset's islands must not bleed into minified skin: it gets no weight in the pyramid
+    weight = np.kron(_source_coverage(), np.ones((len(picture) // SOURCE_COVERAGE,) * 2))[..., None]
+    picture = np.concatenate([picture * weight, weight], axis=2)
     levels, atlas, texels = _pyramid(picture), lay_atlas(), map_texels(size)
     factor = max(1, min(4, 1024 // size))
     if factor == 1:
@@ -220,6 +224,17 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     average = sums / np.maximum(weight, 1)[:, None]
     average[weight == 0] = colors.mean(0)
     return average[texels.covered]
+
+
+@functools.cache
+def _source_coverage() -> np.ndarray:
+    """Where the asset's own atlas has islands: (256, 256), 1 within and a thousandth outside."""
+    atlas = lay_atlas()
+    corners = atlas.source_uv[atlas.uv_triangles] * SOURCE_COVERAGE
+    corners = np.stack([corners[..., 0] - 0.5, SOURCE_COVERAGE - corners[..., 1] - 0.5], -1)
+    covered = np.full(SOURCE_COVERAGE**2, 1e-3)
+    covered[_rasterize(corners, SOURCE_COVERAGE)[0]] = 1
+    return covered.reshape(SOURCE_COVERAGE, SOURCE_COVERAGE)
 
 
 def _source(
@@ -245,16 +260,16 @@ def _pyramid(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def _sample(levels: list[np.ndarray], uv: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Trilinear samples; uv: (C, 2), level: (C,)."""
+    """Trilinear samples (C, 3) of weighted colours; uv: (C, 2), level: (C,)."""
     level = np.clip(level, 0, len(levels) - 1)
     low = np.minimum(level.astype(np.int64), len(levels) - 2)
-    result = np.zeros((len(uv), 3))
+    result = np.zeros((len(uv), 4))
     for index in range(len(levels)):
         weight = np.where(low == index, 1 - (level - low), np.where(low == index - 1, level - low, 0))
         chosen = weight > 0
         if chosen.any():
             result[chosen] += weight[chosen, None] * _bilinear(levels[index], uv[chosen])
-    return result
+    return result[:, :3] / result[:, 3:]
 
 
 def _bilinear(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:

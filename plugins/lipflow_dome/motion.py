@@ -102,6 +102,7 @@ class _Actor:
         vocabulary = _vocabulary()
         self.names, self.index, self.groups = vocabulary.names, vocabulary.index, vocabulary.groups
         self.regions, self.reach = vocabulary.regions, vocabulary.reach
+        self.ease = np.clip(9 / self.reach, 0.2, 1) * np.where(self.regions == "jaw", 0.7, 1)
 
     def act(self, kind: str, segment: str, peak: str) -> Sequence:
         weights = self._idle()
@@ -165,10 +166,10 @@ class _Actor:
 
     def _idle(self) -> np.ndarray:
         """A face at rest is never the same twice; (N, E)."""
-        active = self.generator.random((2, len(self.names))) < 0.15
-        size = self.generator.exponential(0.07, (2, len(self.names)))
+        active = self.generator.random((2, len(self.names))) < 0.3
+        size = self.generator.exponential(0.09, (2, len(self.names)))
         keys = np.where(active & (self.regions != "gaze") & (self.regions != "tongue"), size, 0)
-        return self._between(np.minimum(keys, 0.3))
+        return self._between(np.minimum(keys, 0.3) * self.ease)
 
     def _vary(self, recipe: Recipe) -> np.ndarray:
         """A recipe as somebody would do it today: stronger or weaker, one side more than the other; (E,)."""
@@ -197,9 +198,9 @@ class _Actor:
                 alone = len(choices[choice]) == 2 and sided < 0.4 and side == int(sided < 0.2)
                 weights[unit] = 0 if alone else weight * self.generator.uniform(0.75, 1.25)
         # units of long reach would drown the rest: they come weaker, an open jaw seldom
-        weights *= np.clip(9 / self.reach, 0.25, 1)
-        if "jaw" in where and self.generator.random() < 0.2:
-            weights[self.index["jawOpen"]] += 0.4 * self.generator.random() ** 2
+        weights *= self.ease
+        if "jaw" in where and self.generator.random() < 0.15:
+            weights[self.index["jawOpen"]] += 0.35 * self.generator.random() ** 2
         return np.clip(weights, 0, 1)
 
     def _extreme(self) -> np.ndarray:
@@ -221,7 +222,7 @@ class _Actor:
     def _gaze(self, wide: float) -> np.ndarray:
         """Fixations with saccades between them; (N, 2, 2) radians."""
         count = 1 + self.generator.poisson(self.frames / 7)
-        targets = np.clip(self.generator.normal(0, [0.26 * wide, 0.16 * wide], (count, 2)), -0.55, 0.55)
+        targets = np.clip(self.generator.normal(0, [0.22 * wide, 0.14 * wide], (count, 2)), -0.55, 0.55)
         targets[:, 1] = np.clip(targets[:, 1], -0.36, 0.30)
         starts = np.sort(self.generator.uniform(0, self.frames, count))
         fixation = np.maximum(np.searchsorted(starts, np.arange(self.frames), side="right") - 1, 0)

@@ -24,6 +24,9 @@ LAMPS = np.array(
 )
 AMBIENT = 0.34
 SKY = 0.10
+SHEEN = 0.07
+"""Of the dome's own glow, mirrored at grazing angles."""
+
 EXPOSURE = 0.86
 GAMMA = 2.2
 
@@ -37,8 +40,7 @@ class Finish:
 
 
 FINISHES = {
-    "skin": Finish(0.20, 14),
-    "lips": Finish(0.30, 36),
+    "skin": Finish(0.55, 11),
     "mouth": Finish(0.12, 30),
     "eye_socket": Finish(0.05, 12),
     "eye_l": Finish(9.0, 160),
@@ -118,9 +120,10 @@ class Shader:
     def _highlight(
         self, normals: np.ndarray, toward: np.ndarray, cosine: np.ndarray, lamps: np.ndarray, power: np.ndarray
     ) -> np.ndarray:
-        """Lamps mirrored in the surface: Phong lobes with Schlick's Fresnel term; (B, C)."""
+        """Lamps and surroundings mirrored in the surface: Phong lobes with Schlick's Fresnel term; (B, C)."""
         mirrored = 2 * cosine[..., None] * normals - toward
         lobe = np.maximum(np.einsum("bci,bli->bcl", mirrored, lamps), 1e-6)
         lobe = np.exp(np.log(lobe) * self.exponent[:, None])
-        fresnel = 0.4 + 0.6 * np.maximum(1 - cosine, 0) ** 4
-        return self.strength * fresnel * np.einsum("bcl,l->bc", lobe, power) * (cosine > 0)
+        grazing = np.clip(1 - cosine, 0, 1) ** 4
+        lamps_seen = self.strength * (0.4 + 0.6 * grazing) * np.einsum("bcl,l->bc", lobe, power)
+        return (lamps_seen + SHEEN * grazing) * (cosine > 0)

@@ -68,6 +68,7 @@ class Surface:
         self.anchors = asset.anchors
         part = np.array(asset.part_names)[asset.part[texels.triangle]]
         self.eyes = {name: np.flatnonzero(part == name) for name in EYE_PARTS}
+        self.inside = np.flatnonzero(np.isin(part, ("mouth", "teeth", "tongue")))
         self.skin = np.flatnonzero(part == "skin")
         self.effort = np.array([EFFORT.get(name, 0.0) for name in asset.expression_names])
         self.base_open, self.open_changes = (array.astype(np.float64) for array in load_occlusion())
@@ -128,6 +129,7 @@ class Surface:
         # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
         at_vertices = np.clip(self.base_open + weights @ self.open_changes, 0.03, 1).astype(np.float32)
         open_ = self._lerp(at_vertices)
+        open_[:, self.inside] = np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
             open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
 
@@ -139,7 +141,7 @@ class Surface:
         flushed = flushed + np.clip(0.6 * compression, -0.12, 0.25)  # squeezed skin reddens, stretched skin pales
         dark = 1 - 0.30 * fold * self.furrow - 0.12 * fold
         tint = np.ones((batch, count, 3), np.float32)
-        for channel, amount in enumerate((0.05, -0.20, -0.17)):
+        for channel, amount in enumerate((0.03, -0.14, -0.12)):
             tint[:, self.skin, channel] = dark * (1 + amount * flushed)
         return Look(open_, tint, tilt)
 
