@@ -151,6 +151,9 @@ def open_model(
         raise ModelError(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
         ) from error
+    stored = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if len(stored) == 1:
+        avatar.to(dtype=stored.pop())  # a model trained in float64 stays one
     load_weights(avatar, weights, str(path / WEIGHTS))
     for line in _other_versions(lock, spec, registry):
         warnings.warn(f"{path}: {line}", ModelWarning, stacklevel=2)

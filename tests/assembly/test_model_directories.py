@@ -153,6 +153,13 @@ def test_weights_of_another_type_are_told(model):
         open_model(model)
 
 
+def test_a_model_in_double_precision_opens_as_one(tmp_path):
+    avatar, spec = built("dam")
+    save_model(avatar.double(), spec, tmp_path / "model")
+    opened, _ = open_model(tmp_path / "model")
+    assert {parameter.dtype for parameter in opened.parameters()} == {torch.float64}
+
+
 def test_an_edited_spec_is_told(model):
     with (model / "spec.yaml").open("a") as file:
         file.write("# a note\n")
