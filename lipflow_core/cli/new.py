@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`new plugin` and its options."""
     things = parser.add_subparsers(title="things to make", metavar="plugin", dest="thing")
     things.required = True
-    plugin = things.add_parser("plugin", help="a package with component, options, entry point, tests and README")
+    summary = "a package with component, options, entry point, tests and README"
+    plugin = things.add_parser("plugin", help=summary, formatter_class=parser.formatter_class)
     plugin.add_argument("name", metavar="NAME", help="of component and distribution, such as my-prior")
     plugin.add_argument("--kind", required=True, choices=tuple(_ABOUT), help="which contract it fulfils")
     plugin.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to make the folder NAME")

@@ -16,24 +16,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="list | info | check | doctor", dest="action")
     commands.required = True
 
-    listing = commands.add_parser("list", help="every component, and what is wrong with those that can't be used")
+    def add(name: str, **options: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, formatter_class=parser.formatter_class, **options)
+
+    listing = add("list", help="every component, and what is wrong with those that can't be used")
     listing.add_argument("--kind", choices=_KINDS, help="only components of this kind")
     listing.add_argument("--json", action="store_true", help="for scripts")
     listing.add_argument("--show-origin", action="store_true", help="which layer of the registry decided")
     listing.set_defaults(action_module="lipflow_core.cli.plugins.listing")
 
-    info = commands.add_parser("info", help="one component or plugin: what it is, its options, its presets")
+    info = add("info", help="one component or plugin: what it is, its options, its presets")
     _add_name(info)
     info.add_argument("--json", action="store_true", help="for scripts")
     info.set_defaults(action_module="lipflow_core.cli.plugins.info")
 
-    check = commands.add_parser("check", help="run the conformance kit on a component, or on all of a plugin's")
+    check = add("check", help="run the conformance kit on a component, or on all of a plugin's")
     _add_name(check)
     check.add_argument("--preset", default="tiny", choices=("tiny", "small", "medium", "paper"), help="default: tiny")
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(action_module="lipflow_core.cli.plugins.check")
 
-    doctor = commands.add_parser("doctor", help="what in this environment is broken, missing or slow, and its cure")
+    doctor = add("doctor", help="what in this environment is broken, missing or slow, and its cure")
     doctor.add_argument("--json", action="store_true", help="for scripts")
     doctor.set_defaults(action_module="lipflow_core.cli.plugins.doctor")
 
