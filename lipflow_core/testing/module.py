@@ -13,7 +13,9 @@ from lipflow_core.testing import inputs
 from lipflow_core.testing.kit import Check, Subject
 
 
-def outputs(subject: Subject, module: nn.Module, batch: int, *, seed: int = 1) -> dict[str, Tensor]:
+def outputs(
+    subject: Subject, module: nn.Module, batch: int, *, seed: int = 1, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
     """Everything that a component makes of random inputs, by name, each with the batch axis first.
 
     Args:
@@ -21,9 +23,11 @@ def outputs(subject: Subject, module: nn.Module, batch: int, *, seed: int = 1) -
         module: The component, built.
         batch: Number of samples. Sample i is the same whatever the batch.
         seed: Of the inputs.
+        dtype: Of the inputs; the module's own if None, and float32 for one without parameters and buffers.
     """
-    numbers = [*module.parameters(), *module.buffers()]
-    dtype = next((tensor.dtype for tensor in numbers if tensor.is_floating_point()), torch.float32)
+    if dtype is None:
+        numbers = [*module.parameters(), *module.buffers()]
+        dtype = next((tensor.dtype for tensor in numbers if tensor.is_floating_point()), torch.float32)
     return _CALLS[subject.part.kind](subject, module, batch, seed, dtype)
 
 
@@ -112,7 +116,7 @@ def save_and_load(subject: Subject) -> None:
 
 def double_precision(subject: Subject) -> None:
     single = outputs(subject, subject.build(jitter=0.02), 3)
-    double = outputs(subject, subject.build(jitter=0.02, dtype=torch.float64), 3)
+    double = outputs(subject, subject.build(jitter=0.02, dtype=torch.float64), 3, dtype=torch.float64)
     for name, value in double.items():
         assert single[name].dtype == torch.float32, f"{name} is {single[name].dtype} for float32 inputs"
         assert value.dtype == torch.float64, f"{name} is {value.dtype} for float64 inputs"
