@@ -12,10 +12,23 @@ from functools import cache
 from pathlib import Path
 
 from lipflow_core.errors import PluginError
-from lipflow_core.registry.catalogue import Plugin, Refusal, Registry, load_object
+from lipflow_core.registry.admission import Refusal
+from lipflow_core.registry.catalogue import Registry
+from lipflow_core.registry.discovery import load_object
 from lipflow_core.registry.layers import Layer, read_layer
+from lipflow_core.registry.plugin import Plugin
 
-__all__ = ["Layer", "Plugin", "Refusal", "Registry", "default_registry", "find_layers", "load_object", "read_layer"]
+__all__ = [
+    "Layer",
+    "Plugin",
+    "Refusal",
+    "Registry",
+    "default_registry",
+    "find_layers",
+    "load_object",
+    "read_layer",
+    "set_command_line",
+]
 
 _command_line: tuple[tuple[Path, ...], tuple[str, ...]] = ((), ())
 

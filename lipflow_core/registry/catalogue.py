@@ -2,91 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import pluggy
 
 from lipflow_core import hooks
 from lipflow_core.errors import PluginError
-from lipflow_core.hooks import API_VERSION, KINDS, Component, Kind
-from lipflow_core.registry.discovery import (
-    describe,
-    is_local_neighbour,
-    load_attribute,
-    load_plugin,
-    localise,
-    missing_requirements,
-)
+from lipflow_core.hooks import KINDS, Component, Kind
+from lipflow_core.registry.admission import Refusal, absolute, offered, refusal_of
+from lipflow_core.registry.discovery import describe, load_object, load_plugin, missing_requirements
 from lipflow_core.registry.layers import Entry, Layer, suggest
+from lipflow_core.registry.plugin import Plugin
 
 if TYPE_CHECKING:
     from lipflow_core.parts import Config
-
-Status = Literal["ok", "disabled", "broken"]
-
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-
-@dataclass(eq=False)
-class Plugin:
-    """One plugin as the layers settled it.
-
-    Attributes:
-        name: Its name in the registry.
-        entry: What the layers say of it together.
-        origin: The layer that decided last.
-        status: "ok", "disabled" or "broken".
-        cause: Why it is broken.
-        components: Its descriptors, import paths made absolute.
-    """
-
-    name: str
-    entry: Entry
-    origin: str
-    status: Status = "ok"
-    cause: str | None = None
-    error: BaseException | None = None
-    components: tuple[Component, ...] = ()
-
-    @property
-    def source(self) -> str:
-        """Module or path."""
-        return str(self.entry.path or self.entry.module)
-
-    @property
-    def distribution(self) -> str:
-        """Name of the distribution that brought it; for a plugin given by path, its name in the registry."""
-        if self.entry.distribution is None:
-            self.entry = replace(self.entry, distribution=_distribution_of(self))
-        return self.entry.distribution
-
-    @property
-    def version(self) -> str:
-        """Version of its distribution; for a plugin given by path, "sha256:" and a hash of its code."""
-        if self.entry.path is None:
-            import importlib.metadata
-
-            try:
-                return importlib.metadata.version(self.distribution)
-            except importlib.metadata.PackageNotFoundError:
-                return _lipflow_version() if self.distribution == "lipflow-core" else "unknown"
-        return f"sha256:{_hash_of_code(self.entry.path)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Refusal:
-    """A component that was found but can't be used, and why."""
-
-    plugin: Plugin
-    component: Component
-    reason: str
-    hint: str
 
 
 @dataclass(eq=False)
@@ -221,7 +153,7 @@ class Registry:
         if origin is not None:
             message = f"{kind} '{name}' is an alias of '{wanted}' by {origin}, but there is no {kind} of that name"
         aliases = (*self.aliases[kind], *(alias for c in self.components(kind) for alias in c.aliases))
-        hint = suggest(wanted, self.names(kind)).removesuffix("")
+        hint = suggest(wanted, self.names(kind))
         import difflib
 
         if close := difflib.get_close_matches(name, aliases, n=1):
@@ -284,7 +216,7 @@ class Registry:
                 if not any(impl.plugin_name == plugin.name for impl in manager.hook.lipflow_components.get_hookimpls()):
                     raise PluginError(f"{plugin.source} has no @hookimpl lipflow_components()")
                 manager.check_pending()
-                plugin.components = tuple(_absolute(c, package) for c in _offered(manager, plugin.name))
+                plugin.components = tuple(absolute(c, package) for c in offered(manager, plugin.name))
             except Exception as error:
                 plugin.status, plugin.cause, plugin.error = "broken", describe(error), error
                 if manager.has_plugin(plugin.name):
@@ -294,7 +226,7 @@ class Registry:
                 self._add(plugin, component)
 
     def _add(self, plugin: Plugin, component: Component) -> None:
-        if refusal := _refusal(plugin, component):
+        if refusal := refusal_of(plugin, component):
             self.refusals.append(refusal)
         else:
             self._offers.append((plugin, component))
@@ -311,106 +243,3 @@ def _override(plugin: Plugin, entry: Entry, origin: str) -> None:
         settled = replace(settled, enabled=entry.enabled)
     if settled != plugin.entry:
         plugin.entry, plugin.origin = settled, origin
-
-
-def _offered(manager: pluggy.PluginManager, name: str) -> Iterable[Component]:
-    """What one plugin's hook yields. Called plugin by plugin, so that one that raises leaves the others whole."""
-    others = [plugin for other, plugin in manager.list_name_plugin() if other != name and plugin is not None]
-    results = manager.subset_hook_caller("lipflow_components", others)()
-    for component in (component for result in results for component in result):
-        if not isinstance(component, Component):
-            raise PluginError(f"lipflow_components() yielded {component!r}, not a lipflow_core.hooks.Component")
-        _check(component)
-        yield component
-
-
-def _check(component: Component) -> None:
-    if component.kind not in KINDS:
-        raise PluginError(f"component '{component.name}' is of unknown kind '{component.kind}'")
-    if not _NAME.fullmatch(component.name):
-        raise PluginError(f"{component.kind} name '{component.name}' must be lower case letters, digits and hyphens")
-    for path in (component.implementation, component.config):
-        if not _IMPORT_PATH.fullmatch(path):
-            raise PluginError(f"{component.kind} '{component.name}': '{path}' is not of the form package.module:Class")
-
-
-def _absolute(component: Component, package: str | None) -> Component:
-    if package is None:
-        return component
-    return replace(
-        component,
-        implementation=localise(component.implementation, package),
-        config=localise(component.config, package),
-    )
-
-
-def _refusal(plugin: Plugin, component: Component) -> Refusal | None:
-    """The handshake: a component runs on the API's major that it was written for, with its minor or a later one."""
-    major, minor = component.api
-    if (major, minor) == API_VERSION or (major == API_VERSION[0] and minor <= API_VERSION[1]):
-        return None
-    ours = f"{API_VERSION[0]}.{API_VERSION[1]}"
-    newer = (major, minor) > API_VERSION
-    reason = (
-        f"{component.kind} '{component.name}' ({plugin.distribution}) is for plugin API {major}.{minor}, "
-        f"which is {'newer' if newer else 'older'} than this lipflow-core's {ours}"
-    )
-    cure = (
-        "upgrade lipflow-core: pip install --upgrade lipflow-core"
-        if newer
-        else f"upgrade {plugin.distribution}, or ask its author for a version for plugin API {API_VERSION[0]}.x"
-    )
-    return Refusal(plugin, component, reason, cure)
-
-
-def load_object(import_path: str, component: Component, *, check_requirements: bool = True) -> Any:
-    """Import a component's class.
-
-    Args:
-        import_path: "package.module:Class".
-        component: Whose it is.
-        check_requirements: Whether the packages that it requires must be there.
-
-    Raises:
-        PluginError: If a required package is missing, with the command that installs it, or if the import fails.
-    """
-    who = f"{component.kind} '{component.name}'"
-    if check_requirements and (missing := missing_requirements(component.requires)):
-        raise PluginError(
-            f"{who} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
-            f"install it with: {component.install}" if component.install else "install it and try again",
-        )
-    try:
-        return load_attribute(import_path)
-    except Exception as error:
-        hint = None
-        if isinstance(error, ModuleNotFoundError) and is_local_neighbour(error.name, import_path):
-            hint = f"a plugin given by path imports its own files relatively: from .{error.name} import …"
-        raise PluginError(f"{who} can't be loaded: importing {import_path} failed: {describe(error)}", hint) from error
-
-
-def _distribution_of(plugin: Plugin) -> str:
-    if plugin.entry.path is not None:
-        return plugin.name
-    import importlib.metadata
-
-    top = plugin.entry.module.partition(":")[0].partition(".")[0]
-    owners = importlib.metadata.packages_distributions().get(top)
-    return owners[0] if owners else plugin.name
-
-
-def _hash_of_code(path: Path) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    # Siblings of a single file are not hashed: which of them it imports is not known.
-    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-        digest.update(file.relative_to(path.parent).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _lipflow_version() -> str:
-    from lipflow_core import __version__
-
-    return __version__

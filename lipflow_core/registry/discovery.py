@@ -13,9 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from lipflow_core.errors import PluginError
+from lipflow_core.hooks import ENTRY_POINT_GROUP, Component
 from lipflow_core.registry.layers import Entry, Layer
-
-ENTRY_POINT_GROUP = "lipflow_core.plugins"
 
 _LOCAL = "lipflow_local_"
 
@@ -165,6 +164,32 @@ def load_attribute(import_path: str) -> Any:
     for part in attribute.split("."):
         result = getattr(result, part)
     return result
+
+
+def load_object(import_path: str, component: Component, *, check_requirements: bool = True) -> Any:
+    """Import a component's class.
+
+    Args:
+        import_path: "package.module:Class".
+        component: Whose it is.
+        check_requirements: Whether the packages that it requires must be there.
+
+    Raises:
+        PluginError: If a required package is missing, with the command that installs it, or if the import fails.
+    """
+    who = f"{component.kind} '{component.name}'"
+    if check_requirements and (missing := missing_requirements(component.requires)):
+        raise PluginError(
+            f"{who} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
+            f"install it with: {component.install}" if component.install else "install it and try again",
+        )
+    try:
+        return load_attribute(import_path)
+    except Exception as error:
+        hint = None
+        if isinstance(error, ModuleNotFoundError) and is_local_neighbour(error.name, import_path):
+            hint = f"a plugin given by path imports its own files relatively: from .{error.name} import …"
+        raise PluginError(f"{who} can't be loaded: importing {import_path} failed: {describe(error)}", hint) from error
 
 
 def missing_requirements(names: tuple[str, ...]) -> tuple[str, ...]:

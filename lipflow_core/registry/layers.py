@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from lipflow_core.errors import PluginError
+from lipflow_core.hooks import KINDS
 
 FILE_NAME = "registry.toml"
 REGISTRY_VARIABLE = "LIPFLOW_CORE_REGISTRY"
 DISABLE_VARIABLE = "LIPFLOW_CORE_DISABLE"
-
-_KINDS = ("capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective")
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ class _Reader:
         return Entry(table.get("module"), path, table.get("enabled"))
 
     def alias(self, kind: str, table: Any) -> Mapping[str, str]:
-        if kind not in _KINDS:
-            raise self.error(kind, f"[aliases.{kind}]: there is no kind '{kind}'", suggest(kind, _KINDS))
+        if kind not in KINDS:
+            raise self.error(kind, f"[aliases.{kind}]: there is no kind '{kind}'", suggest(kind, KINDS))
         if not isinstance(table, dict):
             raise self.error(kind, f'[aliases.{kind}] must be a table of alias = "name"')
         for alias, target in table.items():

@@ -3,6 +3,8 @@
 import json
 
 from lipflow_core.cli import main
+from lipflow_core.cli.plugins import _KINDS
+from lipflow_core.hooks import KINDS
 from lipflow_core.registry import default_registry
 
 
@@ -15,6 +17,10 @@ def test_list_has_a_row_for_every_component(capsys):
     rows = said(capsys, "plugins", "list").splitlines()
     for component in default_registry().components():
         assert any(row.split()[:2] == [component.kind, component.name] for row in rows)
+
+
+def test_kinds_are_spelt_out_where_help_must_not_import_them():
+    assert KINDS == _KINDS
 
 
 def test_list_of_one_kind(capsys):
