@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from lipflow_core.plans import CouplingInputs
 from lipflow_glow.config import AffineConfig, ClampedAffineConfig, HalfCouplingConfig, SplineConfig
 from lipflow_glow.splines import rational_quadratic_spline
 from lipflow_glow.steps import conditioner
+
+Bend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class HalfCoupling(Coupling):
@@ -48,12 +51,14 @@ class HalfCoupling(Coupling):
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._apply_half(self.unbend, code, context)
 
-    def _apply_half(self, function, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept = code[:, self.identity_features]
-        moved, log_det = function(code[:, self.transform_features], self.transform_net(kept, context))
+    def _apply_half(self, function: Bend, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        # Slices, not the index buffers that nflows' state dicts hold: no gather, no scatter.
+        first = int(self.given.flip)
+        kept = code[:, first::2]
+        moved, log_det = function(code[:, 1 - first :: 2], self.transform_net(kept, context))
         result = torch.empty_like(code)
-        result[:, self.identity_features] = kept
-        result[:, self.transform_features] = moved
+        result[:, first::2] = kept
+        result[:, 1 - first :: 2] = moved
         return result, log_det
 
     def _start_as_identity(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,18 +40,21 @@ class GlowFlow(Flow):
         self._folded: tuple[list[tuple[int, int]] | None, list[Tensor], FoldedWeights] | None = None
 
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        total = no_log_det(code)
-        for layer in self._transforms:
-            code, log_det = layer(code, context)
-            total = total + log_det
-        return code, total
+        return self._chain(list(self._transforms), code, context)
 
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        total = no_log_det(code)
-        for layer in reversed(self._transforms):
-            code, log_det = layer.inverse(code, context)
-            total = total + log_det
-        return code, total
+        return self._chain([layer.inverse for layer in reversed(self._transforms)], code, context)
+
+    def _chain(self, layers: list[Callable], code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        # In the parameters' precision under mixed precision too: a density in bfloat16 is no density.
+        with torch.autocast(code.device.type, enabled=False):
+            dtype = self._transforms[0].shift.dtype
+            code, context = code.to(dtype), None if context is None else context.to(dtype)
+            total = no_log_det(code)
+            for layer in layers:
+                code, log_det = layer(code, context)
+                total = total + log_det
+            return code, total
 
     def condition(self, context: Tensor | None) -> ConditionedFlow:
         """The flow with its context fixed: folded in evaluation mode, when no gradient is to reach the context.

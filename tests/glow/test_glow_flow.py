@@ -111,3 +111,13 @@ def test_a_code_of_one_dimension_is_refused():
 def test_defaults_are_those_of_the_paper():
     flow = GlowFlow(GlowConfig(), FlowInputs(features=256, context=1024))
     assert sum(p.numel() for p in flow.parameters()) == pytest.approx(30.7e6, rel=5e-3)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_mixed_precision_leaves_the_flow_in_its_own(coupling, direction):
+    flow = make_flow(coupling).float()
+    code, context = (tensor.float() for tensor in make_batch(flow, 8))
+    plain = getattr(flow, direction)(code, context)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = getattr(flow, direction)(code, context)
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
