@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn.functional import grid_sample
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.silhouettes import edge_term
-from lipflow_render.topology import neighbours
+from lipflow_render.topology import neighbours, wind_alike
 
 SLIVER = 1e-3
 """Triangles of less than this doubled area in px² pass no gradient: it would be noise divided by their area."""
@@ -62,9 +63,10 @@ class TorchRenderer(Renderer):
         coverage = (triangle >= 0).to(seen.dtype)
         image = torch.where(coverage[:, None] > 0, sampled, background)
         if self.config.edge_gradients and seen.requires_grad:
-            adjacent = torch.from_numpy(neighbours(triangles.cpu().numpy())).to(triangles)
+            adjacent, sheet = (torch.from_numpy(table).to(triangles) for table in _tables(triangles.cpu().numpy()))
             layers = torch.cat([image, coverage[:, None]], dim=1)
-            layers = layers + edge_term(layers.detach(), seen, triangle, triangles, adjacent, self.config.near)
+            near = self.config.near
+            layers = layers + edge_term(layers.detach(), seen, triangle, triangles, adjacent, sheet, near)
             image, coverage = layers[:, :channels], layers[:, channels]
         depth = seen.new_zeros((batch, height, width)).index_put((sample, row, column), depth_hit)
         barycentric = seen.new_zeros((batch, height, width, 3)).index_put((sample, row, column), weights)
@@ -97,6 +99,12 @@ class TorchRenderer(Renderer):
                     first = depth == nearest[pixel]
                     winner.scatter_reduce_(0, pixel[first], owner[first], "amin")
         return torch.where(winner == len(triangles), -1, winner).view(height, width)
+
+
+def _tables(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The triangle across each edge, and the same only where both wind the same way."""
+    adjacent = neighbours(triangles)
+    return adjacent, np.where(wind_alike(triangles, adjacent), adjacent, -1)
 
 
 def _chunks(size: Tensor, limit: int) -> Iterator[Tensor]:

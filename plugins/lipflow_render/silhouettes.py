@@ -36,7 +36,7 @@ class _Walk:
 
 
 def edge_term(
-    layers: Tensor, seen: Tensor, triangle: Tensor, triangles: Tensor, adjacent: Tensor, near: float
+    layers: Tensor, seen: Tensor, triangle: Tensor, triangles: Tensor, adjacent: Tensor, sheet: Tensor, near: float
 ) -> Tensor:
     """A term of value 0 whose gradient is that of moving silhouettes.
 
@@ -46,6 +46,7 @@ def edge_term(
         triangle: (B, H, W) the triangle at each pixel, -1 for none.
         triangles: (F, 3).
         adjacent: (F, 3) the triangle across the edge opposite each corner, -1 for none.
+        sheet: (F, 3) the same where both triangles wind the same way, else -1.
         near: Depth of the near plane; sheets are not followed through triangles that cross it.
 
     Returns:
@@ -61,6 +62,8 @@ def edge_term(
         sample = one // (height * width)
         pixel = torch.stack([one % width, one // width % height], dim=-1).to(seen.dtype)
         with torch.no_grad():
+            parted = ~_one_sheet(seen, sample, flat[one], flat[other], triangles, sheet)
+            one, other, sample, pixel = one[parted], other[parted], sample[parted], pixel[parted]
             edge, share, found = _boundary(
                 screen, seen[..., 2], sample, pixel, axis, flat[one], flat[other], triangles, adjacent, near
             )
@@ -84,6 +87,16 @@ def _pairs(triangle: Tensor, axis: int, step: int) -> tuple[Tensor, Tensor]:
     sample, row, column = differs.nonzero(as_tuple=True)
     one = (sample * triangle.shape[1] + row) * triangle.shape[2] + column
     return one, one + step
+
+
+def _one_sheet(seen, sample, one, other, triangles, sheet):
+    """Whether triangles have an edge in common and face the same way: if not, the surface is folded along that edge."""
+
+    def facing(triangle):
+        return torch.linalg.det(seen[sample[:, None], triangles[triangle.clamp(min=0)]]) > 0
+
+    joined = (sheet[one.clamp(min=0)] == other[:, None]).any(dim=1) & (one >= 0) & (other >= 0)
+    return joined & (facing(one) == facing(other))
 
 
 def _boundary(screen, depth, sample, pixel, axis, here, there, triangles, adjacent, near):

@@ -1,0 +1,396 @@
+"""What every renderer promises, asked of each of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import roma
+import torch
+from render_scenes import at, make, plain, quads, rectangle, smooth, sphere, straight
+from torch.testing import assert_close
+
+from lipflow_core.records import Topology
+
+DEEP = torch.float64
+
+
+def random(*shape, seed=0, dtype=DEEP):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def lumpy_sphere(dtype=DEEP, batch=1):
+    """A sphere with bumps that hide one another."""
+    vertices, topology = sphere(18, 24, dtype=DEEP)
+    bumps = (
+        1
+        + 0.25 * torch.sin(vertices[:, :1] / 9) * torch.cos(vertices[:, 1:2] / 7)
+        + 0.1 * torch.sin(vertices[:, 2:] / 5)
+    )
+    return (vertices * bumps).to(dtype).repeat(batch, 1, 1), topology
+
+
+def scene(turn, dtype=torch.float32, batch=2, height=70, width=60):
+    """Vertices, texture, topology, camera and background of a lumpy sphere seen by a camera per sample."""
+    vertices, topology = lumpy_sphere(dtype, batch)
+    cameras = [at(turn(0.3 * n, 0.5, 0.2 * n), 300, height, width, 150) for n in range(batch)]
+    camera = replace(
+        cameras[0],
+        intrinsics=torch.cat([c.intrinsics for c in cameras]).to(dtype),
+        extrinsics=torch.cat([c.extrinsics for c in cameras]).to(dtype),
+    )
+    background = smooth(8, batch=batch, seed=5, dtype=dtype)
+    background = torch.nn.functional.interpolate(background, size=(height, width))
+    return vertices, smooth(32, batch=batch, dtype=dtype), topology, camera, background
+
+
+def gradients(renderer, vertices, texture, topology, camera, background, attributes=True):
+    """Rendering, and gradients of a random linear function of it to vertices, texture, camera and background."""
+    leaves = [vertices, texture, camera.intrinsics, camera.extrinsics, background]
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    camera = replace(camera, intrinsics=leaves[2], extrinsics=leaves[3])
+    rendering = renderer(leaves[0], leaves[1], topology, camera, leaves[4])
+    loss = (rendering.image * random(*rendering.image.shape, dtype=vertices.dtype)).sum()
+    loss = loss + (rendering.coverage * random(*rendering.coverage.shape, seed=1, dtype=vertices.dtype)).sum()
+    if attributes:
+        loss = loss + (rendering.depth * random(*rendering.depth.shape, seed=2, dtype=vertices.dtype)).sum() / 50
+        loss = loss + (rendering.barycentric * random(*rendering.barycentric.shape, seed=3, dtype=vertices.dtype)).sum()
+    return rendering, torch.autograd.grad(loss, leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DEEP])
+def test_agrees_with_the_oracle(renderer, oracle, turn, dtype):
+    given = scene(turn, dtype)
+    mine, my_gradients = gradients(renderer, *given)
+    true, true_gradients = gradients(oracle, *given)
+    same = mine.triangle == true.triangle
+    assert (~same).float().mean() <= 1e-3
+    assert ((mine.image - true.image).abs().amax(1)[same]).max() <= 1e-4
+    assert_close(mine.depth[same], true.depth[same], atol=2e-2, rtol=0)
+    assert ((mine.barycentric - true.barycentric).abs().amax(1)[same]).max() <= 5e-3
+    if dtype == DEEP:
+        assert_close(my_gradients, true_gradients, atol=1e-6, rtol=1e-6)
+    else:
+        for one, other in zip(my_gradients, true_gradients, strict=True):
+            assert (one - other).norm() <= 2e-2 * other.norm()
+
+
+def test_interior_gradients_are_those_of_finite_differences(renderer, turn):
+    renderer = make(renderer.config.renderer, edge_gradients=False)
+    vertices, texture, topology, camera, background = scene(turn, DEEP, batch=1, height=20, width=24)
+    camera = replace(camera, intrinsics=camera.intrinsics / torch.tensor([[3.0], [3.0], [1.0]], dtype=DEEP))
+    given = [vertices, texture, camera.intrinsics, camera.extrinsics, background]
+    _, analytic = gradients(renderer, vertices, texture, topology, camera, background)
+
+    def loss(values):
+        v, t, k, e, b = values
+        r = renderer(v, t, topology, replace(camera, intrinsics=k, extrinsics=e), b)
+        parts = (r.image, 1.0), (r.coverage, 1.0), (r.depth, 1 / 50), (r.barycentric, 1.0)
+        return sum(weight * (x * random(*x.shape, seed=n)).sum() for n, (x, weight) in enumerate(parts))
+
+    for n in range(len(given)):
+        direction, step = random(*given[n].shape, seed=n + 10), 1e-6
+        ahead, behind = list(given), list(given)
+        ahead[n], behind[n] = given[n] + step * direction, given[n] - step * direction
+        numeric = (loss(ahead) - loss(behind)) / (2 * step)
+        assert_close((analytic[n] * direction).sum(), numeric, rtol=2e-5, atol=1e-6)
+
+
+def shifted(vertices, count=256, seed=3):
+    """The same mesh `count` times, shifted by less than a pixel of `straight(focal=100)` at 100 mm."""
+    shift = torch.rand(count, 1, 3, generator=torch.Generator().manual_seed(seed), dtype=DEEP) - 0.5
+    shift[..., 2] = 0
+    return vertices + shift
+
+
+def test_silhouette_gradient_is_that_of_the_covered_area(renderer):
+    tilted = [[-11.3, -6.2, 100], [7.4, -10.1, 100], [12.0, 5.5, 100], [-6.6, 9.3, 100]]
+    vertices, topology = quads(tilted)
+    scale = torch.tensor([1.0, 1.0, 1.0], dtype=DEEP, requires_grad=True)
+    rendering = renderer(shifted(vertices * scale), plain(), topology, straight(40, 40, 100))
+    area = rendering.coverage.sum() / len(rendering.coverage)
+    (gradient,) = torch.autograd.grad(area, scale)
+    x, y = torch.tensor(tilted, dtype=DEEP)[:, :2].unbind(1)
+    true = 0.5 * (x * y.roll(-1) - x.roll(-1) * y).sum().abs()
+    assert_close(area.detach(), true, rtol=0.01, atol=0)
+    # Area goes as the product of the scales of x and y, and as depth to the power of -2.
+    assert_close(gradient, true * torch.tensor([1.0, 1.0, -2.0], dtype=DEEP), rtol=0.02, atol=0)
+
+
+def test_occlusion_gradient_is_that_of_many_shifted_pictures(renderer):
+    front = [[-6.3, -5.2, 100], [5.1, -7.1, 100], [7.0, 6.5, 100], [-4.6, 5.3, 100]]
+    vertices, topology = quads(rectangle(-30, -30, 30, 30, 150), front)
+    texture = smooth(16, seed=4) + torch.linspace(0, 1, 16, dtype=DEEP)
+    weight = torch.linspace(-1, 1, 40, dtype=DEEP)[:, None] * torch.linspace(0.5, 2, 40, dtype=DEEP)
+
+    def loss(move):
+        mesh = torch.cat([vertices[:4], vertices[4:] + move])
+        return (renderer(shifted(mesh, 1024), texture, topology, straight(40, 40, 100)).image * weight).sum() / 1024
+
+    move = torch.zeros(3, dtype=DEEP, requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(move), move)
+    numeric = torch.zeros(3, dtype=DEEP)
+    for axis, step in enumerate((0.5, 0.5, 2.0)):
+        ahead = torch.zeros(3, dtype=DEEP)
+        ahead[axis] = step
+        with torch.no_grad():
+            numeric[axis] = (loss(ahead) - loss(-ahead)) / (2 * step)
+    assert_close(gradient, numeric, rtol=0.05, atol=0.05 * numeric.norm().item())
+
+
+def test_recovers_a_pose(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, torch.float32, batch=1)
+    vertices = vertices * torch.tensor([1.0, 1.25, 0.8])
+    with torch.no_grad():
+        target = renderer(vertices, texture, topology, camera, background).image
+    axis = torch.nn.functional.normalize(torch.tensor([0.5, -0.7, 0.4]), dim=0)
+    start = torch.cat([axis * torch.pi / 36, torch.tensor([24.0, -18.0, 0.0]) / 100])
+    pose = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([pose], lr=0.02)
+    for step in range(160):
+        optimizer.param_groups[0]["lr"] = 0.02 * 0.01 ** (step / 160)
+        moved = vertices @ roma.rotvec_to_rotmat(pose[:3]).T + 100 * pose[3:]
+        image = renderer(moved, texture, topology, camera, background).image
+        optimizer.zero_grad()
+        (image - target).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        true, _ = camera.project(vertices)
+        first, _ = camera.project(vertices @ roma.rotvec_to_rotmat(start[:3]).T + 100 * start[3:])
+        found, _ = camera.project(vertices @ roma.rotvec_to_rotmat(pose[:3]).T + 100 * pose[3:])
+    assert (first - true).norm(dim=-1).mean() > 14
+    assert (found - true).norm(dim=-1).mean() < 0.05
+
+
+def inside_views(turn, count, dtype=torch.float32):
+    """A camera somewhere inside a sphere, in `count` poses."""
+    vertices, topology = sphere(14, 20, dtype=DEEP)
+    angles = random(count, 6, seed=8)
+    rotations = torch.stack([turn(*row[:3].tolist()) for row in angles])
+    place = 20 * torch.tanh(angles[:, 3:])
+    camera = straight(24, 24, 9.0, DEEP, count)
+    extrinsics = torch.cat([rotations, -(rotations @ place[..., None])], dim=-1)
+    camera = replace(camera, intrinsics=camera.intrinsics.to(dtype), extrinsics=extrinsics.to(dtype))
+    return vertices.to(dtype).expand(count, -1, -1), topology, camera
+
+
+def test_closed_mesh_has_no_holes(renderer, turn):
+    vertices, topology, camera = inside_views(turn, 1000)
+    assert (renderer(vertices, plain(dtype=torch.float32), topology, camera).triangle >= 0).all()
+
+
+def test_seams_and_inner_edges_are_no_silhouettes(turn, renderer):
+    vertices, topology, camera = inside_views(turn, 20, DEEP)
+    without = make(renderer.config.renderer, edge_gradients=False)
+    found = []
+    for each in (renderer, without):
+        leaf = vertices.clone().requires_grad_()
+        image = each(leaf, smooth(seed=6), topology, camera).image
+        found += torch.autograd.grad((image * random(*image.shape)).sum(), leaf)
+    assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_any_number_of_threads_gives_the_same_bits(renderer, turn, threads):
+    results = []
+    for count in (1, 2, 3):
+        threads(count)
+        rendering, found = gradients(renderer, *scene(turn, torch.float32, batch=3))
+        results.append([rendering.image, rendering.coverage, rendering.depth, rendering.barycentric, *found])
+    if renderer.config.renderer == "torch":
+        pytest.skip("torch's own kernels promise no order of summation")
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_repeats_itself(renderer, turn, threads):
+    threads(1)
+    one, other = (gradients(renderer, *scene(turn))[1] for _ in range(2))
+    assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+def test_memory_does_not_grow(renderer):
+    vertices, topology = sphere(6, 8, dtype=torch.float32)
+    camera = replace(
+        straight(16, 16, 20, torch.float32),
+        extrinsics=torch.eye(3, 4)[None] + torch.tensor([0, 0, 0, 120.0]) * torch.tensor([[0.0], [0.0], [1.0]]),
+    )
+    vertices, texture = vertices[None].requires_grad_(), smooth(8, dtype=torch.float32).requires_grad_()
+
+    def draw(times):
+        for _ in range(times):
+            renderer(vertices, texture, topology, camera).image.sum().backward()
+            vertices.grad = texture.grad = None
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = draw(100)
+    assert draw(1000) - before < 20_000 * (1024 if sys.platform == "darwin" else 1)
+
+
+def test_draws_in_concurrent_threads(renderer, turn, threads):
+    threads(2)
+    given = scene(turn)
+    alone = gradients(renderer, *given)[1]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: gradients(renderer, *given)[1], range(8)))
+    for other in together:
+        assert_close(other, alone)
+
+
+def _draw_in_child(name, given, threads, pipe):
+    torch.set_num_threads(threads)
+    _, found = gradients(make(name), *given)
+    pipe.send([gradient.numpy().tobytes() for gradient in found])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_draws_in_a_forked_worker(renderer, turn, threads):
+    # torch's own OpenMP threads do not survive a fork: renderer `torch` is given one, as data loaders do.
+    count = 1 if renderer.config.renderer == "torch" else 2
+    threads(count)
+    given = scene(turn)
+    _, here = gradients(renderer, *given)
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(
+        target=_draw_in_child, args=(renderer.config.renderer, given, count, theirs)
+    )
+    child.start()
+    try:
+        assert ours.poll(60), "the forked worker did not answer"
+        assert ours.recv() == [gradient.numpy().tobytes() for gradient in here]
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_cuts_at_the_near_plane(renderer):
+    floor = [[-900.0, 50, -700], [900, 50, -700], [900, 50, 500], [-900, 50, 500]]
+    vertices, topology = quads(floor)
+    camera = straight(41, 31, 40)
+    rows = torch.arange(41, dtype=DEEP)[:, None].expand(41, 31) - 20
+    true = 40 * 50 / rows.clamp(min=1e-9)
+    for near in (1.0, 130.0):
+        rendering = make(renderer.config.renderer, near=near)(vertices[None], plain(), topology, camera)
+        hit = (true <= 500) & (true >= near)
+        assert torch.equal(rendering.coverage[0] > 0, hit)
+        assert_close(rendering.depth[0][hit], true[hit], rtol=1e-6, atol=0)
+
+
+def test_gradients_hold_across_the_near_plane(renderer):
+    floor = [[-900.0, 50, -700], [900, 50, -700], [900, 60, 500], [-900, 55, 500]]
+    vertices, topology = quads(floor)
+    renderer = make(renderer.config.renderer, edge_gradients=False)
+
+    def loss(mesh):
+        return (renderer(mesh[None], smooth(), topology, straight(30, 30, 40)).image * random(30, 30)).sum()
+
+    leaf = vertices.clone().requires_grad_()
+    (found,) = torch.autograd.grad(loss(leaf), leaf)
+    direction = random(4, 3, seed=9)
+    numeric = (loss(vertices + 1e-5 * direction) - loss(vertices - 1e-5 * direction)) / 2e-5
+    assert_close((found * direction).sum(), numeric, rtol=1e-4, atol=1e-8)
+
+
+def test_nothing_behind_the_camera_is_drawn(renderer):
+    vertices, topology = quads(rectangle(-30, -30, 30, 30, -100))
+    assert not renderer(vertices[None], plain(), topology, straight(20, 20, 20)).coverage.any()
+
+
+def test_part_of_a_picture_is_the_picture_of_a_part(renderer, turn):
+    vertices, texture, topology, camera, _ = scene(turn, DEEP, batch=1)
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[:, 0, 2] -= 25
+    intrinsics[:, 1, 2] -= 31
+    whole = renderer(vertices, texture, topology, camera).image
+    part = renderer(vertices, texture, topology, replace(camera, intrinsics=intrinsics, height=20, width=15)).image
+    assert_close(part, whole[:, :, 31:51, 25:40])
+
+
+def test_texels_lie_where_the_contract_says(renderer):
+    vertices, topology = quads(rectangle(-0.5, -0.5, 7.5, 7.5, 10))
+    camera = straight(8, 8, 10)
+    camera = replace(
+        camera, intrinsics=camera.intrinsics * torch.tensor([[1.0, 1, 0], [1, 1, 0], [1, 1, 1]], dtype=DEEP)
+    )
+    texture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=DEEP)
+    assert_close(renderer(vertices[None], texture, topology, camera).image, texture)
+
+
+def test_lower_of_two_equal_triangles_is_seen(renderer):
+    vertices, topology = quads(rectangle(-5, -5, 5, 5, 10), rectangle(-5, -5, 5, 5, 10))
+    assert renderer(vertices[None], plain(), topology, straight(9, 9, 10)).triangle.max() <= 1
+
+
+def test_nearer_surface_is_seen_whatever_its_order(renderer):
+    near, far = rectangle(-5, -5, 5, 5, 10), rectangle(-50, -50, 50, 50, 40)
+    for order in ((near, far), (far, near)):
+        vertices, topology = quads(*order)
+        assert_close(
+            renderer(vertices[None], plain(), topology, straight(5, 5, 10)).depth,
+            torch.full((1, 5, 5), 10.0, dtype=DEEP),
+        )
+
+
+def test_one_texture_camera_and_background_serve_all_samples(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, DEEP, batch=3)
+    camera = replace(camera, intrinsics=camera.intrinsics[:1], extrinsics=camera.extrinsics[:1])
+    shared = gradients(renderer, vertices, texture[:1], topology, camera, background[:1])
+    each = gradients(
+        renderer,
+        vertices,
+        texture[:1].expand(3, -1, -1, -1),
+        topology,
+        replace(camera, intrinsics=camera.intrinsics.expand(3, 3, 3), extrinsics=camera.extrinsics.expand(3, 3, 4)),
+        background[:1].expand(3, -1, -1, -1),
+    )
+    assert_close(shared[0].image, each[0].image)
+    assert_close(shared[1][0], each[1][0])
+    for one, all_of_them in zip(shared[1][1:], each[1][1:], strict=True):
+        assert_close(one, all_of_them.sum(0, keepdim=True))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_draws_any_number_of_channels(renderer, oracle, turn, channels):
+    vertices, _, topology, camera, _ = scene(turn, DEEP, batch=1, height=24, width=20)
+    texture = smooth(channels=channels)
+    assert_close(renderer(vertices, texture, topology, camera).image, oracle(vertices, texture, topology, camera).image)
+
+
+def test_degenerate_triangles_give_finite_gradients(renderer):
+    vertices, topology = sphere(6, 8)
+    flat = vertices.clone()
+    flat[:20] = flat[0]
+    flat[20:30, 2] = 0
+    flat[30:35, :2] = torch.linspace(0, 1, 5, dtype=DEEP)[:, None] * 40
+    camera = straight(32, 32, 40)
+    mesh = (flat + torch.tensor([0.0, 0, 90], dtype=DEEP))[None].float().requires_grad_()
+    camera = replace(camera, intrinsics=camera.intrinsics.float(), extrinsics=camera.extrinsics.float())
+    rendering = renderer(mesh, smooth(dtype=torch.float32), topology, camera)
+    (rendering.image.sum() + rendering.coverage.sum() + rendering.depth.sum()).backward()
+    assert rendering.image.isfinite().all()
+    assert mesh.grad.isfinite().all()
+
+
+def test_empty_batches_pictures_and_meshes(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=1)
+    nobody = renderer(vertices[:0], texture, topology, camera)
+    assert nobody.image.shape == (0, 3, 70, 60) and nobody.depth.shape == (0, 70, 60)
+    away = vertices + 1e5
+    leaf = away.clone().requires_grad_()
+    empty = renderer(leaf, texture, topology, camera, background)
+    assert torch.equal(empty.image, background) and (empty.triangle == -1).all()
+    empty.image.sum().backward()
+    assert not leaf.grad.any()
+    none = Topology(topology.triangles[:0], topology.uv, topology.uv_triangles[:0])
+    assert not renderer(vertices, texture, none, camera).coverage.any()
+
+
+def test_only_gradients_asked_for_are_computed(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=1)
+    texture = texture.clone().requires_grad_()
+    renderer(vertices, texture, topology, camera, background).image.sum().backward()
+    assert texture.grad.any() and vertices.grad is None
