@@ -69,7 +69,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
     panels = []
     for term in terms:
         values = [p["value"] for p in points if p["term"] == term]
-        scale = alt.Scale(type="log" if min(values) > 0 else "linear", zero=False, nice=False)
+        scale = _scale(min(values), max(values))
         panel = (
             alt.Chart(alt.Data(values=[p for p in points if p["term"] == term]), title=titles[term])
             .mark_line(interpolate="linear", clip=True)
@@ -109,21 +109,27 @@ def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None
                 )
     if not points:
         return None
+    fits = sorted({p["fit"] for p in points}, key=lambda fit: fit != "as specified")
     panels = []
     for objective in dict.fromkeys(p["objective"] for p in points):
         here = [p for p in points if p["objective"] == objective]
-        scale = alt.Scale(type="log" if min(p["low"] for p in here) > 0 else "linear", zero=False, nice=False)
+        scale = _scale(min(p["low"] for p in here), max(p["high"] for p in here))
         title = "Total, weighted" if objective == "total" else objective
         base = alt.Chart(alt.Data(values=here), title=title).encode(
             x=alt.X("step:Q", title="step"),
-            color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
+            color=alt.Color(
+                "model:N",
+                title="model",
+                sort=[model.name for model in evaluation.models],
+                legend=alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=2),
+            ),
         )
-        band = base.mark_area(opacity=0.15).encode(
-            y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q", detail="fit:N"
-        )
+        # One band a model: those of two fits of a model would hide each other.
+        band = base.transform_filter(alt.datum.fit == fits[0]).mark_area(opacity=0.15)
+        band = band.encode(y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q")
         line = base.mark_line().encode(
             y=alt.Y("value:Q", title=None, scale=scale),
-            strokeDash=alt.StrokeDash("fit:N", title="fit"),
+            strokeDash=alt.StrokeDash("fit:N", title="fit", sort=fits),
             tooltip=["model:N", "fit:N", "step:Q", alt.Tooltip("value:Q", format=".4g", title="median")],
         )
         panels.append((band + line).properties(width=380, height=220))
@@ -146,11 +152,11 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
         return None
     values = [point[side] for point in points for side in ("before", "after")]
     domain = [math.floor(min(values)), math.ceil(max(values))]
-    scale = alt.Scale(domain=domain, nice=False)
+    scale = alt.Scale(domain=domain, nice=False, zero=False)
     diagonal = (
         alt.Chart(alt.Data(values=[{"before": end, "after": end} for end in domain]))
         .mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1)
-        .encode(x=alt.X("before:Q"), y=alt.Y("after:Q"))
+        .encode(x=alt.X("before:Q", scale=scale), y=alt.Y("after:Q", scale=scale))
     )
     dots = (
         alt.Chart(alt.Data(values=points))
@@ -168,6 +174,13 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
         )
     )
     return (diagonal + dots).properties(width=380, height=380).to_dict()
+
+
+def _scale(low: float, high: float) -> Any:
+    """Logarithmic where values span decades; within one, its ticks would be hard to read."""
+    import altair as alt
+
+    return alt.Scale(type="log" if low > 0 and high > 10 * low else "linear", zero=False, nice=False)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -36,10 +36,10 @@ def difference(picture: np.ndarray, target: np.ndarray, mask: np.ndarray | None)
 
 
 def common_limit(differences: Iterable[np.ndarray]) -> float:
-    """The value that the lightest colour stands for: the least round one that 99 % of all pixels stay below."""
+    """The value that the lightest colour stands for: the least round one that 95 % of all pixels stay below."""
     every = [error[np.isfinite(error)] for error in differences]
     values = np.concatenate(every) if every else np.zeros(0)
-    high = float(np.quantile(values, 0.99)) if values.size else 0.0
+    high = float(np.quantile(values, 0.95)) if values.size else 0.0
     return next((limit for limit in _LIMITS if high <= limit), _LIMITS[-1])
 
 
