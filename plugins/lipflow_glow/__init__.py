@@ -18,34 +18,38 @@ def lipflow_components() -> Iterable[Component]:
         name="glow",
         implementation="lipflow_glow.flow:GlowFlow",
         config="lipflow_glow.config:GlowConfig",
-        summary="steps of ActNorm, LU linear map and coupling; the paper's flow",
+        summary="Steps of ActNorm, LU linear map and coupling; the paper's flow",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
         kind="coupling",
         name="additive",
         implementation="lipflow_glow.couplings:AdditiveCoupling",
         config="lipflow_glow.config:AdditiveConfig",
-        summary="shifts one half; volume-preserving; the paper's coupling",
-        capabilities=frozenset({"volume-preserving"}),
+        summary="Shifts one half; volume-preserving; the paper's coupling",
+        capabilities=frozenset({"cpu", "cuda", "volume-preserving"}),
     )
     yield Component(
         kind="coupling",
         name="affine",
         implementation="lipflow_glow.couplings:AffineCoupling",
         config="lipflow_glow.config:AffineConfig",
-        summary="scales one half by nflows' sigmoid and shifts it",
+        summary="Scales one half by nflows' sigmoid and shifts it",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
         kind="coupling",
         name="affine-clamped",
         implementation="lipflow_glow.couplings:ClampedAffineCoupling",
         config="lipflow_glow.config:ClampedAffineConfig",
-        summary="scales one half within soft bounds and shifts it; starts as the identity",
+        summary="Scales one half within soft bounds and shifts it; starts as the identity",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
         kind="coupling",
         name="spline",
         implementation="lipflow_glow.couplings:SplineCoupling",
         config="lipflow_glow.config:SplineConfig",
-        summary="monotone rational-quadratic splines with linear tails; starts as the identity",
+        summary="Monotone rational-quadratic splines with linear tails; starts as the identity",
+        capabilities=frozenset({"cpu", "cuda"}),
     )

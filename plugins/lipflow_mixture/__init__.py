@@ -15,4 +15,5 @@ def lipflow_components() -> Iterable[Component]:
         implementation="lipflow_mixture.prior:MixturePrior",
         config="lipflow_mixture.config:MixtureConfig",
         summary="Gaussian mixture around the driving encoder's Gaussian, its components predicted from the features",
+        capabilities=frozenset({"cpu", "cuda"}),
     )

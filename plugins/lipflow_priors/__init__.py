@@ -15,18 +15,21 @@ def lipflow_components() -> Iterable[Component]:
         implementation="lipflow_priors.gaussian:StandardNormalPrior",
         config="lipflow_priors.config:StandardNormalConfig",
         summary="N(0, I), tied to the posterior by KL(Q‖N(0, I)); the paper's DAM",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
         kind="prior",
         name="kl",
         implementation="lipflow_priors.gaussian:DrivingGaussianPrior",
         config="lipflow_priors.config:DrivingGaussianConfig",
-        summary="the driving encoder's Gaussian, tied by KL or likelihood; the paper's LiP-KL and DAM-Reg.",
+        summary="The driving encoder's Gaussian, tied by KL or likelihood; the paper's LiP-KL and DAM-Reg.",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
         kind="prior",
         name="flow",
         implementation="lipflow_priors.flow:FlowPrior",
         config="lipflow_priors.config:FlowPriorConfig",
-        summary="a Gaussian seen through a flow, conditioned on the driving encoder or not; LiP-Flow and DAM-Flow",
+        summary="A Gaussian seen through a flow, conditioned on the driving encoder or not; LiP-Flow and DAM-Flow",
+        capabilities=frozenset({"cpu", "cuda"}),
     )

@@ -14,5 +14,6 @@ def lipflow_components() -> Iterable[Component]:
         name="flow-student",
         implementation="lipflow_student.prior:StudentFlowPrior",
         config="lipflow_student.config:StudentFlowConfig",
-        summary="a Student-t seen through a flow, conditioned on the driving encoder or not",
+        summary="A Student-t seen through a flow, conditioned on the driving encoder or not",
+        capabilities=frozenset({"cpu", "cuda"}),
     )
