@@ -160,7 +160,7 @@ class Training(Config):
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between rows of metrics.jsonl, each the mean over them.
         clip: Gradients are scaled down to at most this norm.
-        image_scale: The image error is divided by this, in units of the template's texture scale.
+        image_scale: Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is learned.
         augmentation: Of the driving observation.
         devices: Number of processes, one per device.
         nodes: Number of machines.
@@ -178,7 +178,7 @@ class Training(Config):
     checkpoint_every: PositiveInt = 1_000
     log_every: PositiveInt = 50
     clip: PositiveFloat = 1.0
-    image_scale: PositiveFloat = 1.0
+    image_scale: PositiveFloat = 0.1
     augmentation: Augmentation = Augmentation()
     devices: PositiveInt = 1
     nodes: PositiveInt = 1

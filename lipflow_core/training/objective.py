@@ -113,8 +113,7 @@ class Batch:
 class Objective(nn.Module):
     """L = λ_I ‖(Î − I) ⊙ W‖² + λ_G ‖M̂ − M‖² + λ_L L_L, averaged over frames and views (paper, supplement H.1).
 
-    The image term is the mean over the pixels and channels that W shows, in units of the template's texture scale times
-    `image_scale`; the geometry term is the mean over standardised coordinates; L_L is the prior's divergence, a mean
+    The image term is the mean over the pixels and channels that W shows, in units of `image_scale`; the geometry term is the mean over standardised coordinates; L_L is the prior's divergence, a mean
     over the code's dimensions. The code is one sample of Q, or Q's mean where a batch brings no noise.
 
     Args:
@@ -189,8 +188,7 @@ class Objective(nn.Module):
                 mask = rearrange(views.mask, "b n h w -> (b n) 1 h w")
                 error = (rendering.image - rearrange(views.images, "b n c h w -> (b n) c h w")) * mask
                 visible = mask.square().sum((1, 2, 3)).mul(error.shape[1]).clamp(min=1)
-                scale = template.texture_scale * self.image_scale
-                terms["image"] = (error.square().sum((1, 2, 3)) / visible).mean() / scale.square()
+                terms["image"] = (error.square().sum((1, 2, 3)) / visible).mean() / self.image_scale**2
             vertices = decoded.vertices
         elif "geometry" in self.needs.terms:
             vertices = self.avatar.decoder.geometry(code).to(code.dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveFloat
+
 from lipflow_core.parts import ObjectiveConfig
 from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
 
@@ -15,7 +17,7 @@ class PhotometricConfig(ObjectiveConfig):
         target: The observation whose pictures are compared with, such as "headset" or "frontal".
         error: Of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and
             absolute for large residuals.
-        unit: What a residual of 1 means: "standardised" is the template's texture scale, "intensity" the full range.
+        scale: Residuals are divided by this, an intensity in [0, 1]; as `training.image_scale`.
         uncovered: Pixels within the target's mask that the render's mesh misses: "count" compares the background there,
             so that silhouettes are pulled to where the target has a face; "ignore" leaves them out.
         exposure: "affine" first fits a gain and an offset to each picture in closed form, for targets whose light
@@ -24,7 +26,7 @@ class PhotometricConfig(ObjectiveConfig):
 
     target: str = "headset"
     error: Literal["l2", "l1", "charbonnier"] = "l2"
-    unit: Literal["standardised", "intensity"] = "standardised"
+    scale: PositiveFloat = 0.1
     uncovered: Literal["count", "ignore"] = "count"
     exposure: Literal["none", "affine"] = "none"
 

@@ -34,9 +34,7 @@ class PhotometricObjective(FittingObjective):
         if self.config.exposure == "affine":
             gain, offset = affine_exposure(image.detach(), observed.images, counted[:, :, None])
             image = gain * image + offset
-        residual = image - observed.images
-        if self.config.unit == "standardised":
-            residual = residual / state.template.texture_scale
+        residual = (image - observed.images) / self.config.scale
         error = rearrange(self.penalty(residual) * weight, "b n c h w -> b (n c h w)").sum(dim=-1)
         pixels = rearrange(weight, "b n one h w -> b (n one h w)").sum(dim=-1)
         return error / (pixels * colours).clamp(min=1e-6)

@@ -99,11 +99,11 @@ def test_luminance_of_white_is_one():
     torch.testing.assert_close(luminance(torch.ones(2, 3, 4, 5)), torch.ones(2, 1, 4, 5))
 
 
-@pytest.mark.parametrize(("unit", "expected"), [("intensity", 0.01), ("standardised", 0.01 / 0.2**2)])
-def test_the_unit_of_a_residual(sizes, unit, expected):
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 0.01), (0.2, 0.01 / 0.2**2)])
+def test_the_scale_of_a_residual(sizes, scale, expected):
     image = pictures(sizes)
     state = situation(sizes, renderings={"headset": rendering(image.flatten(0, 1) + 0.1)})
-    loss = photometric(sizes, unit=unit)(state, frame(headset=views(sizes, image)))
+    loss = photometric(sizes, scale=scale)(state, frame(headset=views(sizes, image)))
     torch.testing.assert_close(loss, torch.full((3,), expected))
 
 

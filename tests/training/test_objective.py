@@ -31,7 +31,7 @@ def test_terms_are_those_of_the_paper(spec, batch):
     code = posterior.mean + posterior.log_std.exp()
     views = frame["dome"]
     face = avatar.decode(code, views.camera)
-    error = (avatar.render(face, views.camera).image.unflatten(0, (3, 2)) - views.images) / (2 * template.texture_scale)
+    error = (avatar.render(face, views.camera).image.unflatten(0, (3, 2)) - views.images) / 2
     image = error.square().mean()
     geometry = ((face.vertices - frame["face"].vertices) / template.vertices_scale).square().mean()
     latent = (
