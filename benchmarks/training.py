@@ -20,7 +20,7 @@ import lightning_fabric
 import torch
 
 from lipflow_core.specs import load_spec
-from lipflow_core.training import stage, train
+from lipflow_core.training import objective, stage, train
 
 WARM_UP = 20
 
@@ -69,7 +69,7 @@ def main() -> None:
     spec = load_spec(args.spec, ["preset=small", "device=cpu", *size, *often, *args.overrides])
     clock = Clock()
 
-    stage.Objective.forward = clock.timed("forward", stage.Objective.forward)
+    objective.Objective.forward = clock.timed("forward", objective.Objective.forward)
     stage.StageTraining._evaluate = clock.timed("evaluations", stage.StageTraining._evaluate)
     stage.StageTraining._save = clock.timed("checkpoints", stage.StageTraining._save)
     lightning_fabric.Fabric.backward = clock.timed("backward", lightning_fabric.Fabric.backward)

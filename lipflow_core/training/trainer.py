@@ -21,10 +21,12 @@ from lipflow_core.progress import progress as new_progress
 from lipflow_core.specs.model import Spec
 from lipflow_core.training.checkpoints import Checkpoint, model_tensors
 from lipflow_core.training.launch import is_first_process, launch, quiet_fabric
+from lipflow_core.training.learning import freeze
 from lipflow_core.training.objective import needs_of
+from lipflow_core.training.run import Run
 from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
-from lipflow_core.training.stage import Run, StageTraining, freeze
+from lipflow_core.training.stage import StageTraining
 from lipflow_core.training.state import RunState, StageSummary
 from lipflow_core.weights import load_weights
 
