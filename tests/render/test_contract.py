@@ -100,11 +100,11 @@ def test_interior_gradients_are_those_of_finite_differences(renderer, turn):
         assert_close((analytic[n] * direction).sum(), numeric, rtol=2e-5, atol=1e-6)
 
 
-def shifted(vertices, count=256, seed=3):
-    """The same mesh `count` times, shifted by less than a pixel of `straight(focal=100)` at 100 mm."""
-    shift = torch.rand(count, 1, 3, generator=torch.Generator().manual_seed(seed), dtype=DEEP) - 0.5
-    shift[..., 2] = 0
-    return vertices + shift
+def shifted(vertices, side=12):
+    """The same mesh side² times, on a lattice of shifts over one pixel of `straight(focal=100)` at 100 mm."""
+    place = (torch.arange(side, dtype=DEEP) + 0.5) / side - 0.5
+    shift = torch.cartesian_prod(place, place, torch.zeros(1, dtype=DEEP))
+    return vertices + shift[:, None]
 
 
 def test_silhouette_gradient_is_that_of_the_covered_area(renderer):
@@ -124,35 +124,35 @@ def test_silhouette_gradient_is_that_of_the_covered_area(renderer):
 def test_occlusion_gradient_is_that_of_many_shifted_pictures(renderer):
     front = [[-6.3, -5.2, 100], [5.1, -7.1, 100], [7.0, 6.5, 100], [-4.6, 5.3, 100]]
     vertices, topology = quads(rectangle(-30, -30, 30, 30, 150), front)
-    texture = smooth(16, seed=4) + torch.linspace(0, 1, 16, dtype=DEEP)
-    weight = torch.linspace(-1, 1, 40, dtype=DEEP)[:, None] * torch.linspace(0.5, 2, 40, dtype=DEEP)
+    # The back is black, the front white: what is tested is the boundary, not the texture's gradient.
+    uv = torch.tensor([[0.0, 1], [0.1, 1], [0.1, 0], [0.0, 0], [0.9, 1], [1.0, 1], [1.0, 0], [0.9, 0]])
+    topology = replace(topology, uv=uv, uv_triangles=topology.triangles)
+    texture = (torch.arange(16) >= 8).to(DEEP).expand(1, 1, 16, 16)
+    weight = torch.linspace(-1, 1, 24, dtype=DEEP)[:, None] * torch.linspace(0.5, 2, 24, dtype=DEEP) + 2
 
     def loss(move):
-        mesh = torch.cat([vertices[:4], vertices[4:] + move])
-        return (renderer(shifted(mesh, 1024), texture, topology, straight(40, 40, 100)).image * weight).sum() / 1024
+        mesh = shifted(torch.cat([vertices[:4], vertices[4:] + move]))
+        return (renderer(mesh, texture, topology, straight(24, 24, 100)).image * weight).sum() / len(mesh)
 
     move = torch.zeros(3, dtype=DEEP, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(move), move)
-    numeric = torch.zeros(3, dtype=DEEP)
-    for axis, step in enumerate((0.5, 0.5, 2.0)):
-        ahead = torch.zeros(3, dtype=DEEP)
-        ahead[axis] = step
-        with torch.no_grad():
-            numeric[axis] = (loss(ahead) - loss(-ahead)) / (2 * step)
-    assert_close(gradient, numeric, rtol=0.05, atol=0.05 * numeric.norm().item())
+    with torch.no_grad():
+        steps = torch.diag(torch.tensor([1.0, 1.0, 5.0], dtype=DEEP))
+        numeric = torch.stack([(loss(step) - loss(-step)) / (2 * step.sum()) for step in steps])
+    assert_close(gradient, numeric, rtol=0.03, atol=0.02 * numeric.abs().max().item())
 
 
 def test_recovers_a_pose(renderer, turn):
-    vertices, texture, topology, camera, background = scene(turn, torch.float32, batch=1)
+    vertices, texture, topology, camera, background = scene(turn, torch.float32, batch=1, height=96, width=96)
     vertices = vertices * torch.tensor([1.0, 1.25, 0.8])
     with torch.no_grad():
         target = renderer(vertices, texture, topology, camera, background).image
     axis = torch.nn.functional.normalize(torch.tensor([0.5, -0.7, 0.4]), dim=0)
     start = torch.cat([axis * torch.pi / 36, torch.tensor([24.0, -18.0, 0.0]) / 100])
     pose = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([pose], lr=0.02)
-    for step in range(160):
-        optimizer.param_groups[0]["lr"] = 0.02 * 0.01 ** (step / 160)
+    optimizer = torch.optim.Adam([pose], betas=(0.9, 0.9))
+    for step in range(150):
+        optimizer.param_groups[0]["lr"] = 0.04 * 0.002 ** (step / 150)
         moved = vertices @ roma.rotvec_to_rotmat(pose[:3]).T + 100 * pose[3:]
         image = renderer(moved, texture, topology, camera, background).image
         optimizer.zero_grad()
@@ -172,7 +172,7 @@ def inside_views(turn, count, dtype=torch.float32):
     angles = random(count, 6, seed=8)
     rotations = torch.stack([turn(*row[:3].tolist()) for row in angles])
     place = 20 * torch.tanh(angles[:, 3:])
-    camera = straight(24, 24, 9.0, DEEP, count)
+    camera = straight(12, 12, 4.5, DEEP, count)
     extrinsics = torch.cat([rotations, -(rotations @ place[..., None])], dim=-1)
     camera = replace(camera, intrinsics=camera.intrinsics.to(dtype), extrinsics=extrinsics.to(dtype))
     return vertices.to(dtype).expand(count, -1, -1), topology, camera
@@ -227,7 +227,10 @@ def test_memory_does_not_grow(renderer):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     before = draw(100)
-    assert draw(1000) - before < 20_000 * (1024 if sys.platform == "darwin" else 1)
+    # The oracle is torch's own operations: fewer will do.
+    assert draw(200 if renderer.config.renderer == "torch" else 1000) - before < 20_000 * (
+        1024 if sys.platform == "darwin" else 1
+    )
 
 
 def test_draws_in_concurrent_threads(renderer, turn, threads):
