@@ -30,7 +30,7 @@ def part(slot: Any, value: Any) -> Part:
     return TypeAdapter(slot).validate_python(value, context={"preset": "tiny", "registry": None})
 
 
-def make_avatar(prior: str, driving: str | None = None, renderer: str = "torch") -> Avatar:
+def make_avatar(prior: str, driving: str | None = None, renderer: str = "cpu") -> Avatar:
     """An untrained avatar of shipped parts, with the spread of a trained one, in float64 and evaluation mode."""
     torch.manual_seed(0)
     given = EncoderInputs(code=CODE, observations=inputs.OBSERVATIONS)
