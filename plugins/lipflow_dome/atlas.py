@@ -24,14 +24,14 @@ SKIN_FLOOR = 0.272
 
 # (u, v) of the lower left corner, width, height in the new atlas
 PATCHES = {
-    "eye_l": (0.004, 0.006, 0.236, 0.244),
-    "eye_r": (0.256, 0.006, 0.236, 0.244),
-    "teeth": (0.508, 0.006, 0.226, 0.244),
-    "mouth": (0.752, 0.140, 0.116, 0.110),
-    "tongue": (0.884, 0.140, 0.112, 0.110),
-    "neck": (0.752, 0.006, 0.244, 0.070),
-    "eye_socket_l": (0.752, 0.092, 0.116, 0.034),
-    "eye_socket_r": (0.884, 0.092, 0.112, 0.034),
+    "eye_l": (0.004, 0.006, 0.204, 0.244),
+    "eye_r": (0.222, 0.006, 0.204, 0.244),
+    "teeth": (0.440, 0.006, 0.208, 0.244),
+    "mouth": (0.664, 0.172, 0.160, 0.078),
+    "tongue": (0.838, 0.172, 0.158, 0.078),
+    "eye_socket_l": (0.664, 0.130, 0.160, 0.028),
+    "eye_socket_r": (0.838, 0.130, 0.158, 0.028),
+    "neck": (0.664, 0.006, 0.332, 0.110),
 }
 
 
@@ -151,10 +151,14 @@ def map_texels(size: int) -> Texels:
     found = [_rasterize(corners[group], size) for group in groups]
     texel, barycentric = (np.concatenate([part[index] for part in found]) for index in (0, 2))
     triangle = np.concatenate([group[part[1]] for group, part in zip(groups, found, strict=True)])
-    # teeth and tongue fold over themselves in the atlas: the side that faces out of the mouth wins
+    # teeth and tongue fold over themselves in the atlas: teeth show their front, the tongue its upper side
     asset = load_asset()
     points = asset.vertices[asset.triangles]
-    facing = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])[:, 2]
+    normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    facing = normals[:, 2].copy()
+    tongue = asset.part_triangles("tongue")
+    facing[tongue] = normals[tongue, 1]
     order = np.lexsort((triangle, -facing[triangle], texel))
     first = order[np.unique(texel[order], return_index=True)[1]]
     covered = texel[first]

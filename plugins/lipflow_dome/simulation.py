@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -69,15 +72,26 @@ def _fill(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film]
     missing = store.missing()
     workers = min(config.workers or os.cpu_count() or 1, len(missing) // CHUNKS_WORTH_A_WORKER)
     with _Progress(f"simulating {config.subject} {split}", store.chunks, store.chunks - len(missing)) as progress:
-        if workers > 1 and _spread(config, split, folder, store, workers, progress):
-            return
+        if workers > 1:
+            # a file for what they say, because a pipe that nobody empties stops a process that warns a lot
+            with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
+                if _spread(config, split, folder, store, workers, progress, complaints):
+                    return
         performance = Performance(config, split)
         for chunk in store.missing():
             store.write(chunk, film().shoot(performance, store.frames_of(chunk)))
             progress.at(store.chunks - len(store.missing()))
 
 
-def _spread(config: DomeConfig, split: str, folder: Path, store: Store, workers: int, progress: _Progress) -> bool:
+def _spread(
+    config: DomeConfig,
+    split: str,
+    folder: Path,
+    store: Store,
+    workers: int,
+    progress: _Progress,
+    complaints: IO[str],
+) -> bool:
     """Let processes of their own fill the store. False if they can't be used for this config.
 
     They are commands, not forks: numba and OpenMP threads don't survive a fork, and multiprocessing's spawn would run
@@ -98,13 +112,14 @@ def _spread(config: DomeConfig, split: str, folder: Path, store: Store, workers:
             process = subprocess.Popen(
                 [sys.executable, "-m", "lipflow_dome.worker"],
                 stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=complaints,
                 env=environment,
                 text=True,
             )
             running.append(process)
-            process.stdin.write(json.dumps(task) + "\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it is gone already: its exit code tells below
+                process.stdin.write(json.dumps(task) + "\n")
+                process.stdin.flush()
         while any(process.poll() is None for process in running):
             time.sleep(0.2)
             progress.at(store.chunks - len(store.missing()))
@@ -116,7 +131,8 @@ def _spread(config: DomeConfig, split: str, folder: Path, store: Store, workers:
             return False
         for process in running:
             if process.poll() not in (None, 0):
-                lines = process.stderr.read().strip().splitlines() or ["no message"]
+                complaints.seek(0)
+                lines = complaints.read().strip().splitlines() or ["no message"]
                 raise CaptureError(
                     f"a process that simulates the capture ended with code {process.returncode}: {lines[-1]}",
                     "Run again to resume; with the capture's option workers=1 it runs in this process.",
@@ -128,8 +144,8 @@ def _spread(config: DomeConfig, split: str, folder: Path, store: Store, workers:
             if process.poll() is None:
                 process.kill()
             process.wait()
-            process.stdin.close()
-            process.stderr.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 class _Progress:

@@ -129,7 +129,7 @@ class Surface:
         # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
         at_vertices = np.clip(self.base_open + weights @ self.open_changes, 0.03, 1).astype(np.float32)
         open_ = self._lerp(at_vertices)
-        open_[:, self.inside] = np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
+        open_[:, self.inside] = 0.15 + 0.85 * np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
             open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
 
