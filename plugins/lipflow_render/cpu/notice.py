@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PATIENCE = 1.0
+_PATIENCE = 3.0
 _lock = threading.RLock()
 _done: set[object] = set()
 
