@@ -160,7 +160,8 @@ class Training(Config):
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between rows of metrics.jsonl, each the mean over them.
         clip: Gradients are scaled down to at most this norm.
-        image_scale: Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is learned.
+        image_scale: Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is
+            learned.
         augmentation: Of the driving observation.
         devices: Number of processes, one per device.
         nodes: Number of machines.

@@ -113,8 +113,9 @@ class Batch:
 class Objective(nn.Module):
     """L = λ_I ‖(Î − I) ⊙ W‖² + λ_G ‖M̂ − M‖² + λ_L L_L, averaged over frames and views (paper, supplement H.1).
 
-    The image term is the mean over the pixels and channels that W shows, in units of `image_scale`; the geometry term is the mean over standardised coordinates; L_L is the prior's divergence, a mean
-    over the code's dimensions. The code is one sample of Q, or Q's mean where a batch brings no noise.
+    The image term is the mean over the pixels and channels that W shows, of errors in units of `image_scale`; the
+    geometry term is the mean over standardised coordinates; L_L is the prior's divergence, a mean over the code's
+    dimensions. The code is one sample of Q, or Q's mean where a batch brings no noise.
 
     Args:
         avatar: The model.

@@ -210,6 +210,7 @@ class StageTraining:
                 f"stage '{self.stage.name}': the held-out loss was never finite",
                 "lower the stage's learning_rate, or look at the terms in metrics.jsonl",
             )
+        run.progress.advance(0, **{"held-out": state.best_loss})
         run.fabric.barrier()
         best = run.directory.checkpoints.best(state.stage)
         load_weights(run.avatar, best.part("model"), str(run.directory.checkpoints.folder))

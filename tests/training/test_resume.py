@@ -14,6 +14,7 @@ from runs import dam_regressor, make_spec, rows, same, start, weights
 from lipflow_core.errors import Interrupted, ModelError, StorageError
 from lipflow_core.progress import Progress
 from lipflow_core.training import train
+from lipflow_core.training.signals import StopOnSignal
 
 # Batch norm, dropout, a flow initialised from data, two stages with different priors, and augmentation.
 SYSTEM = {
@@ -127,6 +128,15 @@ def test_a_signal_finishes_the_step_and_saves(number, tmp_path):
     assert process.exitcode == 130
     (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("step-*")
     assert int(checkpoint.stem[5:]) == rows(tmp_path / "run")[-1]["step"]
+
+
+def test_a_second_interrupt_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), StopOnSignal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        assert stop.received == "SIGTERM"
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed):
