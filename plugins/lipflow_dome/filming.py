@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lipflow_core.records import Camera
+from lipflow_core.records import LUMINANCE, Camera
 from lipflow_dome.atlas import topology
 from lipflow_dome.cameras import Rig, compose, dome_rig, enlarge, headset_rig, positions, project
 from lipflow_dome.config import LANDMARKS, UNITS, VERTICES, DomeConfig
@@ -17,7 +17,7 @@ from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS, act, rigid, segment_name
 from lipflow_dome.shading import Shader
 
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
+GREY = np.array(LUMINANCE, np.float32)
 PIXELS_AT_ONCE = 1 << 22
 TEXELS_AT_ONCE = 1 << 20
 
