@@ -22,6 +22,7 @@ COMMANDS = (
     ("evaluate", "score fits on held-out frames", "lipflow_core.cli.evaluate"),
     ("sample", "draw faces from a trained model's prior", "lipflow_core.cli.sample"),
     ("report", "write a self-contained HTML report", "lipflow_core.cli.report"),
+    ("capture", "simulate, check, look at and pack captures on disk", "lipflow_core.cli.capture"),
     ("schema", "print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
     ("plugins", "list, explain and check plugins", "lipflow_core.cli.plugins"),
     ("new", "write the first files of a new plugin", "lipflow_core.cli.new"),

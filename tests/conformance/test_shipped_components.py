@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from lipflow_core.captures.writing import write_capture
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import Subject, checks
 
@@ -14,9 +16,27 @@ SUBJECTS = {
 }
 
 
-@cache
-def subject(name: str) -> Subject:
-    return Subject.of(*SUBJECTS[name])
+def multiface_options(folder: Path) -> dict[str, object]:
+    """A capture on disk: the dome's, a few small frames of it."""
+    dome = Subject.of("capture", "dome", {"sequences": 2, "held_out_sequences": 1})
+    write_capture(dome.build(), folder, style="none")
+    return {"path": folder, "cache": folder.parent / "packed"}
+
+
+OPTIONS = {"capture-multiface": multiface_options}
+"""Makers of options for components that can't be built without; each gets a folder to use."""
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory):
+    """Give the subject for a component by its key in `SUBJECTS`."""
+
+    @cache
+    def of(name: str) -> Subject:
+        options = OPTIONS[name](tmp_path_factory.mktemp("subject") / "capture") if name in OPTIONS else None
+        return Subject.of(*SUBJECTS[name], options)
+
+    return of
 
 
 @pytest.mark.parametrize(
@@ -27,5 +47,5 @@ def subject(name: str) -> Subject:
         for check in checks(kind)
     ],
 )
-def test_conformance(name, check):
+def test_conformance(subject, name, check):
     check(subject(name))

@@ -1,0 +1,78 @@
+"""Cameras as arrays: placing them, moving them with a head, and resizing their pictures. Imports no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """[R|t] (3, 4) of an upright OpenCV camera at a position, its optical axis through a target."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    return np.concatenate([rotation, -(rotation @ position)[:, None]], axis=1)
+
+
+def compose(extrinsics: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """Cameras as a head sees them that moved by a pose: (C, 3, 4) after (N, 3, 4) → (N, C, 3, 4)."""
+    rotation = np.einsum("cij,njk->ncik", extrinsics[:, :, :3], pose[:, :, :3])
+    translation = np.einsum("cij,nj->nci", extrinsics[:, :, :3], pose[:, :, 3]) + extrinsics[:, :, 3]
+    return np.concatenate([rotation, translation[..., None]], axis=-1)
+
+
+def invert(pose: np.ndarray) -> np.ndarray:
+    """The inverse (…, 3, 4) of rigid transforms (…, 3, 4)."""
+    rotation = np.swapaxes(pose[..., :3], -1, -2)
+    return np.concatenate([rotation, -(rotation @ pose[..., 3:])], axis=-1)
+
+
+def positions(extrinsics: np.ndarray) -> np.ndarray:
+    """Centres of projection (…, 3) in the frame that the extrinsics (…, 3, 4) map from."""
+    return -np.einsum("...ji,...j->...i", extrinsics[..., :3], extrinsics[..., 3])
+
+
+def enlarge(intrinsics: np.ndarray, factor: int) -> np.ndarray:
+    """Intrinsics of a picture `factor` times as large whose box-filtered reduction is the original picture.
+
+    A pixel centre at x lies in the middle of the pixels from factor·x to factor·x + factor − 1.
+    """
+    scaled = intrinsics.copy()
+    scaled[..., :2, :] *= factor
+    scaled[..., :2, 2] += (factor - 1) / 2
+    return scaled
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel coordinates (…, K, 2) and depth (…, K) of points (…, K, 3); cameras (…, 3, 3) and (…, 3, 4)."""
+    in_camera = points @ np.swapaxes(extrinsics[..., :3], -1, -2) + extrinsics[..., None, :, 3]
+    homogeneous = in_camera @ np.swapaxes(intrinsics, -1, -2)
+    depth = homogeneous[..., 2]
+    return homogeneous[..., :2] / np.where(np.abs(depth) < 1e-6, 1e-6, depth)[..., None], depth
+
+
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """The rotation nearest to a (…, 3, 3) matrix that is almost one."""
+    left, _, right = np.linalg.svd(matrix)
+    return left @ right
+
+
+def rigid(angles: np.ndarray, shift: np.ndarray, pivot: np.ndarray) -> np.ndarray:
+    """[R|t] (N, 3, 4) that turns points about a pivot and shifts them.
+
+    Args:
+        angles: (N, 3) about x, y and z in this order, radians.
+        shift: (N, 3) millimetres.
+        pivot: (3,) millimetres.
+    """
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles).T, np.sin(angles).T
+    rotation = np.stack(
+        [
+            np.stack([cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz], -1),
+            np.stack([cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz], -1),
+            np.stack([-sy, sx * cy, cx * cy], -1),
+        ],
+        -2,
+    )
+    translation = pivot + shift - np.einsum("nij,j->ni", rotation, pivot)
+    return np.concatenate([rotation, translation[..., None]], axis=-1)

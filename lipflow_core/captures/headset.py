@@ -1,0 +1,124 @@
+"""A virtual headset: three cameras a hand's breadth from eyes and mouth, its slip on the face, and changing light.
+
+The paper makes its headset pictures so (supplement, G): the tracked mesh with the multi-view texture is drawn from
+sampled headset cameras, with changes of light, background and headset pose. Everything sampled is returned, so that it
+can be recorded. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lipflow_core.captures.cameras import look_at, rigid
+
+HEADSET_NAMES = ("right-eye", "left-eye", "mouth")
+
+FIELD_OF_VIEW = 84.0
+"""Degrees, horizontally."""
+
+SLIP_PIVOT = np.array([0.0, -20.0, 40.0])
+"""The point of the head frame that a headset slips about, millimetres."""
+
+# From the tip of the nose to eyes and mouth of an adult: to the subject's left, up, out of the face; millimetres.
+_FROM_NOSE = {"right_eye": (-32.0, 36.0, -32.0), "left_eye": (32.0, 36.0, -32.0), "mouth": (0.0, -30.0, -12.0)}
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Where eyes and mouth are in the head frame, (3,) millimetres each."""
+
+    right_eye: np.ndarray
+    left_eye: np.ndarray
+    mouth: np.ndarray
+
+
+def estimate_anchors(vertices: np.ndarray) -> Anchors:
+    """Eyes and mouth of a mean face, by an adult's proportions from the tip of the nose.
+
+    Args:
+        vertices: (V, 3) millimetres in a head frame with x to the subject's left, y up, z out of the face.
+    """
+    nose = vertices[vertices[:, 2] >= vertices[:, 2].max() - 2.0].mean(0)
+    return Anchors(**{name: nose + np.array(offset) for name, offset in _FROM_NOSE.items()})
+
+
+def headset_cameras(size: tuple[int, int], anchors: Anchors) -> tuple[np.ndarray, np.ndarray]:
+    """Cameras of a headset that sits perfectly on a head: right eye, left eye, mouth.
+
+    Args:
+        size: Height and width of the pictures.
+        anchors: Of the head.
+
+    Returns:
+        Intrinsics (3, 3, 3) and extrinsics (3, 3, 4), head frame → camera.
+    """
+    height, width = size
+    right, left, mouth = anchors.right_eye, anchors.left_eye, anchors.mouth
+    extrinsics = np.stack(
+        [
+            look_at(right + np.array([-24, -14, 70]), right + np.array([1, 1, 8])),
+            look_at(left + np.array([24, -14, 70]), left + np.array([-1, 1, 8])),
+            look_at(mouth + np.array([0, -46, 74]), mouth + np.array([0, -4, 4])),
+        ]
+    )
+    focal = 0.5 * width / np.tan(np.radians(FIELD_OF_VIEW / 2))
+    intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    return np.repeat(intrinsics[None], 3, axis=0), extrinsics
+
+
+def draw_slip(generators: Sequence[np.random.Generator], scale: float) -> np.ndarray:
+    """Where the headset sits: [R|t] (B, 3, 4), head frame → a head that it sits on perfectly.
+
+    Args:
+        generators: One for each frame; six normal numbers are drawn from each.
+        scale: 1 is a standard deviation of 2° and 1.5 mm, cut off at 2.5 of them; 0 is none.
+    """
+    drawn = np.stack([generator.normal(0, 1, 6) for generator in generators]) * scale
+    drawn = np.clip(drawn, -2.5 * scale, 2.5 * scale)
+    return rigid(np.radians(2.0) * drawn[:, :3], 1.5 * drawn[:, 3:], SLIP_PIVOT)
+
+
+def light_pictures(
+    pictures: np.ndarray,
+    coverage: np.ndarray,
+    generators: Sequence[np.random.Generator],
+    *,
+    gain: float,
+    offset: float,
+    gradient: float,
+    background: float,
+    noise: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put headset pictures into changing light, before a changing background, and add noise.
+
+    Args:
+        pictures: (B, N, 1, h, w) drawn before black, in [0, 1].
+        coverage: (B, N, h, w) in [0, 1].
+        generators: One for each frame.
+        gain: Standard deviation of the logarithm of each picture's gain.
+        offset: Standard deviation of each picture's offset.
+        gradient: Standard deviation of the change of light from edge to edge.
+        background: Brightest grey behind the face.
+        noise: Standard deviation of the noise of pixels.
+
+    Returns:
+        Pictures (B, N, 1, h, w), and the light of each (B, N, 4) float32: gain, offset, change of gain from the left
+        to the right edge and from the upper to the lower.
+    """
+    count, height, width = coverage.shape[1:]
+    x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
+    light = np.empty((len(pictures), count, 4), np.float32)
+    lit = np.empty_like(pictures)
+    for row, generator in enumerate(generators):
+        light[row] = generator.normal(0, 1, (count, 4)) * np.array([gain, offset, gradient, gradient])
+        light[row, :, 0] = np.exp(light[row, :, 0])
+        gains, offsets, across, down = light[row].T[..., None, None]
+        level, slope = generator.uniform(0, 1, count), generator.uniform(-0.5, 0.5, (2, count))
+        behind = level[:, None, None] + slope[0, :, None, None] * x + slope[1, :, None, None] * y
+        scene = pictures[row, :, 0] * (gains * (1 + across * x + down * y)) + offsets * coverage[row]
+        grain = generator.normal(0, noise, (count, height, width))
+        lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * (background * np.clip(behind, 0, 1)) + grain, 0, 1)
+    return lit, light

@@ -1,0 +1,171 @@
+"""A contact sheet that shows whether cameras are understood: the projected mesh and keypoints over pictures.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from lipflow_core.captures.cameras import compose, positions, project
+from lipflow_core.captures.krt import KrtCamera, read_krt
+from lipflow_core.captures.landmarks import choose_landmarks, read_landmarks
+from lipflow_core.captures.layout import CaptureFolder, read_frame_list
+from lipflow_core.captures.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
+from lipflow_core.captures.pictures import distort, read_picture
+from lipflow_core.errors import CaptureError
+
+WIRE = (64, 224, 255, 90)
+POINT = (255, 64, 32, 255)
+LABEL = 14
+EDGES = 6000
+"""Edges drawn of a mesh, evenly picked: all of them would hide the face."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet.
+
+    Args:
+        picture: Rows are frames, columns cameras.
+        frames: (segment, number) of each row.
+        cameras: Name of each column.
+    """
+
+    picture: Image.Image
+    frames: tuple[tuple[str, int], ...]
+    cameras: tuple[str, ...]
+
+
+def overlay(
+    folder: CaptureFolder,
+    frames: Sequence[tuple[str, int]] | None = None,
+    cameras: Sequence[str] | None = None,
+    *,
+    height: int = 320,
+    wireframe: bool = True,
+) -> Sheet:
+    """Draw tracked meshes and keypoints over the pictures that they were tracked in.
+
+    Args:
+        folder: The capture.
+        frames: Which; four evenly spread ones if None.
+        cameras: Which; up to six evenly spread ones with pictures if None.
+        height: Of each cell, pixels.
+        wireframe: Whether the mesh's edges are drawn besides the keypoints.
+
+    Raises:
+        CaptureError: If something that is needed is missing or damaged.
+    """
+    folder.check()
+    listed = read_frame_list(folder)
+    calibrated = {camera.name: camera for camera in read_krt(folder.krt)}
+    rows = _chosen_frames(listed, frames)
+    names = _chosen_cameras(folder, calibrated, rows, cameras)
+    mesh = read_mesh(find_mesh(folder, listed))
+    landmarks = _landmarks(folder, mesh)
+    cells = [
+        [_cell(folder, segment, number, calibrated[name], mesh, landmarks, height, wireframe) for name in names]
+        for segment, number in rows
+    ]
+    widths = [max(row[column].width for row in cells) for column in range(len(names))]
+    sheet = Image.new("RGB", (sum(widths), len(rows) * height), (24, 24, 24))
+    for index, row in enumerate(cells):
+        for column, cell in enumerate(row):
+            sheet.paste(cell, (sum(widths[:column]), index * height))
+    return Sheet(sheet, tuple(rows), tuple(names))
+
+
+def _chosen_frames(listed: list[tuple[str, int]], wanted: Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
+    if not listed:
+        raise CaptureError("the capture lists no frames")
+    if wanted is None:
+        return [listed[index] for index in np.unique(np.linspace(0, len(listed) - 1, 4).astype(int))]
+    missing = [frame for frame in wanted if frame not in set(listed)]
+    if missing:
+        segment, number = missing[0]
+        raise CaptureError(f"frame_list.txt names no frame {segment} {number:06d}", "Give frames as SEGMENT:NUMBER.")
+    return list(wanted)
+
+
+def _chosen_cameras(
+    folder: CaptureFolder,
+    calibrated: dict[str, KrtCamera],
+    rows: Sequence[tuple[str, int]],
+    wanted: Sequence[str] | None,
+) -> list[str]:
+    if wanted is None:
+        filmed = [name for name in calibrated if any(folder.picture(s, name, n).is_file() for s, n in rows)]
+        if not filmed:
+            raise CaptureError(f"{folder.pictures} has no pictures of these frames by calibrated cameras")
+        return [filmed[index] for index in np.unique(np.linspace(0, len(filmed) - 1, 6).astype(int))]
+    for name in wanted:
+        if name not in calibrated:
+            raise CaptureError(f"{folder.krt} has no camera '{name}'", f"It has {', '.join(calibrated)}.")
+    return list(wanted)
+
+
+def _landmarks(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
+    if folder.landmarks.is_file():
+        return read_landmarks(folder.landmarks, len(mesh.vertices))
+    if folder.vertices_mean.is_file():
+        return choose_landmarks(read_vertices(folder.vertices_mean, len(mesh.vertices)))
+    return choose_landmarks(mesh.vertices)
+
+
+def _cell(
+    folder: CaptureFolder,
+    segment: str,
+    number: int,
+    camera: KrtCamera,
+    mesh: Mesh,
+    landmarks: np.ndarray,
+    height: int,
+    wireframe: bool,
+) -> Image.Image:
+    path = folder.picture(segment, camera.name, number)
+    if not path.is_file():
+        empty = Image.new("RGB", (height, height), (48, 24, 24))
+        ImageDraw.Draw(empty).text((4, 2), f"{camera.name} {segment} {number:06d}: no picture", fill=(255, 255, 255))
+        return empty
+    picture = Image.fromarray(read_picture(path))
+    scale = height / picture.height
+    cell = picture.resize((max(1, round(picture.width * scale)), height), Image.Resampling.LANCZOS).convert("RGBA")
+    vertices = read_vertices(folder.vertices(segment, number), len(mesh.vertices)).astype(np.float64)
+    extrinsics = compose(camera.extrinsics[None], read_transform(folder.transform(segment, number))[None])[0, 0]
+    places, _ = project(vertices, camera.intrinsics, extrinsics)
+    # Meshes are drawn where the lens puts them, since the picture is as the lens saw it.
+    places = (distort(places, camera.intrinsics, camera.distortion) + 0.5) * scale - 0.5
+    front, normals = _front(vertices, mesh.triangles, positions(extrinsics))
+    layer = Image.new("RGBA", cell.size)
+    draw = ImageDraw.Draw(layer)
+    if wireframe:
+        for a, b in _edges(mesh.triangles[front]):
+            draw.line([tuple(places[a]), tuple(places[b])], fill=WIRE)
+    radius = max(1.0, height / 320)
+    for x, y in places[landmarks[normals[landmarks]]]:
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=POINT)
+    cell = Image.alpha_composite(cell, layer).convert("RGB")
+    pen = ImageDraw.Draw(cell)
+    pen.rectangle([0, 0, cell.width, LABEL], fill=(0, 0, 0))
+    pen.text((4, 1), f"{camera.name}  {segment} {number:06d}", fill=(255, 255, 255))
+    return cell
+
+
+def _front(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which triangles face the camera, and which vertices have one that does."""
+    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
+    front = np.einsum("fd,fd->f", np.cross(b - a, c - a), eye - a) > 0
+    facing = np.zeros(len(vertices), bool)
+    facing[triangles[front].ravel()] = True
+    return front, facing
+
+
+def _edges(triangles: np.ndarray) -> np.ndarray:
+    """(E, 2) edges of triangles, each once, thinned out to at most `EDGES`."""
+    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    return edges[:: max(1, -(-len(edges) // EDGES))]

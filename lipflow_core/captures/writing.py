@@ -1,0 +1,347 @@
+"""Writes any capture in Multiface's layout, and beside it what that layout has no place for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+
+from lipflow_core.captures.cameras import compose, invert, nearest_rotation
+from lipflow_core.captures.headset import HEADSET_NAMES
+from lipflow_core.captures.krt import KrtCamera, format_krt
+from lipflow_core.captures.layout import AVERAGE, HELD_OUT, CaptureFolder, is_held_out, read_about
+from lipflow_core.captures.meshes import Mesh, format_mesh, format_transform
+from lipflow_core.captures.packing import flat
+from lipflow_core.captures.pictures import to_bytes, write_picture
+from lipflow_core.captures.texels import TexelMap, unwrap
+from lipflow_core.errors import CaptureError, StorageError
+from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
+from lipflow_core.progress import Progress, Style, progress
+from lipflow_core.records import Frame, Record, Template
+from lipflow_core.storage import check_folder, storage_error, write_atomically
+
+FORMAT = 1
+FRAMES_AT_ONCE = 8
+SPLITS = ("train", "held-out")
+_STANDARD = ("face", "dome", "frontal", "headset", "keypoints")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Args:
+        frames: Number of frames in the capture.
+        segments: Number of segments.
+        new: Number of frames written now; the others were there from a run that was interrupted.
+    """
+
+    frames: int
+    segments: int
+    new: int
+
+
+def write_capture(
+    capture: Capture,
+    directory: str | os.PathLike[str],
+    renderer: Renderer | None = None,
+    *,
+    workers: int = 2,
+    style: Style = "auto",
+) -> Written:
+    """Write both splits of a capture as one folder in Multiface's layout.
+
+    Segment by segment; a segment that is complete is not written again, so that an interrupted run is taken up where it
+    stopped. frame_list.txt comes last: without it the capture is not complete. Held-out segments get names by which
+    Multiface's rule (`layout.HELD_OUT`) knows them, if they have not such names already.
+
+    Args:
+        capture: What to write. It must observe "face" and "dome".
+        directory: Where; a new or empty folder, or one with an earlier part of the same capture.
+        renderer: Draws depth, for unwrapping each camera's texture; without one only average textures are written.
+        workers: Threads that encode pictures.
+        style: Of the progress.
+
+    Raises:
+        StorageError: If it can't be written, or another capture is in the way.
+        CaptureError: If the capture lacks something that the layout needs.
+    """
+    folder = CaptureFolder(Path(directory))
+    splits = {name: capture.split(name) for name in SPLITS}
+    about = _about(capture, splits, textures=renderer is not None)
+    _take_place(folder, about)
+    template = capture.template()
+    writer = _Writer(capture, folder, template, renderer, _observations(capture))
+    try:
+        cameras = writer.calibrate(splits["train"])
+        folder.krt.write_text(format_krt(cameras), encoding="utf-8", newline="\n")
+        _write_template(folder, template)
+        listed: list[tuple[str, int]] = []
+        new = 0
+        total = sum(len(split) for split in splits.values())
+        with (
+            progress(total, f"write {folder.root.name}", "frame", style=style) as bar,
+            ThreadPoolExecutor(max(1, workers), thread_name_prefix="lipflow-png") as pool,
+        ):
+            for split_name, split in splits.items():
+                for segment, positions in _segments(split_name, split):
+                    listed += [(segment, int(number)) for number in np.asarray(split.numbers)[positions]]
+                    if folder.truth(segment).is_file():
+                        bar.resume_at(bar.done + len(positions))
+                        continue
+                    writer.write(split, segment, positions, pool, bar)
+                    new += len(positions)
+        text = "".join(f"{segment} {number:06d}\n" for segment, number in listed)
+        write_atomically(folder.frame_list, text)
+        write_atomically(folder.about, json.dumps({**about, "complete": True}, indent=1) + "\n")
+    except OSError as error:
+        raise storage_error(folder.root, error) from error
+    return Written(total, len({segment for segment, _ in listed}), new)
+
+
+def _about(capture: Capture, splits: dict[str, Split], *, textures: bool) -> dict[str, Any]:
+    from lipflow_core import __version__
+
+    return {
+        "format": FORMAT,
+        "source": capture.identity,
+        "written_by": f"lipflow-core {__version__}",
+        "camera_textures": textures,
+        "frames": {name: len(split) for name, split in splits.items()},
+        "headset_cameras": list(HEADSET_NAMES),
+        "complete": False,
+    }
+
+
+def _take_place(folder: CaptureFolder, about: dict[str, Any]) -> None:
+    """Make the folder, or make sure that it holds an earlier part of the same capture."""
+    check_folder(folder.root)
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        if any(folder.root.iterdir()):
+            there = read_about(folder)
+            same = ("format", "source", "camera_textures", "frames")
+            if any(there.get(name) != about[name] for name in same):
+                raise StorageError(
+                    f"{folder.root} is not empty, and what it holds is not an earlier part of this capture",
+                    "Write to another folder, or remove it.",
+                )
+            return
+        folder.extras.mkdir()
+        write_atomically(folder.about, json.dumps(about, indent=1) + "\n")
+    except OSError as error:
+        raise storage_error(folder.root, error) from error
+
+
+def _observations(capture: Capture) -> tuple[str, ...]:
+    """Every observation that the capture plans."""
+    names = dict.fromkeys(name.split(".")[0] for name in capture.planned.outputs)
+    offered = tuple(name for name in names if name not in ("topology", "template"))
+    for needed in ("face", "dome"):
+        if needed not in offered:
+            raise CaptureError(f"the capture has no '{needed}', which Multiface's layout needs")
+    return offered
+
+
+def _segments(split_name: str, split: Split) -> list[tuple[str, np.ndarray]]:
+    """Name on disk and positions of each segment of a split."""
+    members: dict[str, list[int]] = {}
+    for position, segment in enumerate(split.segments):
+        members.setdefault(segment, []).append(position)
+    named = []
+    for segment, positions in members.items():
+        name = re.sub(r"[^\w.-]+", "_", segment)
+        if (split_name == "held-out") != is_held_out(name):
+            name = f"{HELD_OUT[0]}_{name}" if split_name == "held-out" else f"train_{name}"
+        named.append((name, np.array(positions)))
+    if len({name for name, _ in named}) < len(named):
+        raise CaptureError("two segments of the capture would get the same name on disk", "Rename one of them.")
+    return named
+
+
+def _write_template(folder: CaptureFolder, template: Template) -> None:
+    texture = rearrange(template.texture_mean, "c h w -> h w c").numpy()
+    write_picture(folder.texture_mean, to_bytes(255 * texture))
+    (folder.vertices_mean).write_bytes(template.vertices_mean.numpy().astype("<f4").tobytes())
+    # As float64: squaring in float32 would lose what the root is to give back.
+    folder.texture_variance.write_text(f"{(255 * float(template.texture_scale)) ** 2!r}\n", encoding="utf-8")
+    folder.vertices_variance.write_text(f"{float(template.vertices_scale) ** 2!r}\n", encoding="utf-8")
+    if template.landmarks.numel():
+        text = json.dumps({"vertices": template.landmarks.tolist()}) + "\n"
+        folder.landmarks.write_text(text, encoding="utf-8")
+
+
+class _Writer:
+    """Writes segments.
+
+    Args:
+        capture: Whose.
+        folder: Where.
+        template: The capture's.
+        renderer: Draws depth; None to leave out each camera's texture.
+        observations: What is loaded of each frame.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        folder: CaptureFolder,
+        template: Template,
+        renderer: Renderer | None,
+        observations: Sequence[str],
+    ):
+        self.folder = folder
+        self.template = template
+        self.renderer = renderer
+        self.observations = tuple(observations)
+        self._texels = None if renderer is None else TexelMap(template.topology, template.texture_mean.shape[-1])
+
+    def calibrate(self, split: Split) -> list[KrtCamera]:
+        """Cameras in the world's frame: that of the capture's own poses if it tells them, else the first head's."""
+        frame = self._load(split, np.arange(1))
+        camera = frame["dome"].camera
+        seen = _extrinsics(frame)[0]
+        self._world = compose(seen, invert(_pose(frame)))[0] if _has_pose(frame) else seen
+        intrinsics = camera.intrinsics[0].numpy().astype(np.float64)
+        return [
+            KrtCamera(name, intrinsics[index], np.zeros(5), self._world[index])
+            for index, name in enumerate(split.cameras)
+        ]
+
+    def write(self, split: Split, segment: str, positions: np.ndarray, pool: ThreadPoolExecutor, bar: Progress) -> None:
+        """Write a segment; the last of its files says that all of it is there."""
+        folder = self.folder
+        folders = [folder.meshes / segment, folder.textures / segment / AVERAGE, folder.truth(segment).parent]
+        folders += [folder.pictures / segment / camera for camera in split.cameras]
+        if self.renderer is not None:
+            folders += [folder.textures / segment / camera for camera in split.cameras]
+        if "headset" in self.observations:
+            folders += [folder.headset(segment, camera, 0).parent for camera in HEADSET_NAMES]
+            folders += [folder.headset_mask(segment, camera, 0).parent for camera in HEADSET_NAMES]
+        for path in folders:
+            path.mkdir(parents=True, exist_ok=True)
+        recorded: dict[str, list[np.ndarray]] = {}
+        for start in range(0, len(positions), FRAMES_AT_ONCE):
+            frame = self._load(split, positions[start : start + FRAMES_AT_ONCE])
+            if start == 0:
+                self._write_mesh(segment, frame)
+            tasks = self._write_pictures(segment, frame, split.cameras)
+            list(pool.map(lambda task: write_picture(*task), tasks))
+            self._write_meshes(segment, frame)
+            for name, values in _extras(frame):
+                recorded.setdefault(name, []).append(values)
+            bar.advance(len(frame))
+        arrays = {name: np.concatenate(values) for name, values in recorded.items()}
+        write_atomically(folder.truth(segment), lambda file: np.savez(file, **arrays))
+
+    def _load(self, split: Split, positions: np.ndarray) -> Frame:
+        cameras = np.tile(np.arange(len(split.cameras)), (len(positions), 1))
+        return split.load(FrameRequest(positions, self.observations, cameras))
+
+    def _write_mesh(self, segment: str, frame: Frame) -> None:
+        topology = self.template.topology
+        mesh = Mesh(
+            frame["face"].vertices[0].numpy(),
+            topology.uv.numpy(),
+            topology.triangles.numpy(),
+            topology.uv_triangles.numpy(),
+        )
+        write_atomically(self.folder.mesh(segment, int(frame.numbers[0])), format_mesh(mesh))
+
+    def _write_meshes(self, segment: str, frame: Frame) -> None:
+        extrinsics = _extrinsics(frame)
+        poses = compose(invert(self._world[:1]), extrinsics[:, 0])[:, 0]
+        told = compose(self._world, poses)
+        if np.abs(told - extrinsics).max() > 0.05:
+            raise CaptureError(
+                f"the cameras of the capture move against each other in segment {segment}",
+                "Multiface's layout has one calibration for all frames.",
+            )
+        for row, number in enumerate(frame.numbers.tolist()):
+            vertices = frame["face"].vertices[row].numpy().astype("<f4")
+            self.folder.vertices(segment, number).write_bytes(vertices.tobytes())
+            self.folder.transform(segment, number).write_text(format_transform(poses[row]), encoding="utf-8")
+
+    def _write_pictures(self, segment: str, frame: Frame, cameras: Sequence[str]) -> list[tuple[Path, np.ndarray]]:
+        """Path and content of every picture of some frames."""
+        folder = self.folder
+        pictures = _to_bytes(frame["dome"].images)
+        average = _to_bytes(frame["face"].texture)
+        textures = self._unwrap(frame)
+        headset = frame["headset"] if "headset" in self.observations else None
+        tasks = []
+        for row, number in enumerate(frame.numbers.tolist()):
+            tasks.append((folder.texture(segment, AVERAGE, number), average[row]))
+            for index, camera in enumerate(cameras):
+                tasks.append((folder.picture(segment, camera, number), pictures[row, index]))
+                if textures is not None:
+                    tasks.append((folder.texture(segment, camera, number), textures[row, index]))
+        if headset is not None:
+            images, masks = _to_bytes(headset.images), _to_bytes(headset.mask.unsqueeze(2))
+            for row, number in enumerate(frame.numbers.tolist()):
+                for index, camera in enumerate(HEADSET_NAMES):
+                    tasks.append((folder.headset(segment, camera, number), images[row, index]))
+                    tasks.append((folder.headset_mask(segment, camera, number), masks[row, index]))
+        return tasks
+
+    def _unwrap(self, frame: Frame) -> np.ndarray | None:
+        if self.renderer is None:
+            return None
+        views, face = frame["dome"], frame["face"]
+        count = views.images.shape[1]
+        with torch.inference_mode():
+            depth = self.renderer(
+                repeat(face.vertices, "b v xyz -> (b n) v xyz", n=count),
+                torch.zeros(1, 1, 2, 2),
+                self.template.topology,
+                views.camera.flatten(),
+            ).depth
+        depth = rearrange(depth, "(b n) h w -> b n h w", n=count)
+        unwrapped = unwrap(self._texels, face.vertices.numpy(), views.images, views.camera, depth)
+        return _to_bytes(torch.from_numpy(unwrapped))
+
+
+def _extrinsics(frame: Frame) -> np.ndarray:
+    """(B, C, 3, 4) head → camera, float64, rotations made exact."""
+    extrinsics = frame["dome"].camera.extrinsics.numpy().astype(np.float64)
+    return np.concatenate([nearest_rotation(extrinsics[..., :3]), extrinsics[..., 3:]], axis=-1)
+
+
+def _has_pose(frame: Frame) -> bool:
+    truth = frame.observations.get("truth")
+    return getattr(truth, "pose", None) is not None
+
+
+def _pose(frame: Frame) -> np.ndarray:
+    pose = frame["truth"].pose.numpy().astype(np.float64)
+    return np.concatenate([nearest_rotation(pose[..., :3]), pose[..., 3:]], axis=-1)
+
+
+def _extras(frame: Frame) -> list[tuple[str, np.ndarray]]:
+    """What a frame holds besides pictures and faces: exact cameras, keypoints, ground truth."""
+    found = [("numbers", frame.numbers.numpy())]
+    for name, record in frame.observations.items():
+        if name in ("headset", "keypoints") or name not in _STANDARD:
+            found += [
+                (f"{name}.{tensor}", values.numpy())
+                for tensor, values in flat(_without_pictures(record))
+                if tensor not in ("images", "mask")
+            ]
+    return found
+
+
+def _without_pictures(record: Record) -> Record:
+    return replace(record, images=None, mask=None) if hasattr(record, "images") else record
+
+
+def _to_bytes(values: torch.Tensor) -> np.ndarray:
+    return to_bytes(255 * rearrange(values, "... c h w -> ... h w c").numpy())

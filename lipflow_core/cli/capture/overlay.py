@@ -1,0 +1,37 @@
+"""`lipflow-core capture overlay`: a contact sheet of pictures with projected mesh and keypoints."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and write the sheet."""
+    import io
+    from pathlib import Path
+
+    from lipflow_core.captures.layout import CaptureFolder
+    from lipflow_core.captures.overlay import overlay
+    from lipflow_core.storage import write_atomically
+
+    sheet = overlay(
+        CaptureFolder(Path(args.folder)),
+        None if args.frames is None else [_frame(text) for text in args.frames],
+        args.cameras,
+        height=args.height,
+        wireframe=not args.points_only,
+    )
+    content = io.BytesIO()
+    sheet.picture.save(content, "PNG")
+    write_atomically(args.out, content.getvalue())
+    print(f"{args.out}: {len(sheet.frames)} frames by {len(sheet.cameras)} cameras ({', '.join(sheet.cameras)})")
+    return 0
+
+
+def _frame(text: str) -> tuple[str, int]:
+    from lipflow_core.errors import CaptureError
+
+    segment, colon, number = text.rpartition(":")
+    if not colon or not segment or not number.isdecimal():
+        raise CaptureError(f"--frames {text}: is not of the form SEGMENT:NUMBER, such as EXP_ROM:000102")
+    return segment, int(number)

@@ -1,0 +1,39 @@
+"""`lipflow-core capture simulate`: write a simulated capture in Multiface's layout."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate, then write; 0 once all of it is on disk."""
+    from typing import Annotated
+
+    from pydantic import TypeAdapter
+
+    from lipflow_core.captures.writing import write_capture
+    from lipflow_core.cli.capture.chosen import build_capture
+    from lipflow_core.parts import Part, SlotOf
+    from lipflow_core.plans import RendererInputs
+    from lipflow_core.storage import check_folder
+
+    check_folder(args.out)  # before hours of work
+    options = {} if args.subject is None else {"subject": args.subject}
+    capture = build_capture(args.capture, options, args.preset, args.overrides)
+    renderer = None
+    if not args.average_only:
+        planned = capture.planned.outputs
+        inputs = RendererInputs(
+            device="cpu",
+            vertices=planned["face.vertices"][0],
+            triangles=planned["topology.triangles"][0],
+            texture=planned["face.texture"],
+        )
+        renderer = TypeAdapter(Annotated[Part, SlotOf("renderer")]).validate_python("cpu").build(inputs)
+    workers = args.workers or os.cpu_count() or 1
+    written = write_capture(capture, args.out, renderer, workers=workers, style="none" if args.quiet else "auto")
+    there = "" if written.new == written.frames else f" ({written.frames - written.new} of them were there)"
+    print(f"{args.out}: {written.frames} frames in {written.segments} segments{there}")
+    print(f"in a spec:  capture: {{type: multiface, path: {args.out}}}")
+    return 0
