@@ -25,6 +25,9 @@ LABEL = 14
 EDGES = 6000
 """Edges drawn of a mesh, evenly picked: all of them would hide the face."""
 
+TILE, BEHIND = 4, 12.0
+"""What lies farther than so many millimetres behind the nearest surface in its tile of pixels is not drawn."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -137,17 +140,19 @@ def _cell(
     cell = picture.resize((max(1, round(picture.width * scale)), height), Image.Resampling.LANCZOS).convert("RGBA")
     vertices = read_vertices(folder.vertices(segment, number), len(mesh.vertices)).astype(np.float64)
     extrinsics = compose(camera.extrinsics[None], read_transform(folder.transform(segment, number))[None])[0, 0]
-    places, _ = project(vertices, camera.intrinsics, extrinsics)
+    places, away = project(vertices, camera.intrinsics, extrinsics)
     # Meshes are drawn where the lens puts them, since the picture is as the lens saw it.
     places = (distort(places, camera.intrinsics, camera.distortion) + 0.5) * scale - 0.5
-    front, normals = _front(vertices, mesh.triangles, positions(extrinsics))
+    front = _front(vertices, mesh.triangles, positions(extrinsics))
+    seen = _seen(places, away, mesh.triangles[front])
+    front[front] = seen[mesh.triangles[front]].all(1)
     layer = Image.new("RGBA", cell.size)
     draw = ImageDraw.Draw(layer)
     if wireframe:
         for a, b in _edges(mesh.triangles[front]):
             draw.line([tuple(places[a]), tuple(places[b])], fill=WIRE)
     radius = max(1.0, height / 320)
-    for x, y in places[landmarks[normals[landmarks]]]:
+    for x, y in places[landmarks[seen[landmarks]]]:
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=POINT)
     cell = Image.alpha_composite(cell, layer).convert("RGB")
     pen = ImageDraw.Draw(cell)
@@ -156,13 +161,34 @@ def _cell(
     return cell
 
 
-def _front(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which triangles face the camera, and which vertices have one that does."""
+def _front(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """(F,) which triangles face the camera."""
     a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    front = np.einsum("fd,fd->f", np.cross(b - a, c - a), eye - a) > 0
-    facing = np.zeros(len(vertices), bool)
-    facing[triangles[front].ravel()] = True
-    return front, facing
+    return np.einsum("fd,fd->f", np.cross(b - a, c - a), eye - a) > 0
+
+
+def _seen(places: np.ndarray, away: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """(V,) which vertices belong to a triangle that faces the camera and have no other surface well before them.
+
+    Args:
+        places: (V, 2) pixels of the cell.
+        away: (V,) depth, millimetres.
+        front: (F, 3) triangles that face the camera.
+    """
+    facing = np.zeros(len(places), bool)
+    facing[front.ravel()] = True
+    # A coarse depth map: enough to tell the inside of a mouth from the lips before it.
+    corners, depths = places[front], away[front]
+    weights = np.stack([part.ravel() for part in np.meshgrid(*[np.linspace(0, 1, 5)] * 2)], axis=1)
+    weights = weights[weights.sum(1) <= 1]
+    weights = np.concatenate([weights, 1 - weights.sum(1, keepdims=True)], axis=1)
+    tiles = np.floor(np.einsum("wk,fkd->fwd", weights, corners) / TILE).astype(np.int64)
+    low = np.minimum(tiles.reshape(-1, 2).min(0, initial=0), 0)
+    high = tiles.reshape(-1, 2).max(0, initial=0) + 1
+    own = np.clip(np.floor(places / TILE).astype(np.int64), low, high - 1)
+    nearest = np.full(high - low, np.inf)
+    np.minimum.at(nearest, tuple(np.moveaxis(tiles - low, -1, 0)), np.einsum("wk,fk->fw", weights, depths))
+    return facing & (away < nearest[tuple((own - low).T)] + BEHIND)
 
 
 def _edges(triangles: np.ndarray) -> np.ndarray:

@@ -10,7 +10,13 @@ from lipflow_core.captures.cameras import positions
 from lipflow_core.records import Camera, Topology
 
 HIDDEN_BEHIND = 4.0
-"""A point this much farther than what a camera sees there is hidden, millimetres."""
+"""A keypoint this much farther than what a camera sees there is hidden, millimetres."""
+
+TEXEL_HIDDEN_BEHIND = 1.0
+"""Likewise a texel, besides what the surface's slope makes within a pixel and a half."""
+
+GRAZING = 0.1
+"""Cosine below which a camera sees a surface too obliquely to tell its colour."""
 
 
 class TexelMap:
@@ -30,6 +36,7 @@ class TexelMap:
     def __init__(self, topology: Topology, size: int):
         self.size = size
         self.triangles = topology.triangles.numpy()
+        self._corners = torch.from_numpy(self.triangles.reshape(-1))
         uv = topology.uv.numpy().astype(np.float64)
         corners = np.stack([uv[:, 0] * size - 0.5, (1 - uv[:, 1]) * size - 0.5], axis=1)[topology.uv_triangles.numpy()]
         owner = np.full((size, size), -1, np.int64)
@@ -54,11 +61,14 @@ class TexelMap:
         self.weights = weights[self.row, self.column]
 
     def points(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places (B, X, 3) of the texels on meshes (B, V, 3), and their unit normals (B, X, 3)."""
-        corners = vertices[:, self.triangles[self.triangle]]
-        places = np.einsum("bxkd,xk->bxd", corners, self.weights)
-        normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-        return places, normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+        """Places (B, X, 3) of the texels on meshes (B, V, 3), and their smooth unit normals (B, X, 3)."""
+        a, b, c = (vertices[:, self.triangles[:, corner]] for corner in range(3))
+        areas = torch.from_numpy(np.cross(b - a, c - a)).repeat_interleave(3, dim=1)
+        normals = torch.zeros(vertices.shape, dtype=areas.dtype).index_add_(1, self._corners, areas).numpy()
+        corners = self.triangles[self.triangle]
+        places = np.einsum("bxkd,xk->bxd", vertices[:, corners], self.weights)
+        smooth = np.einsum("bxkd,xk->bxd", normals[:, corners], self.weights)
+        return places, smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-12)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """(…, X, C) values of the covered texels → (…, C, T, T), zero elsewhere."""
@@ -103,8 +113,12 @@ def unwrap(
         rearrange(depth, "b n h w -> (b n) 1 h w").float(), grid, mode="nearest", align_corners=False
     )
     seen = rearrange(seen, "(b n) 1 1 x -> b n x", n=count).numpy()
-    visible = (away.numpy() < seen + HIDDEN_BEHIND) & (away.numpy() > 0) & (seen > 0)
-    visible &= facing(points, normals, extrinsics.numpy()) > 0.1
+    cosine = facing(points, normals, extrinsics.numpy())
+    away = away.numpy()
+    footprint = away / camera.intrinsics[..., 0, 0].double().numpy()[..., None]
+    slope = np.sqrt(np.clip(1 - cosine**2, 0, 1)) / np.maximum(cosine, GRAZING)
+    visible = (cosine > GRAZING) & (away > 0) & (seen > 0)
+    visible &= away < seen + TEXEL_HIDDEN_BEHIND + 1.5 * footprint * slope
     colors = rearrange(colors, "(b n) c 1 x -> b n x c", n=count).numpy()
     return texels.spread(colors * visible[..., None])
 
