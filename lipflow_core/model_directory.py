@@ -12,11 +12,11 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, NoReturn
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -36,6 +36,8 @@ from lipflow_core.weights import load_weights, weights_of
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
 FORMAT = "lipflow-core model 1"
+LARGEST = 2**22
+"""Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
 _TEMPLATE = "template_buffers."
 
 
@@ -70,7 +72,7 @@ class Lock(BaseModel):
     plugin_api: tuple[int, int]
     torch: str
     parts: tuple[LockedPart, ...]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
     sha256: dict[str, str]
 
 
@@ -143,8 +145,10 @@ def open_model(
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
     weights = _read_weights(path / WEIGHTS)
-    chosen = choose_device(spec, device, shapes=lock.shapes)
+    # A device that is not there is no fault of the model; parts that fit on none are.
+    chosen = None if (device or spec.device) == "auto" else choose_device(spec, device)
     try:
+        chosen = chosen or choose_device(spec, device, shapes=lock.shapes)
         blueprint = plan(spec, device=chosen.type, shapes=lock.shapes)
         avatar = build(blueprint, _template(weights, path), "cpu")
     except CompatibilityError as error:
@@ -309,10 +313,37 @@ def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
         raise ModelError(
             f"{path / WEIGHTS}: the weights are not those of a lipflow-core model: there is no {error.args[0]}"
         ) from error
+    _check_mesh(held, path)
     return Template(
         topology=Topology(held.pop("triangles"), held.pop("uv"), held.pop("uv_triangles")),
         **held,
     )
+
+
+def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
+    """Raise a ModelError where a renderer or an objective would read outside its tensors, or draw NaN."""
+
+    def refuse(reason: str) -> NoReturn:
+        raise ModelError(
+            f"{path / WEIGHTS}: is damaged: {_TEMPLATE}{reason}", "Copy the model again, or train it again."
+        )
+
+    for name, columns in (("vertices_mean", 3), ("triangles", 3), ("uv", 2), ("uv_triangles", 3)):
+        if held[name].ndim != 2 or held[name].shape[1] != columns:
+            refuse(f"{name} has shape {tuple(held[name].shape)}, not (n, {columns})")
+    for name, tensor in held.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            refuse(f"{name} holds NaN or infinity")
+    vertices = len(held["vertices_mean"])
+    limits = {"triangles": vertices, "uv_triangles": len(held["uv"]), "landmarks": vertices}
+    for name, limit in limits.items():
+        indices = held[name]
+        if indices.is_floating_point() or indices.is_complex():
+            refuse(f"{name} holds {indices.dtype}, no indices")
+        if indices.numel() and (indices.min() < 0 or indices.max() >= limit):
+            refuse(f"{name} has indices outside 0 … {limit - 1}")
+    if held["triangles"].shape != held["uv_triangles"].shape:
+        refuse("triangles and uv_triangles differ in number")
 
 
 def _template_names() -> list[str]:

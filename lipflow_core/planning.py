@@ -26,6 +26,15 @@ from lipflow_core.plans import (
 )
 from lipflow_core.specs.model import PartName, SameAs, Spec, Stage
 
+_AXES = {
+    "face.vertices": 2,
+    "face.texture": 3,
+    "keypoints.points": 2,
+    "topology.triangles": 2,
+    "template.landmarks": 1,
+}
+"""Axes of the shapes that planning takes apart; pictures have 4, whatever the observation is called."""
+
 
 @dataclass(frozen=True)
 class PlannedPart:
@@ -135,7 +144,8 @@ class _Planner:
         spec = self.spec
         if self.shapes is None:
             self.shapes = self._capture_shapes()
-        if self.shapes is None:
+        self._check_shapes()
+        if self.shapes is None or self.problems:
             raise self._error()
         observations = self.observations = _observations(self.shapes)
         encoding = EncoderInputs(code=spec.code, observations=observations)
@@ -181,6 +191,17 @@ class _Planner:
     def _capture_shapes(self) -> Mapping[str, Shape] | None:
         planned = self._plan("capture", self.spec.capture, CaptureInputs())
         return None if planned is None else planned.plan.outputs
+
+    def _check_shapes(self) -> None:
+        """The shapes that the core itself takes apart must have the axes that it expects."""
+        for name, shape in (self.shapes or {}).items():
+            axes = _AXES.get(name, 4 if name.endswith(".images") else None)
+            if axes is not None and len(shape) != axes:
+                self._note(
+                    "capture",
+                    f"capture '{self.spec.capture.name}' offers '{name}' of shape {tuple(shape)}, which should have "
+                    f"{axes} axes",
+                )
 
     def _encoder(self, slot: str, part: Part, given: EncoderInputs) -> PlannedPart | None:
         planned = self._plan(slot, part, given)

@@ -153,6 +153,37 @@ def test_weights_of_another_type_are_told(model):
         open_model(model)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("uv", float("nan"), "uv holds NaN"),
+        ("vertices_mean", float("inf"), "vertices_mean holds NaN or infinity"),
+        ("triangles", 10**9, "triangles has indices outside"),
+        ("uv_triangles", -1, "uv_triangles has indices outside"),
+        ("landmarks", 10**9, "landmarks has indices outside"),
+    ],
+)
+def test_a_damaged_mesh_is_told(model, name, value, message):
+    weights = safetensors.torch.load_file(model / "weights.safetensors")
+    weights[f"template_buffers.{name}"].view(-1)[-1] = value
+    safetensors.torch.save_file(weights, model / "weights.safetensors")
+    relock(model)
+    with pytest.raises(ModelError, match=message):
+        open_model(model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [([10**12, 3], "face.vertices"), ([-1, 3], "face.vertices"), ([3], "should have 2 axes"), ([1] * 9, "is damaged")],
+)
+def test_shapes_that_no_capture_has_are_told(model, shape, message):
+    lock = json.loads((model / "lock.json").read_text())
+    lock["shapes"]["face.vertices"] = shape
+    (model / "lock.json").write_text(json.dumps(lock))
+    with pytest.raises(ModelError, match=message):
+        open_model(model)
+
+
 def test_a_model_in_double_precision_opens_as_one(tmp_path):
     avatar, spec = built("dam")
     save_model(avatar.double(), spec, tmp_path / "model")
@@ -303,6 +334,14 @@ def test_commands_on_a_damaged_model_end_with_code_7_and_write_nothing(model, da
     assert shown.err.startswith(f"lipflow-core: error: {model}")
     assert "Traceback" not in shown.err
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_commands_on_foreign_weights_end_with_code_7(model, tmp_path, capsys):
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, model / "weights.safetensors")
+    relock(model)
+    assert main(["sample", str(model), "--out", str(tmp_path / "out")]) == 7
+    assert "not those of a lipflow-core model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_commands_on_weights_of_another_shape_end_with_code_7(model, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import resource
 import sys
@@ -397,3 +398,15 @@ def test_only_gradients_asked_for_are_computed(renderer, turn):
     texture = texture.clone().requires_grad_()
     renderer(vertices, texture, topology, camera, background).image.sum().backward()
     assert texture.grad.any() and vertices.grad is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_no_uv_reaches_outside_the_texture(renderer, turn, value):
+    # A damaged model must not end the process: kernels index with what they make of uv.
+    vertices, texture, topology, camera, background = scene(turn, batch=1)
+    uv = topology.uv.clone()
+    uv[::3] = value
+    try:
+        renderer(vertices, texture, Topology(topology.triangles, uv, topology.uv_triangles), camera, background)
+    except ValueError as error:
+        assert "uv" in str(error)

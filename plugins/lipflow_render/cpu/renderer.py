@@ -113,6 +113,8 @@ class CpuRenderer(Renderer):
         for name, index, limit in (("triangles", triangles, 2**31), ("uv_triangles", uv_triangles, len(uv))):
             if index.size and (index.min() < 0 or index.max() >= limit):
                 raise ValueError(f"topology.{name} has indices outside 0 … {limit - 1}")
+        if not np.isfinite(uv).all():  # the kernels turn uv into texel indices, and NaN into any
+            raise ValueError("topology.uv holds NaN or infinity")
         corners = uv[uv_triangles].reshape(-1, 6)
         adjacent = neighbours(triangles)
         prepared = PreparedTopology(
