@@ -20,7 +20,8 @@ import torch
 import lipflow_core
 from lipflow_core.avatar import Avatar
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.targets import load_frames, observations_needed, spread
+from lipflow_core.fitting.targets import load_frames, observations_needed
+from lipflow_core.frames import spread
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Frame

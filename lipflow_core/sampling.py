@@ -18,7 +18,7 @@ from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.pictures import png, sheet
 from lipflow_core.fitting.problem import frozen
-from lipflow_core.fitting.targets import load_frames, select
+from lipflow_core.fitting.targets import load_frames, open_split, select
 from lipflow_core.model_directory import open_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, Frame, Record
@@ -104,7 +104,7 @@ def sample_model(
     """
     check_folder(out)
     avatar, spec = open_model(model, overrides=overrides)
-    source = spec.capture.build(CaptureInputs()).split(split)
+    source = open_split(spec.capture.build(CaptureInputs()), split)
     index = select(source, frame)[:1]
     conditional = "driving" in avatar.fitting_prior.planned.needs
     observations = (spec.evaluation.view, *([avatar.driving.modality] if conditional else []))

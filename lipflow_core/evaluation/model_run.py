@@ -23,7 +23,8 @@ from lipflow_core.fitting.frames import choose, fit
 from lipflow_core.fitting.grid import GridChoice
 from lipflow_core.fitting.problem import frozen
 from lipflow_core.fitting.result import FittingResult
-from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, spread
+from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split
+from lipflow_core.frames import spread
 from lipflow_core.interfaces import Capture, Split
 from lipflow_core.model_directory import model_blueprint, read_lock
 from lipflow_core.planning import Blueprint
@@ -110,7 +111,7 @@ class ModelRun:
             folder: Name of the folder that will hold the scores.
             style: How progress is shown.
         """
-        split = self.capture.split(self.split)
+        split = open_split(self.capture, self.split)
         indices = spread(self.frames, len(split))
         blueprint = self._blueprint()
         observations = (

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lipflow_core.avatar import Avatar
-from lipflow_core.errors import CaptureError, SpecError
+from lipflow_core.errors import SpecError
+from lipflow_core.frames import check_finite
 from lipflow_core.interfaces import ConditionedPrior, FittingObjective, FittingState
 from lipflow_core.records import Camera, FaceState, Frame, Rendering, Template
 
@@ -171,26 +172,6 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
         for module, mode in modes.items():
             module.training = mode
-
-
-def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names the first frame and observation holding NaN or infinity."""
-    for name, observation in frame.observations.items():
-        bad = torch.zeros(len(frame), dtype=torch.bool, device=frame.numbers.device)
-
-        def look(tensor: Tensor, bad: Tensor = bad) -> Tensor:
-            if tensor.is_floating_point():
-                bad |= ~tensor.isfinite().flatten(1).all(dim=1).to(bad.device)
-            return tensor
-
-        observation.apply(look)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            raise CaptureError(
-                f"segment {frame.segments[first]}, frame {int(frame.numbers[first]):06d}: the observation '{name}' "
-                f"holds NaN or infinity ({int(bad.sum())} of {len(frame)} frames do)",
-                hint="repair or remove these frames in the capture",
-            )
 
 
 def _named(needs: Sequence[str], prefix: str) -> tuple[str, ...]:

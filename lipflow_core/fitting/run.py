@@ -32,7 +32,8 @@ from lipflow_core.fitting.frames import choose, fit
 from lipflow_core.fitting.grid import GridChoice
 from lipflow_core.fitting.problem import frozen
 from lipflow_core.fitting.result import FittingResult
-from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, select, spread
+from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split, select
+from lipflow_core.frames import spread
 from lipflow_core.interfaces import Split
 from lipflow_core.model_directory import model_blueprint, open_model, read_lock
 from lipflow_core.plans import CaptureInputs
@@ -81,7 +82,7 @@ def fit_model(
     check_folder(out)
     avatar, spec = open_model(model, overrides=overrides)
     capture = spec.capture.build(CaptureInputs())
-    source = capture.split(split)
+    source = open_split(capture, split)
     indices = np.arange(len(source)) if frames is None else select(source, frames)
     folder = Path(out)
     request = {

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lipflow_core.errors import CaptureError, SpecError
-from lipflow_core.interfaces import FrameRequest, Split
+from lipflow_core.frames import check_finite
+from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.planning import Blueprint
 from lipflow_core.records import Frame
 
@@ -21,6 +22,18 @@ def observations_needed(blueprint: Blueprint) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, *driving]))
 
 
+def open_split(capture: Capture, name: str) -> Split:
+    """A split of a capture, which must have frames.
+
+    Raises:
+        CaptureError: If there is no such split, or it is empty.
+    """
+    split = capture.split(name)
+    if len(split) == 0:
+        raise CaptureError(f"split '{name}' of the capture has no frames", hint="choose another split or capture")
+    return split
+
+
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
     """Load frames with the named observations, of the dome all cameras.
 
@@ -28,15 +41,15 @@ def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) 
         split: A split of a capture.
         indices: (B,) positions within it.
         observations: Names; duplicates are ignored.
+
+    Raises:
+        CaptureError: If a frame is damaged or holds NaN or infinity.
     """
     names = tuple(dict.fromkeys(observations))
     cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1)) if "dome" in names else None
-    return split.load(FrameRequest(np.asarray(indices), names, cameras))
-
-
-def spread(count: int, total: int) -> np.ndarray:
-    """At most `count` of `total` positions, evenly spread from the first to the last; (N,) int64, rising."""
-    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+    frame = split.load(FrameRequest(np.asarray(indices), names, cameras))
+    check_finite(frame)
+    return frame
 
 
 def select(split: Split, text: str) -> np.ndarray:

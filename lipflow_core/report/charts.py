@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from lipflow_core.errors import LipflowError
 from lipflow_core.evaluation.folder import FITS
 from lipflow_core.evaluation.result import CODES, Evaluation
+from lipflow_core.frames import spread
 
 _POINTS = 300
 """Points of a curve that are kept: more can't be seen."""
@@ -221,4 +222,4 @@ def thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
     """At most a few hundred points of a curve, first and last among them."""
     if len(curve) <= _POINTS:
         return curve
-    return [curve[i] for i in np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(int))]
+    return [curve[i] for i in spread(_POINTS, len(curve))]

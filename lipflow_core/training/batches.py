@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
-from lipflow_core.errors import CaptureError
+from lipflow_core.frames import check_finite
 from lipflow_core.interfaces import FrameRequest, Split
-from lipflow_core.records import Frame, Record
+from lipflow_core.records import Frame
 from lipflow_core.specs.model import Augmentation
 from lipflow_core.training.augmentation import augment
 from lipflow_core.training.objective import Batch
@@ -64,29 +63,6 @@ class BatchMaker:
         frame = self.split.load(FrameRequest(draw.indices, self.observations, cameras))
         check_finite(frame)
         return frame
-
-
-def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
-    for name, observation in frame.observations.items():
-        for label, tensor in _tensors(observation):
-            # One pass and no temporary: a sum is finite only if everything in it is.
-            if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
-                for row, sample in enumerate(tensor):
-                    if not torch.isfinite(sample).all():
-                        raise CaptureError(
-                            f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
-                            f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair or leave out this frame of the capture",
-                        )
-
-
-def _tensors(record: Record, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    for name, value in vars(record).items():
-        if isinstance(value, Tensor):
-            yield prefix + name, value
-        elif isinstance(value, Record):
-            yield from _tensors(value, f"{name}.")
 
 
 def ahead(make: Callable[[int], T], numbers: Iterable[int], workers: int) -> Iterator[T]:

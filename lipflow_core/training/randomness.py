@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from lipflow_core.frames import spread
+
 
 class Purpose(IntEnum):
     """What a stream is for; streams of different purposes never meet."""
@@ -110,7 +112,7 @@ def held_out_draw(seed: int, frames: int, count: int, cameras: int, views: int) 
         cameras: Dome cameras in the split.
         views: Cameras for each frame.
     """
-    indices = np.unique(np.linspace(0, frames - 1, min(count, frames)).round().astype(np.int64))
+    indices = spread(count, frames)
     chosen = [stream(seed, Purpose.HELD_OUT_CAMERAS, int(index)).permutation(cameras)[:views] for index in indices]
     return Draw(indices, np.zeros_like(indices), np.stack(chosen))
 

@@ -14,7 +14,8 @@ from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError, SpecError, StorageError
 from lipflow_core.fitting import run
 from lipflow_core.fitting.run import fit_model
-from lipflow_core.fitting.targets import select, spread
+from lipflow_core.fitting.targets import select
+from lipflow_core.frames import spread
 from lipflow_core.plans import CaptureInputs
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]

@@ -10,7 +10,8 @@ import pytest
 import lipflow_core
 from lipflow_core.errors import CompatibilityError
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.targets import load_frames, observations_needed, spread
+from lipflow_core.fitting.targets import load_frames, observations_needed
+from lipflow_core.frames import spread
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import default_registry

@@ -1,0 +1,30 @@
+"""A capture for these tests, as a user's plugin: the dome's, with NaN in an observation or with no frames at all."""
+
+from __future__ import annotations
+
+from lipflow_dome.config import DomeConfig
+
+from lipflow_core.hooks import Component, hookimpl
+
+
+class SpoiledConfig(DomeConfig):
+    """The dome's options, and what is wrong with its held-out frames.
+
+    Args:
+        nan: Observation of the last frame that holds NaN; none if empty.
+        empty: Whether there are no frames.
+    """
+
+    nan: str = ""
+    empty: bool = False
+
+
+@hookimpl
+def lipflow_components():
+    yield Component(
+        kind="capture",
+        name="spoiled",
+        implementation="spoiled_capture:SpoiledCapture",
+        config="spoiled:SpoiledConfig",
+        summary="The dome, spoiled",
+    )
