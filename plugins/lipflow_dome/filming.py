@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from lipflow_core.interfaces import Renderer
 from lipflow_core.records import LUMINANCE, Camera
 from lipflow_dome.atlas import topology
 from lipflow_dome.cameras import Rig, compose, dome_rig, enlarge, headset_rig, positions, project
@@ -89,18 +91,19 @@ class Film:
         elif isinstance(identity, int):
             identity = random_identity(identity)
         self.head = Head(identity)
-        self.shader = Shader(self.head, config.subject, config.texture)
         self.dome = dome_rig(config)
         self.headset = headset_rig(config, self.head)
         self.topology = topology()
-        self._renderer = None
 
-    @property
-    def renderer(self):
+    @cached_property
+    def shader(self) -> Shader:
+        """What colours the head, set up on first use: a capture that was filmed before needs none."""
+        return Shader(self.head, self.config.subject, self.config.texture)
+
+    @cached_property
+    def renderer(self) -> Renderer:
         """The renderer, built on first use: statistics need none."""
-        if self._renderer is None:
-            self._renderer = self.config.renderer.build(self.config.renderer_inputs)
-        return self._renderer
+        return self.config.renderer.build(self.config.renderer_inputs)
 
     @property
     def frames_at_once(self) -> int:

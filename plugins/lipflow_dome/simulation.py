@@ -27,6 +27,9 @@ CHUNKS_WORTH_A_WORKER = 6
 REFUSED = 64
 """Exit code of a worker that can't build what it was told to, before it did anything."""
 
+UNWRITABLE = 65
+"""Exit code of a worker that could not write what it filmed; the reason is its last line."""
+
 
 def open_store(config: DomeConfig, split: str, folder: Path, frames_at_once: int) -> Store:
     """The store of a split below a capture's folder."""
@@ -43,7 +46,7 @@ def simulate(config: DomeConfig, split: str, folder: Path, film: Callable[[], Fi
         film: Gives the film crew of this process.
 
     Raises:
-        StorageError: If the folder can't be written.
+        StorageError: If the folder can't be written, or the disk is full.
         CaptureError: If a worker process failed.
     """
     store = open_store(config, split, folder, film().frames_at_once)
@@ -133,6 +136,10 @@ def _spread(
             if process.poll() not in (None, 0):
                 complaints.seek(0)
                 lines = complaints.read().strip().splitlines() or ["no message"]
+                if process.returncode == UNWRITABLE:
+                    raise StorageError(
+                        lines[-1], "Free some space, or set the capture's option `cache` to another folder."
+                    )
                 raise CaptureError(
                     f"a process that simulates the capture ended with code {process.returncode}: {lines[-1]}",
                     "Run again to resume; with the capture's option workers=1 it runs in this process.",

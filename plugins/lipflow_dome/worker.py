@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from lipflow_core.errors import LipflowError
+from lipflow_core.errors import LipflowError, StorageError
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance
-from lipflow_dome.simulation import REFUSED, open_store
+from lipflow_dome.simulation import REFUSED, UNWRITABLE, open_store
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     try:
         config = DomeConfig.model_validate(task["config"])
         film = Film(config)
-        _ = film.renderer
+        _ = film.renderer, film.shader
     except (ValueError, LipflowError, ImportError) as error:
         print(error, file=sys.stderr)
         return REFUSED
@@ -32,7 +32,11 @@ def main() -> int:
     for chunk in task["chunks"]:
         if os.getppid() != parent:
             return 1
-        store.write(chunk, film.shoot(performance, store.frames_of(chunk)))
+        try:
+            store.write(chunk, film.shoot(performance, store.frames_of(chunk)))
+        except StorageError as error:
+            print(error.message, file=sys.stderr)
+            return UNWRITABLE
     return 0
 
 

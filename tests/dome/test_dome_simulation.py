@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -101,6 +103,44 @@ def test_unwritable_cache_is_a_storage_error(make_capture, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cache"):
         make_capture(cache=tmp_path / "file" / "below").split("train")
+
+
+def test_a_disk_that_fills_up_under_the_workers_is_a_storage_error(make_capture, tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "CHUNKS_WORTH_A_WORKER", 1)
+    monkeypatch.setattr("lipflow_dome.filming.Film.frames_at_once", 2)
+    made = make_capture(cache=tmp_path, workers=2)
+    spread = simulation._spread
+
+    def disk_full_then_spread(*given):
+        # As near to a full disk as a test gets without mounting one: the workers inherit that no file may be as long
+        # as the vertices' already is.
+        with file_size_limit(100_000):
+            return spread(*given)
+
+    monkeypatch.setattr(simulation, "_spread", disk_full_then_spread)
+    with pytest.raises(StorageError, match="could not write the simulated capture") as caught:
+        made.split("train")
+    assert caught.value.exit_code == 8
+    monkeypatch.setattr(simulation, "_spread", spread)
+    assert len(made.split("train")) == 24
+
+
+@contextlib.contextmanager
+def file_size_limit(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_complete_cache_is_opened_without_setting_up_what_films(capture, make_capture, monkeypatch):
+    capture.split("train")
+    monkeypatch.setattr("lipflow_dome.filming.Shader", lambda *given: pytest.fail("the shader was set up"))
+    assert len(make_capture().split("train")) == 24
 
 
 def test_store_reports_a_disk_too_small(tmp_path):
