@@ -75,9 +75,16 @@ class ModelScores:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `as_data` wrote."""
+        """Read what `as_data` wrote.
+
+        Raises:
+            ValueError: If `folder` is not a plain name: it may not lead out of the evaluation's folder, which may come
+                from a stranger.
+        """
         values = {name: value for name, value in data.items() if name != "mean"}
-        values["frames"] = tuple((segment, number) for segment, number in data["frames"])
+        if values["folder"] in ("", ".", "..") or set(values["folder"]) & set("/\\:"):
+            raise ValueError(f"'{values['folder']}' is not the name of a model's folder")
+        values["frames"] = tuple((str(segment), int(number)) for segment, number in data["frames"])
         values["scores"] = {
             code: {metric: [math.nan if v is None else v for v in column] for metric, column in metrics.items()}
             for code, metrics in data["scores"].items()
