@@ -52,7 +52,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
                 curve = [
                     (row["step"], row[term])
                     for row in rows
-                    if row.get("kind") == kind and isinstance(row.get(term), int | float)
+                    if row.get("kind") == kind and isinstance(row.get(term), int | float) and math.isfinite(row[term])
                 ]
                 points += [
                     {"model": model, "term": term, "frames": label, "step": step, "value": value}
@@ -95,6 +95,9 @@ def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None
     for model in evaluation.models:
         for name, curve in fitting_curves(folder / model.folder).items():
             variant, _, objective = name.partition(".curves.")
+            curve = curve[_drawn(curve)]
+            if not len(curve):
+                continue
             low, middle, high = np.quantile(curve, (0.25, 0.5, 0.75), axis=0)
             for step, value in thinned(list(enumerate(middle.tolist()))):
                 points.append(
@@ -204,7 +207,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
     """Curves of `fits.safetensors`, "VARIANT.curves.OBJECTIVE" → (B, S+1).
 
-    A row that stopped stays at the loss that it stopped with.
+    A row that stopped stays at the loss that it stopped with; one that was never finite is NaN to its end.
     """
     try:
         tensors = load_file(folder / FITS)
@@ -216,6 +219,16 @@ def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
             last = np.maximum.accumulate(np.where(np.isfinite(curve), np.arange(curve.shape[1]), 0), axis=1)
             curves[name] = np.take_along_axis(curve, last, axis=1).astype(float)
     return curves
+
+
+def never_finite(folder: Path) -> int:
+    """How many frames no curve is drawn of, since a loss of theirs was not finite from the start."""
+    curves = fitting_curves(folder).values()
+    return max((int((~_drawn(curve)).sum()) for curve in curves), default=0)
+
+
+def _drawn(curve: np.ndarray) -> np.ndarray:
+    return np.isfinite(curve).all(axis=1)
 
 
 def thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

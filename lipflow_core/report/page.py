@@ -47,7 +47,7 @@ def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> st
     specs = _chart_specs(evaluation, folder)
     pictures = frame_sections(evaluation, folder)
     sections = [
-        ("scores", "Scores", [_table(evaluation), _notes(evaluation), _definitions(evaluation)]),
+        ("scores", "Scores", [_table(evaluation), _notes(evaluation, folder), _definitions(evaluation)]),
         ("frames", "Frames", pictures),
         ("curves", "Curves", [_chart(name, specs[name], caption) for name, caption in _CAPTIONS if specs.get(name)]),
         ("provenance", "Provenance", [_provenance(model, folder) for model in evaluation.models]),
@@ -106,7 +106,7 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup
     return cells
 
 
-def _notes(evaluation: Evaluation) -> list[Markup]:
+def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
     notes = []
     for model in evaluation.models:
         for code, grid in model.grid.items():
@@ -115,6 +115,9 @@ def _notes(evaluation: Evaluation) -> list[Markup]:
             if count:
                 text = f"{model.name}, {CODES[code]}: {count} frames stopped early because their loss was not finite."
                 notes.append(tag("p", text))
+        if left_out := charts.never_finite(folder / model.folder):
+            text = f"{model.name}: the loss of {left_out} frames was never finite; the fitting curves leave them out."
+            notes.append(tag("p", text))
     return [tag("div", note, class_="note small") for note in notes]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
 from lipflow_core.errors import LipflowError
@@ -129,6 +131,37 @@ def test_an_evaluation_without_pictures_or_curves_still_reports(evaluation_folde
     page = Page(write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "Scores" in page.text
     assert not any(name == "img" for name, _ in page.tags)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_rows_that_were_never_finite_are_left_out_of_the_curves_and_told(every, evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    curve = np.geomspace(1.0, 0.1, 6)[None].repeat(3, axis=0).astype(np.float32)
+    curve[(0, 1, 2) if every else 1, :] = np.nan
+    save_file({"fitted.curves.total": curve}, folder / "dam" / "fits.safetensors")
+    page = Page(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"the loss of {3 if every else 1} frames was never finite" in page.text
+    fitting = next(script for script in page.scripts if '"objective":"total"' in script)
+    assert ('"model":"dam"' in fitting) != every
+
+
+def test_a_loss_that_is_not_finite_is_left_out_of_the_training_curves(evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    with open(folder / "dam" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('\n{"kind": "train", "step": 7, "loss": NaN, "image": Infinity}\n')
+    text = write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '"step":7' not in text
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "..", "/etc", ""])
+def test_a_models_folder_elsewhere_is_refused(folder, evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    data["models"][0]["folder"] = folder
+    (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(LipflowError, match="not the name of a model's folder"):
+        write_report(tmp_path, tmp_path / "report.html")
 
 
 def test_a_missing_altair_is_told_with_its_cure(evaluation_folder, tmp_path, monkeypatch):
