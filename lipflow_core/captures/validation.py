@@ -231,7 +231,7 @@ class _Validation:
     def _statistics(self, vertices: int | None) -> None:
         folder = self.folder
         for path in (folder.texture_variance, folder.vertices_variance):
-            self._try("file missing", path, lambda path=path: read_number(path))
+            self._try("bad statistics", path, lambda path=path: read_number(path))
         if vertices is not None:
             self._try("bad vertices", folder.vertices_mean, lambda: read_vertices(folder.vertices_mean, vertices))
         self._try("bad picture", folder.texture_mean, lambda: read_picture(folder.texture_mean))

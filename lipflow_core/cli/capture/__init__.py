@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     overlay = add("overlay", "draw projected mesh and keypoints over pictures, to see that cameras are understood")
     overlay.add_argument("folder", metavar="DIR", help="the capture's folder")
     overlay.add_argument("--out", metavar="FILE.png", required=True, help="contact sheet to write")
-    overlay.add_argument("--frames", nargs="+", metavar="SEGMENT:NUMBER", help="rows (default: four, evenly spread)")
+    overlay.add_argument(
+        "--frames", nargs="+", type=_frame, metavar="SEGMENT:NUMBER", help="rows (default: four, evenly spread)"
+    )
     overlay.add_argument("--cameras", nargs="+", metavar="NAME", help="columns (default: up to six, evenly spread)")
     overlay.add_argument("--height", type=_count, default=320, metavar="PIXELS", help="of a picture (default: 320)")
     overlay.add_argument("--points-only", action="store_true", help="draw keypoints and no wireframe")
@@ -68,3 +70,10 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def _frame(text: str) -> tuple[str, int]:
+    segment, _, number = text.rpartition(":")
+    if not segment or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form SEGMENT:NUMBER, such as EXP_ROM:000102")
+    return segment, int(number)

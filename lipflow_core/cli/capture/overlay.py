@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
 
     sheet = overlay(
         CaptureFolder(Path(args.folder)),
-        None if args.frames is None else [_frame(text) for text in args.frames],
+        args.frames,
         args.cameras,
         height=args.height,
         wireframe=not args.points_only,
@@ -26,12 +26,3 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.out, content.getvalue())
     print(f"{args.out}: {len(sheet.frames)} frames by {len(sheet.cameras)} cameras ({', '.join(sheet.cameras)})")
     return 0
-
-
-def _frame(text: str) -> tuple[str, int]:
-    from lipflow_core.errors import CaptureError
-
-    segment, colon, number = text.rpartition(":")
-    if not colon or not segment or not number.isdecimal():
-        raise CaptureError(f"--frames {text}: is not of the form SEGMENT:NUMBER, such as EXP_ROM:000102")
-    return segment, int(number)
