@@ -24,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from lipflow_core.cli.fit import describe_choice
+    from lipflow_core.cli.fit import print_choice
     from lipflow_core.errors import SpecError
     from lipflow_core.evaluation.folder import EVALUATION
     from lipflow_core.evaluation.run import evaluate
+    from lipflow_core.fitting.grid import GridChoice
 
     models = [argument for argument in args.models if "=" not in argument]
     if not models:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{frames} {evaluation.split} frames, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
         for code, grid in model.grid.items():
-            print(f"{model.name}, {code}: {describe_choice(grid)}")
+            print_choice(GridChoice.from_data(grid), f"{model.name}, {code}: ")
         for code, count in model.nonfinite.items():
             if count:
                 print(f"{model.name}, {code}: {count} frames stopped early because their loss was not finite")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipflow_core.fitting.grid import GridChoice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from lipflow_core.fitting.grid import GridChoice
     from lipflow_core.fitting.run import CODES, fit_model
 
     result = fit_model(
@@ -46,17 +51,12 @@ def run(args: argparse.Namespace) -> int:
     if stopped:
         print(f"{stopped} of them stopped early because their loss was not finite")
     if result["grid"]:
-        print(describe_choice(result["grid"]))
+        print_choice(GridChoice.from_data(result["grid"]))
     return 0
 
 
-def describe_choice(grid: dict) -> str:
-    """A line on what a grid search chose."""
-    text = f"grid search chose learning rate {grid['learning_rate']:g}"
-    if grid["latent_weight"] is not None:
-        text += f" and latent weight {grid['latent_weight']:g}"
-    text += f" ({grid['score']:.2f} dB on {grid['frames']} frames)"
-    if grid["at_edge"]:
-        names = " and ".join(name.replace("_", " ") for name in grid["at_edge"])
-        text += f"; the {names} lies at the edge of its grid: widen it"
-    return text
+def print_choice(choice: GridChoice, who: str = "") -> None:
+    """A line on what a grid search chose, and one if its axes should be wider."""
+    print(f"{who}grid search chose {choice.describe()}")
+    if choice.warning():
+        print(f"{who}{choice.warning()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -27,7 +28,7 @@ class GridChoice:
     Args:
         learning_rate: Of the code.
         latent_weight: Of the objectives that ask the prior; None if there is none.
-        score: Mean PSNR in dB, of the view that frames are scored on.
+        score: Mean PSNR in dB, of the view that frames are scored on; NaN if no frame could be scored.
         scores: Every point with its score.
         at_edge: Which of "learning_rate" and "latent_weight" lies at the edge of its axis, so that better values may
             lie beyond.
@@ -42,12 +43,28 @@ class GridChoice:
     frames: int
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON; `from_data` reads it."""
-        return {**asdict(self), "scores": [dict(point) for point in self.scores], "at_edge": list(self.at_edge)}
+        """For JSON, where NaN is null; `from_data` reads it."""
+        scores = [{**point, "score": _number(point["score"])} for point in self.scores]
+        return {**asdict(self), "score": _number(self.score), "scores": scores, "at_edge": list(self.at_edge)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**{**data, "scores": tuple(data["scores"]), "at_edge": tuple(data["at_edge"])})
+        scores = tuple({**point, "score": _score(point["score"])} for point in data["scores"])
+        return cls(**{**data, "score": _score(data["score"]), "scores": scores, "at_edge": tuple(data["at_edge"])})
+
+    def describe(self) -> str:
+        """What was chosen, as part of a sentence."""
+        weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
+        score = "no frame could be scored" if math.isnan(self.score) else f"{self.score:.2f} dB"
+        return f"learning rate {self.learning_rate:g}{weight} ({score}; {self.frames} frames tried)"
+
+    def warning(self) -> str | None:
+        """A sentence on axes that should be wider; None if the choice lies within all of them."""
+        names = [name.replace("_", " ") for name in self.at_edge]
+        if not names:
+            return None
+        verb = "lies at the edge of its" if len(names) == 1 else "lie at the edges of their"
+        return f"the {' and '.join(names)} {verb} grid; better values may lie beyond"
 
 
 def asks_prior(objective: FittingObjective) -> bool:
@@ -100,8 +117,9 @@ def search(
         weights=torch.tensor(weights, **like).repeat(count, 1),
         progress=progress,
     )
-    scores = view_psnr(avatar, result.codes, target[view].to(avatar.device), len(points)).mean(dim=0).tolist()
-    best = max(range(len(points)), key=lambda i: scores[i])
+    # A frame whose mask is empty has no score: the others choose.
+    scores = view_psnr(avatar, result.codes, target[view].to(avatar.device), len(points)).nanmean(dim=0).tolist()
+    best = max(range(len(points)), key=lambda i: -math.inf if math.isnan(scores[i]) else scores[i])
     rate, weight = points[best]
     edges = {"learning_rate": (rate, grid.learning_rate), "latent_weight": (weight, grid.latent_weight)}
     return GridChoice(
@@ -128,5 +146,14 @@ def view_psnr(avatar: Avatar, codes: torch.Tensor, views: Views, points: int) ->
     for i, group in enumerate(codes.split(points)):
         seen = views.rows(torch.full((points,), i, device=codes.device))
         picture = avatar.render(avatar.decode(group, seen.camera), seen.camera).image.clamp(0, 1)
-        rows.append(psnr(picture, seen.images.flatten(0, 1), seen.mask.flatten(0, 1)).reshape(points, -1).mean(dim=1))
+        values = psnr(picture, seen.images.flatten(0, 1), seen.mask.flatten(0, 1))
+        rows.append(values.reshape(points, -1).nanmean(dim=1))
     return torch.stack(rows)
+
+
+def _number(score: float) -> float | None:
+    return score if math.isfinite(score) else None
+
+
+def _score(number: float | None) -> float:
+    return math.nan if number is None else number

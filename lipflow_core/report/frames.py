@@ -14,12 +14,7 @@ from lipflow_core.fitting.targets import file_stem
 from lipflow_core.report.markup import Markup, join, tag
 from lipflow_core.report.pictures import common_limit, difference, heat, heat_gradient, image, read
 
-_CAPTIONS = {
-    "posterior": "Q's code",
-    "start": "before",
-    "fitted": "after",
-    "fitted-without-likelihood": "after, without likelihood",
-}
+_CAPTIONS = {code: name.replace(" fitting", "") for code, name in CODES.items()}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, DIGITS, HEADINGS, Evaluation, ModelScores
+from lipflow_core.fitting.grid import GridChoice
 from lipflow_core.report import charts
 from lipflow_core.report.frames import frame_sections
 from lipflow_core.report.markup import Markup, join, tag
@@ -110,7 +111,7 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
     notes = []
     for model in evaluation.models:
         for code, grid in model.grid.items():
-            notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", grid)))
+            notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", GridChoice.from_data(grid))))
         for code, count in model.nonfinite.items():
             if count:
                 text = f"{model.name}, {CODES[code]}: {count} frames stopped early because their loss was not finite."
@@ -121,16 +122,10 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
     return [tag("div", note, class_="note small") for note in notes]
 
 
-def _grid_note(who: str, grid: Mapping[str, Any]) -> list[object]:
-    weight = "" if grid["latent_weight"] is None else f" and latent weight {grid['latent_weight']:g}"
-    parts: list[object] = [
-        f"{who}: the grid search chose learning rate {grid['learning_rate']:g}{weight} "
-        f"({grid['score']:.2f} dB on {grid['frames']} frames)."
-    ]
-    if grid["at_edge"]:
-        names = " and ".join(name.replace("_", " ") for name in grid["at_edge"])
-        parts += [" ", tag("b", f"The {names} lies at the edge of its grid; better values may lie beyond.")]
-    return parts
+def _grid_note(who: str, choice: GridChoice) -> list[object]:
+    warning = choice.warning()
+    bold = [] if warning is None else [" ", tag("b", f"{warning[0].upper()}{warning[1:]}.")]
+    return [f"{who}: the grid search chose {choice.describe()}.", *bold]
 
 
 def _definitions(evaluation: Evaluation) -> Markup:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 import torch
 from fitted_avatars import fitting, frame_of
 
@@ -50,6 +53,22 @@ def test_the_grid_chooses_the_best_frontal_psnr(lip_flow, codes):
         )
         score = float(view_psnr(lip_flow, alone.codes, frame["frontal"], 1).mean())
         assert abs(score - point["score"]) < 1e-3
+
+
+@pytest.mark.parametrize("empty", [[1], [0, 1, 2]])
+def test_frames_with_an_empty_mask_do_not_choose(empty, dam, codes):
+    frame = frame_of(dam, codes[:3])
+    grid = {"learning_rate": [1e-5, 0.1], "latent_weight": [0.01], "frames": 3}
+    options = fitting(["keypoint"], steps=10, grid=grid)
+    frame["frontal"].mask[empty] = 0
+    choice = choose(dam, frame, options)
+    data = json.loads(json.dumps(choice.as_data(), allow_nan=False))
+    if len(empty) == 3:
+        assert data["score"] is None
+        assert "no frame could be scored" in GridChoice.from_data(data).describe()
+    else:
+        assert choice.learning_rate == 0.1
+        assert GridChoice.from_data(data) == choice
 
 
 def test_fit_uses_what_the_grid_chose(dam, codes):
