@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lipflow_core.avatar import Avatar
+from lipflow_core.densities import bounded_log_std
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.records import Encoding, FaceState, Frame
@@ -153,8 +154,8 @@ class Objective(nn.Module):
         return _full(posterior, dtype), _full(driving, dtype)
 
     def sample(self, posterior: Encoding, noise: Tensor | None) -> Tensor:
-        """z = μ^q + σ^q ⊙ ε, (B, D)."""
-        return posterior.mean if noise is None else posterior.mean + posterior.log_std.exp() * noise
+        """z = μ^q + σ^q ⊙ ε, (B, D), with the same bounded σ^q as the priors' divergences."""
+        return posterior.mean if noise is None else posterior.mean + bounded_log_std(posterior.log_std).exp() * noise
 
     def forward(self, batch: Batch, latent: float) -> tuple[Tensor, Tensor]:
         """The objective.

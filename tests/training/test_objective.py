@@ -5,8 +5,10 @@ import torch
 from runs import dam_regressor, make_spec
 
 from lipflow_core.assembly import assemble
+from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import FrameRequest
 from lipflow_core.plans import CaptureInputs
+from lipflow_core.records import Encoding
 from lipflow_core.training.objective import Batch, Objective, needs_of
 
 
@@ -39,6 +41,14 @@ def test_terms_are_those_of_the_paper(spec, batch):
     )
     torch.testing.assert_close(terms, torch.stack([image, geometry, latent]), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(loss, 10 * image + geometry + 0.5 * latent, rtol=1e-4, atol=1e-6)
+
+
+def test_the_sample_and_the_divergence_are_of_one_posterior(spec):
+    avatar = assemble(spec)
+    mean = torch.zeros(2, spec.code)
+    posterior = Encoding(mean, mean + 50, torch.zeros(2, 3))
+    code = Objective(avatar, spec.training.stages[0], 1.0).sample(posterior, torch.ones_like(mean))
+    torch.testing.assert_close(code, bounded_normal(posterior).stddev)
 
 
 def test_masked_pixels_do_not_count(spec, batch):
