@@ -314,7 +314,7 @@ class Spec(Config):
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
     preset: Preset = "paper"
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     code: PositiveInt = 256
     capture: CaptureSlot

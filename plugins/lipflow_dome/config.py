@@ -59,7 +59,7 @@ class DomeConfig(Config):
 
     subject: str = "p01"
     identity: dict[str, float] | NonNegativeInt | None = None
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     texture: Annotated[int, Field(ge=16, le=4096)] = 1024
     image: Size = (2048, 1334)
     cameras: Annotated[int, Field(ge=1, le=150)] = 40
