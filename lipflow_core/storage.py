@@ -1,7 +1,8 @@
 """Writing files and folders whole or not at all.
 
 Everything is written under a temporary name beside its place, flushed to the disk and renamed. Whatever goes wrong,
-what stood there before stays, and nothing temporary remains.
+what stood there before stays, and nothing temporary remains, unless the process is killed: then `remove_temporaries`
+takes away what it left.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +129,18 @@ def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if target.exists():
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed processes left in a folder; only where no other process may be writing."""
+    for path in Path(folder).glob(".*.tmp"):
+        if is_temporary(path) and path.is_file():
+            _remove(path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder has the name of one that is still being written."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

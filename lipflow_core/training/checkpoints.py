@@ -52,6 +52,11 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder = folder
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is one to go on from."""
+        return bool(self._steps())
+
     def save(self, state: RunState, tensors: Mapping[str, Tensor]) -> Path:
         """Write a checkpoint, then remove those that are no longer kept.
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from lipflow_core.training.batches import BatchMaker, ahead
+from lipflow_core.training.batches import ahead
 from lipflow_core.training.learning import set_modes
 from lipflow_core.training.objective import Batch, Objective, final_latent_weight
 from lipflow_core.training.preparation import batch_maker
@@ -26,6 +26,7 @@ class HeldOut:
     def __init__(self, run: Run, objective: Objective):
         self.run = run
         self.objective = objective
+        self._maker = batch_maker(run, objective, "held-out")
 
     def loss(self) -> tuple[float, dict[str, float]]:
         """Loss and unweighted terms by name, means over the frames."""
@@ -45,10 +46,6 @@ class HeldOut:
         sums = fabric.all_reduce(sums, reduce_op="sum")
         mean, *terms = (sums[:-1] / sums[-1]).tolist()
         return mean, dict(zip(objective.needs.terms, terms, strict=True))
-
-    @cached_property
-    def _maker(self) -> BatchMaker:
-        return batch_maker(self.run, self.objective, "held-out")
 
     @cached_property
     def _draw(self) -> Draw:

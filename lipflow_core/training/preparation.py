@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core.errors import CompatibilityError
+from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.records import Encoding
 from lipflow_core.training.batches import BatchMaker, ahead
 from lipflow_core.training.learning import set_modes
@@ -26,10 +26,16 @@ def batch_maker(run: Run, objective: Objective, split_name: str) -> BatchMaker:
     """The maker of a stage's batches from one split.
 
     Raises:
+        lipflow_core.errors.CaptureError: If the split has no frames.
         lipflow_core.errors.CompatibilityError: If more views are wanted than the capture has cameras.
     """
     training, needs = run.spec.training, objective.needs
     split = run.capture.split(split_name)
+    if len(split) == 0:
+        raise CaptureError(
+            f"capture '{run.spec.capture.name}' has no frames in its split '{split_name}'",
+            "both splits need at least one frame; look at the capture's options",
+        )
     views = training.views if "image" in needs.terms else 0
     if views > len(split.cameras):
         raise CompatibilityError(
@@ -59,7 +65,7 @@ def batch_maker(run: Run, objective: Objective, split_name: str) -> BatchMaker:
 def initialize_prior(run: Run, objective: Objective, maker: BatchMaker) -> None:
     """Set the prior's data-dependent parameters from codes of many batches; the same on every rank."""
     noise = stream(run.spec.seed, Purpose.INITIALIZATION, run.state.stage)
-    torch.default_generator.manual_seed(module_seed(run.spec.seed, run.state.stage, 0, 0))
+    seed_modules(run, step=0, rank=0)
     count = -(-INITIALIZATION_CODES // maker.sampler.batch)
     alone = replace(maker, sampler=replace(maker.sampler, world=1))
     dtype = run.avatar.template_buffers.vertices_mean.dtype
@@ -75,6 +81,14 @@ def initialize_prior(run: Run, objective: Objective, maker: BatchMaker) -> None:
             codes.append(objective.sample(posterior, torch.from_numpy(draw).to(posterior.mean)))
             encodings.append(driving)
         objective.prior.initialize(torch.cat(codes), _joined(encodings))
+
+
+def seed_modules(run: Run, step: int, rank: int) -> None:
+    """Seed torch's generators on every device that the run uses, for modules such as dropout that know no other."""
+    seed = module_seed(run.spec.seed, run.state.stage, step, rank)
+    torch.default_generator.manual_seed(seed)
+    if run.fabric.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def leave_out_unreached(run: Run, objective: Objective, maker: BatchMaker, parameters: dict[Tensor, str]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lipflow_core.errors import ModelError, StorageError
-from lipflow_core.storage import storage_error, write_atomically
+from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
 from lipflow_core.training.checkpoints import Checkpoints
 
 IDENTITY = "run.json"
@@ -37,17 +39,17 @@ class RunDirectory:
         return (self.path / IDENTITY).exists()
 
     def check_free(self, *, resume: bool) -> None:
-        """Refuse a folder that holds something, unless it is a run to be resumed.
+        """Refuse a folder that holds something, unless it is a run to be resumed, or that can't be written.
 
         Raises:
-            lipflow_core.errors.StorageError: If it does.
+            lipflow_core.errors.StorageError: If it is so.
         """
         if self.started and not resume:
             raise StorageError(f"{self.path} already holds a run", "go on with --resume, or choose another --out")
-        if self.path.exists() and not self.path.is_dir():
-            raise StorageError(f"{self.path} is a file, not a folder", "choose another --out")
-        if not self.started and self.path.is_dir() and any(self.path.iterdir()):
+        if not self.started and self.path.is_dir() and not all(map(is_temporary, self.path.iterdir())):
             raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
+        if not (self.path / RESULT).exists():
+            check_folder(self.path)
 
     def open(self, identity: Mapping[str, Any]) -> None:
         """Make the folder, or check that the run in it is the same.
@@ -66,12 +68,27 @@ class RunDirectory:
                     f"{self.path}: the run there is not this one: " + "; ".join(differences),
                     "resume it as it was started, or start this one in another folder with --out",
                 )
-            return
         try:
-            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            # First of all: whatever else is found here belongs to a run.
+            if not self.started:
+                write_atomically(self.path / IDENTITY, _json(identity))
+            self.checkpoints.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(self.path, error) from error
-        write_atomically(self.path / IDENTITY, _json(identity))
+        for folder in (self.path, self.checkpoints.folder):
+            remove_temporaries(folder)
+
+    def forget(self) -> None:
+        """Remove a run that failed before it kept anything, so that nothing is in the way of the next."""
+        if self.checkpoints.kept or (self.path / RESULT).exists():
+            return
+        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+        for name in (METRICS, IDENTITY):
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()  # fails where other things are in it
 
     def _identity(self) -> Any:
         try:

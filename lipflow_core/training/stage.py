@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from math import inf, isfinite
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,17 +22,16 @@ from lipflow_core.training.held_out import HeldOut
 from lipflow_core.training.learning import freeze, set_modes
 from lipflow_core.training.meter import Meter
 from lipflow_core.training.objective import Batch, Objective, latent_weight
-from lipflow_core.training.preparation import batch_maker, initialize_prior, leave_out_unreached
-from lipflow_core.training.randomness import module_seed
+from lipflow_core.training.preparation import batch_maker, initialize_prior, leave_out_unreached, seed_modules
 from lipflow_core.training.run import Run
 from lipflow_core.training.state import StageSummary
 from lipflow_core.weights import load_weights
 
-if TYPE_CHECKING:
-    pass
-
 DECAY_AFTER = 0.7
 """Share of a stage's steps after which the learning rate decays."""
+
+ASK_EVERY = 10
+"""Steps between asking all processes of a run whether one was told to stop: asking makes each wait for the others."""
 
 
 class StageTraining:
@@ -116,10 +114,7 @@ class StageTraining:
 
     def _step(self, batch: Batch) -> None:
         run, state, stage = self.run, self.run.state, self.stage
-        seed = module_seed(run.spec.seed, state.stage, state.step, run.fabric.global_rank)
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        seed_modules(run, state.step, run.fabric.global_rank)
         decayed = stage.learning_rate_decay if state.step >= DECAY_AFTER * stage.steps else 1.0
         for group in self.adam.param_groups:
             group["lr"] = stage.learning_rate * decayed
@@ -179,9 +174,11 @@ class StageTraining:
                 run.directory.checkpoints.save_best(state, model_tensors(run.avatar))
 
     def _told_to_stop(self) -> bool:
-        told = self.run.stop()
         if self.run.fabric.world_size == 1:
-            return told
+            return self.run.stop()
+        if self.run.state.step % ASK_EVERY:
+            return False
+        told = self.run.stop()
         return bool(self.run.fabric.all_reduce(torch.tensor(float(told), device=self.device), reduce_op="sum") > 0)
 
     def _patience_spent(self) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import torch
 from lipflow_core import __version__
 from lipflow_core.assembly import assemble
 from lipflow_core.avatar import Avatar
+from lipflow_core.errors import ModelError, NumericalError
 from lipflow_core.interfaces import Capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
@@ -131,6 +133,7 @@ def train(
             freeze(avatar, stage)
             needs_of(avatar, stage)
         if first:
+            stack.push(partial(_forget, directory))
             directory.open(_identity(spec, capture, fabric))
         fabric.barrier()
         shown = _silent() if progress is None or not first else progress
@@ -165,6 +168,12 @@ def train(
             directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
         fabric.barrier()
         return result
+
+
+def _forget(directory: RunDirectory, kind: type | None, error: BaseException | None, trace: object) -> None:
+    """Leave nothing half-written after a failure, but for the metrics that tell why a loss was not finite."""
+    if isinstance(error, Exception) and not isinstance(error, ModelError | NumericalError):
+        directory.forget()
 
 
 def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:

@@ -20,11 +20,13 @@ class GlobeConfig(Config):
     Args:
         frames: Training frames.
         seed: Of the factors.
+        empty: Name of a split that has no frames; none if null.
         broken: Position of a training frame whose headset pictures hold NaN; none if null.
     """
 
     frames: PositiveInt = 24
     seed: NonNegativeInt = 0
+    empty: str | None = None
     broken: NonNegativeInt | None = None
 
     def plan(self, given: CaptureInputs) -> Plan:

@@ -58,7 +58,8 @@ class GlobeCapture(Capture):
     def split(self, name: str) -> Split:
         if name not in self._film:
             raise CaptureError(f"the globe has no split '{name}'")
-        return GlobeSplit(self._film[name], CAMERAS)
+        film = self._film[name]
+        return GlobeSplit(film.rows(torch.arange(0)) if name == self.config.empty else film, CAMERAS)
 
     @property
     def identity(self) -> str:

@@ -6,6 +6,8 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,11 +93,33 @@ def rows(run: Path, kind: str = "train") -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
-def start(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path) -> multiprocessing.Process:
+class KilledAfter:
+    """Ends its process by SIGKILL some time after a step, however fast the machine is.
+
+    Args:
+        step: Counted from where the process went on.
+        seconds: After that step; meanwhile the run goes on.
+    """
+
+    def __init__(self, step: int, seconds: float):
+        self.step = step
+        self.seconds = seconds
+
+    def __call__(self) -> bool:
+        self.step -= 1
+        if self.step == 0:
+            # A thread that Python waits for: a run that ends before is killed none the less.
+            threading.Timer(self.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return False
+
+
+def start(
+    name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path, stop: KilledAfter | None = None
+) -> multiprocessing.Process:
     """Start or resume a run in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["runs"])
-    process = context.Process(target=_train, args=(name, overrides, out, os.environ[REGISTRY]))
+    process = context.Process(target=_train, args=(name, overrides, out, os.environ[REGISTRY], stop))
     with pytest.MonkeyPatch.context() as patch:
         # The fork server of Python 3.11 finds this module only so.
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
@@ -103,10 +127,12 @@ def start(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path) 
     return process
 
 
-def _train(name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path, registry: str) -> None:
+def _train(
+    name: str | Mapping[str, Any], overrides: tuple[str, ...], out: Path, registry: str, stop: KilledAfter | None
+) -> None:
     os.environ[REGISTRY] = registry
     try:
-        lipflow_core.training.train(make_spec(name, *overrides), out, resume=True)
+        lipflow_core.training.train(make_spec(name, *overrides), out, resume=True, stop=stop)
     except lipflow_core.errors.LipflowError as error:
         print(error)
         raise SystemExit(error.exit_code) from error

@@ -14,6 +14,40 @@ def test_nan_in_a_picture_names_segment_and_frame(tmp_path):
         train(make_spec("lip-flow-hmc", "capture.broken=5"), tmp_path / "run")
 
 
+@pytest.mark.parametrize("split", ["train", "held-out"])
+def test_a_split_without_frames_is_told_and_nothing_is_left(split, tmp_path):
+    with pytest.raises(CaptureError, match=f"capture 'globe' has no frames in its split '{split}'"):
+        train(make_spec("dam", f"capture.empty={split}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_after_a_failure_the_next_run_starts_in_the_same_folder(tmp_path):
+    options = ("training.batch=2", "training.checkpoint_every=100", "training.workers=0")
+    broken = make_spec("lip-flow-hmc", "capture.broken=5", *options)
+    with pytest.raises(CaptureError):
+        train(broken, tmp_path)
+    assert not tmp_path.exists()
+    train(make_spec("lip-flow-hmc", *options), tmp_path)
+
+
+def test_a_failure_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
+    spec = make_spec("dam", "training.checkpoint_every=2")
+    monkeypatch.setattr("lipflow_core.training.batches.check_finite", FailsAt(7))
+    with pytest.raises(CaptureError):
+        train(spec, tmp_path / "run")
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+class FailsAt:
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, frame):
+        self.call -= 1
+        if self.call == 0:
+            raise CaptureError("a damaged frame")
+
+
 def test_a_step_without_finite_gradient_is_skipped_and_counted(tmp_path):
     spec = make_spec("dam")
     avatar = assemble(spec)

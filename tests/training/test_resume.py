@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from runs import dam_regressor, make_spec, rows, same, start, weights
+from runs import KilledAfter, dam_regressor, make_spec, rows, same, start, weights
 
 from lipflow_core.errors import Interrupted, ModelError, StorageError
 from lipflow_core.progress import Progress
@@ -72,22 +72,17 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path):
     undisturbed = train(make_spec(SYSTEM, *options), tmp_path / "undisturbed").path
     out = tmp_path / "run"
     chance = random.Random(0)
-    kills = 0
-    for _ in range(40):
-        process = start(SYSTEM, options, out)
-        if kills < 5:
-            reached = (out / "metrics.jsonl").stat().st_size if (out / "metrics.jsonl").exists() else 0
-            wanted = reached + chance.randrange(1, 900)
-            while process.is_alive() and not grown(out / "metrics.jsonl", wanted):
-                time.sleep(0.002)
-            time.sleep(chance.uniform(0, 0.1))
-            process.kill()
-            kills += process.is_alive()
+    # Step after which each process is killed, counted from where it goes on: the first has no checkpoint yet, the
+    # others end on both sides of the second stage's start.
+    for step in (1, 6, 7, 7, 9, 10):
+        process = start(SYSTEM, options, out, KilledAfter(step, 0 if step == 1 else chance.uniform(0, 0.05)))
         process.join()
-        if process.exitcode == 0:
-            break
         assert process.exitcode == -signal.SIGKILL
-    assert kills >= 4
+        assert (out / "run.json").exists()
+        assert any((out / "checkpoints").glob("step-*")) is (step != 1)
+    process = start(SYSTEM, options, out)
+    process.join()
+    assert process.exitcode == 0
     assert same(weights(out), weights(undisturbed))
     assert logged(out) == logged(undisturbed)
     result, wanted = (json.loads((run / "result.json").read_text()) for run in (out, undisturbed))
@@ -99,6 +94,18 @@ def grown(path, size) -> bool:
         return path.stat().st_size >= size
     except FileNotFoundError:
         return False
+
+
+def test_what_a_killed_process_was_writing_is_no_obstacle_and_is_removed(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".run.json.0123abcd.tmp").write_text("{")
+    interrupted_run(out)
+    left = out / "checkpoints" / ".step-00000013.safetensors.89abcdef.tmp"
+    left.write_bytes(b"half of it")
+    spec = make_spec("dam", "training.stages.0.steps=16", "training.patience=100")
+    train(spec, out, resume=True)
+    assert not [path for path in out.rglob(".*")]
 
 
 @pytest.mark.parametrize("step", [7, 12, 13, 26])

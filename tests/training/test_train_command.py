@@ -1,12 +1,17 @@
 """`lipflow-core train`."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from runs import make_spec
 
 from lipflow_core.cli import main
+from lipflow_core.errors import StorageError
+from lipflow_core.plans import CaptureInputs
+from lipflow_core.training import train
 
 SMALL = ("preset=tiny", "capture=globe", "renderer=cpu", "training.threads=1", "device=cpu")
 
@@ -37,6 +42,36 @@ def test_an_unwritable_folder_is_one_message(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["train", "dam", *SMALL, "--out", str(tmp_path / "file" / "run")]) == 8
     assert "file" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_message(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["train", "dam", *SMALL, "--out", str(tmp_path / "run")]) == 8
+    assert "not yours to write to" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_is_told_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    spec = make_spec("dam")
+    capture = spec.capture.build(CaptureInputs())
+    monkeypatch.setattr(capture, "template", lambda: pytest.fail("the capture was made first"))
+    with pytest.raises(StorageError, match="can't be written"):
+        train(spec, tmp_path / "file" / "run", capture=capture)
+
+
+def test_nan_in_a_picture_ends_with_code_6_and_nothing_half_written(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["train", "lip-flow-hmc", *SMALL, "capture.broken=5", *out]) == 6
+    assert "frame 5: images of observation 'headset' holds NaN" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(["train", "lip-flow-hmc", *SMALL, *out, "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("seed", ["seed=9223372036854775808", "seed=-1"])
+def test_a_seed_that_no_generator_takes_ends_with_code_3(seed, tmp_path, capsys):
+    assert main(["train", "dam", *SMALL, seed, "--out", str(tmp_path / "run")]) == 3
+    assert "seed: should be" in capsys.readouterr().err
 
 
 def test_its_help_imports_no_torch():
