@@ -20,7 +20,12 @@ REGISTRY = default_registry()
 
 
 def names(kind: str) -> list[str]:
-    return list(REGISTRY.names(kind))
+    """Shipped components of a kind that can run here."""
+    return [
+        component.name
+        for component in REGISTRY.components(kind)
+        if REGISTRY.distribution(component) == "lipflow-core" and not REGISTRY.missing(component)
+    ]
 
 
 TAKES = {
@@ -40,7 +45,7 @@ COMBINATIONS = list(
         names("prior"),
         FLOWS,
         names("decoder"),
-        [name for name in names("renderer") if not REGISTRY.missing(REGISTRY.component("renderer", name))],
+        names("renderer"),
     )
 )
 
@@ -70,7 +75,12 @@ def spec_of(encoder, driving, prior, flow, decoder, renderer) -> lipflow_core.Sp
         "renderer": renderer,
         "training": {"stages": [{"steps": 1}], "evaluate_every": 100, "checkpoint_every": 100},
         "fitting": {
-            "objectives": [{"type": "photometric", "target": "headset"}, {"type": "latent-likelihood", "weight": 0.01}],
+            # Pictures of a few pixels hardly move with an untrained decoder; keypoints do.
+            "objectives": [
+                {"type": "keypoint"},
+                {"type": "photometric", "target": "headset"},
+                {"type": "latent-likelihood", "weight": 0.01},
+            ],
             "steps": 10,
             "patience": 11,
         },
@@ -116,4 +126,5 @@ def test_trains_and_fits_or_says_why_not(combination, tmp_path):
     split = dome().split("held-out")
     target = load_frames(split, spread(2, len(split)), observations_needed(plan(spec)))
     result = fit(trained, target, spec.fitting)
-    assert result.losses.sum() < result.curves["total"][:, 0].sum(), "ten steps did not lower the loss"
+    total = result.curves["total"]
+    assert (total[:, -1] < total[:, 0]).all(), "ten steps did not lower the loss"
