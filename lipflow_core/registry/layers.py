@@ -7,14 +7,16 @@
 5. environment: the files that LIPFLOW_CORE_REGISTRY names, and the plugins that LIPFLOW_CORE_DISABLE names;
 6. command line: `--registry FILE` and `--disable NAME`.
 
-The project layer is looked for from the current directory only, never beside a spec or a model, so that opening what
-somebody else made adds no code of theirs.
+The project layer is looked for from the current directory only, never beside a spec or a model, and never in a folder
+that itself holds a model, a run, a fit or an evaluation: opening what somebody else made adds no code of theirs, not
+even from within.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,9 @@ from lipflow_core.hooks import KINDS
 FILE_NAME = "registry.toml"
 REGISTRY_VARIABLE = "LIPFLOW_CORE_REGISTRY"
 DISABLE_VARIABLE = "LIPFLOW_CORE_DISABLE"
+
+RESULT_FILES = ("lock.json", "run.json", "fit.json", "evaluation.json")
+"""Each marks a folder that lipflow-core wrote and that people pass on: a model, a run, a fit, an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,11 @@ def project_file(directory: Path) -> Path | None:
     """The project's registry.toml as seen from a directory, or None.
 
     Within a git work tree the nearest one up to its root counts; elsewhere only the directory's own, since whoever can
-    write to a folder further up could run code through it.
+    write to a folder further up could run code through it. A folder that holds results is skipped: it may have come from
+    somebody else, and its registry.toml with it.
+
+    Warns:
+        UserWarning: If a registry.toml is skipped for that.
     """
     places = [directory]
     for parent in (directory, *directory.parents):
@@ -165,7 +174,19 @@ def project_file(directory: Path) -> Path | None:
             places = [directory, *directory.parents]
             places = places[: places.index(parent) + 1]
             break
-    return next((place / FILE_NAME for place in places if (place / FILE_NAME).is_file()), None)
+    for place in places:
+        file = place / FILE_NAME
+        if not file.is_file():
+            continue
+        beside = next((name for name in RESULT_FILES if (place / name).exists()), None)
+        if beside is None:
+            return file
+        warnings.warn(
+            f"{file} is left unread, since {beside} beside it says that the folder holds results, which may be somebody "
+            f"else's; if you trust it, give --registry {file}",
+            stacklevel=2,
+        )
+    return None
 
 
 def disabling(names: Sequence[str], origin: str, *, strict: bool) -> Layer:

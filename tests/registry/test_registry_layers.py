@@ -91,6 +91,29 @@ def test_a_registry_beside_a_model_or_spec_elsewhere_runs_no_code(sandbox):
     assert not (sandbox.project / "ran").exists()
 
 
+@pytest.mark.parametrize("marker", ["lock.json", "run.json", "evaluation.json"])
+@pytest.mark.parametrize("clone", [True, False])
+def test_within_a_strangers_model_its_registry_runs_no_code(sandbox, marker, clone):
+    if clone:
+        (sandbox.project / ".git").mkdir()
+    sandbox.write(sandbox.project / "evil.py", "import pathlib\npathlib.Path('ran').touch()\n")
+    sandbox.registry('[plugins.evil]\npath = "evil.py"\n')
+    sandbox.write(sandbox.project / marker, "{}")
+    result = sandbox.python("-m", "lipflow_core", "plugins", "list")
+    assert result.returncode == 0, result.stderr
+    assert "evil" not in result.stdout
+    assert f"registry.toml is left unread, since {marker} beside it" in result.stderr
+    assert not (sandbox.project / "ran").exists()
+
+
+def test_a_registry_above_a_model_within_the_work_tree_counts(sandbox):
+    (sandbox.project / ".git").mkdir()
+    sandbox.registry(switch_off("lipflow_glow"))
+    sandbox.project = sandbox.project / "runs" / "dam"
+    sandbox.write(sandbox.project / "lock.json", "{}")
+    assert sandbox.plugin("lipflow_glow")["status"] == "disabled"
+
+
 def test_aliases_of_later_layers_win(sandbox):
     sandbox.registry('[aliases.prior]\nshort = "kl"\n', sandbox.configuration)
     file = sandbox.registry('[aliases.prior]\nshort = "flow"\n')
