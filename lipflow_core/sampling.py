@@ -22,7 +22,7 @@ from lipflow_core.fitting.targets import load_frames, open_split, select
 from lipflow_core.model_directory import open_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, Frame, Record
-from lipflow_core.storage import check_folder, storage_error, write_atomically
+from lipflow_core.storage import check_folder, write_together
 
 _TOGETHER = 16
 
@@ -101,6 +101,10 @@ def sample_model(
 
     Returns:
         The content of `samples.json`.
+
+    Raises:
+        lipflow_core.errors.CaptureError: If there is no such frame, or it is damaged.
+        lipflow_core.errors.StorageError: If `out` can't be written; then it is as it was.
     """
     check_folder(out)
     avatar, spec = open_model(model, overrides=overrides)
@@ -121,11 +125,11 @@ def sample_model(
         "codes": str(folder / "codes.safetensors"),
         "picture": str(folder / "samples.png"),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    write_atomically(folder / "codes.safetensors", save({"codes": samples.codes.cpu().contiguous()}))
-    write_atomically(folder / "samples.png", png(sheet(samples.pictures, columns=math.ceil(math.sqrt(count)))))
-    write_atomically(folder / "samples.json", json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+    sheet_of_all = sheet(samples.pictures, columns=math.ceil(math.sqrt(count)))
+    contents = {
+        "codes.safetensors": save({"codes": samples.codes.cpu().contiguous()}),
+        "samples.png": png(sheet_of_all),
+        "samples.json": (json.dumps(written, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    write_together(folder, contents)
     return written

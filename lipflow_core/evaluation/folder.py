@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lipflow_core.errors import LipflowError
@@ -56,7 +56,8 @@ def write_model(folder: Path, run: ModelRun, scores: ModelScores, fits: Fits) ->
         (new / PICTURES).mkdir()
         for name, picture in fits.pictures.items():
             (new / PICTURES / f"{name}.png").write_bytes(png(picture))
-        save_file(dict(_tensors(fits)), new / FITS)
+        # Not by safetensors' own save_file, whose errors are not the system's.
+        (new / FITS).write_bytes(save(dict(_tensors(fits))))
         (new / FRAMES).write_text(scores.csv(), encoding="utf-8")
         for name in COPIED:
             if (run.path / name).is_file():

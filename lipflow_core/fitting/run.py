@@ -180,7 +180,10 @@ def _read(place: Path) -> FittingResult | None:
 
 def _write_pictures(folder: Path, avatar: Avatar, result: FittingResult, frame: Any, view: str) -> None:
     """One PNG a frame: the target, and what the fitted code looks like."""
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
     views = frame[view]
     with frozen(avatar), torch.no_grad():
         rendered = avatar.render(avatar.decode(result.codes.to(avatar.device), views.camera), views.camera).image

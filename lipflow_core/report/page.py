@@ -10,13 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from lipflow_core.errors import StorageError
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, DIGITS, HEADINGS, Evaluation, ModelScores
 from lipflow_core.fitting.grid import GridChoice
 from lipflow_core.report import charts
 from lipflow_core.report.frames import frame_sections
 from lipflow_core.report.markup import Markup, join, tag
-from lipflow_core.storage import write_atomically
+from lipflow_core.storage import check_folder, write_atomically
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 """Browsers are told to fetch nothing at all; Vega compiles its expressions, hence the last word."""
@@ -38,6 +39,9 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
         lipflow_core.errors.StorageError: If the file can't be written.
     """
     folder, path = Path(evaluation), Path(out)
+    check_folder(path.parent)
+    if path.is_dir():
+        raise StorageError(f"{path}: can't be written: it is a folder", hint="name a file, such as report.html")
     write_atomically(path, render(read_evaluation(folder), folder, title))
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
-from lipflow_core.errors import LipflowError
+from lipflow_core.errors import LipflowError, StorageError
 from lipflow_core.report import write_report
 from lipflow_core.report.markup import Markup, tag
 from lipflow_core.report.pictures import common_limit, difference, heat
@@ -182,6 +183,42 @@ def test_a_folder_that_is_no_evaluation_is_refused(tmp_path, capsys):
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 1
     assert "holds no evaluation" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+def test_a_disk_that_fills_up_leaves_the_report_before(evaluation_folder, tmp_path, capsys):
+    import resource
+
+    out = tmp_path / "r.html"
+    out.write_text("old", encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        assert main(["report", str(evaluation_folder), "--out", str(out)]) == StorageError.exit_code
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "can't be written" in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("out", ["none/r.html", "file/r.html", "folder"])
+def test_a_place_that_cannot_be_written_is_told(out, evaluation_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    assert main(["report", str(evaluation_folder), "--out", str(tmp_path / out)]) == StorageError.exit_code
+    assert str(tmp_path / out.partition("/")[0]) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(evaluation_folder, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    try:
+        assert main(["report", str(evaluation_folder), "--out", str(tmp_path / "r.html")]) == StorageError.exit_code
+    finally:
+        tmp_path.chmod(0o700)
+    assert "is not yours to write to" in capsys.readouterr().err
 
 
 def test_markup_escapes_text_and_keeps_markup():
