@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lipflow_core.captures.cameras import look_at
+from lipflow_core.captures.headset import HEADSET_NAMES, Anchors, headset_cameras
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.head import Head
 
@@ -17,7 +19,6 @@ CENTER = np.array([0.0, -8.0, -10.0])
 
 # (azimuth to the subject's left, elevation) in degrees; further cameras fill the gaps
 FIRST = ((0, 0), (-38, 4), (38, 4), (-72, -6), (72, -6), (0, -32), (0, 36))
-HEADSET_NAMES = ("right-eye", "left-eye", "mouth")
 
 
 @dataclass(frozen=True)
@@ -68,59 +69,11 @@ def _angle(directions: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def headset_rig(config: DomeConfig, head: Head) -> Rig:
     """The headset's cameras, fitted to a head: right eye, left eye, mouth."""
-    height, width = config.headset
     left, right = head.eye_centers
     mouth = head.neutral[[head.asset.anchors["mouth_left"], head.asset.anchors["mouth_right"]]].mean(0)
-    extrinsics = np.stack(
-        [
-            look_at(right + np.array([-24, -14, 70]), right + np.array([1, 1, 8])),
-            look_at(left + np.array([24, -14, 70]), left + np.array([-1, 1, 8])),
-            look_at(mouth + np.array([0, -46, 74]), mouth + np.array([0, -4, 4])),
-        ]
-    )
-    focal = 0.5 * width / np.tan(np.radians(84 / 2))
-    return Rig(HEADSET_NAMES, _intrinsics(focal, height, width, 3), extrinsics)
+    return Rig(HEADSET_NAMES, *headset_cameras(config.headset, Anchors(right, left, mouth)))
 
 
 def _intrinsics(focal: float, height: int, width: int, count: int) -> np.ndarray:
     matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     return np.repeat(matrix[None], count, axis=0)
-
-
-def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """[R|t] (3, 4) of an upright OpenCV camera at a position, its optical axis through a target."""
-    forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    return np.concatenate([rotation, -(rotation @ position)[:, None]], axis=1)
-
-
-def compose(extrinsics: np.ndarray, pose: np.ndarray) -> np.ndarray:
-    """Cameras as a head sees them that moved by a pose: (C, 3, 4) after (N, 3, 4) → (N, C, 3, 4)."""
-    rotation = np.einsum("cij,njk->ncik", extrinsics[:, :, :3], pose[:, :, :3])
-    translation = np.einsum("cij,nj->nci", extrinsics[:, :, :3], pose[:, :, 3]) + extrinsics[:, :, 3]
-    return np.concatenate([rotation, translation[..., None]], axis=-1)
-
-
-def positions(extrinsics: np.ndarray) -> np.ndarray:
-    """Centres of projection (…, 3) in the frame that the extrinsics (…, 3, 4) map from."""
-    return -np.einsum("...ji,...j->...i", extrinsics[..., :3], extrinsics[..., 3])
-
-
-def enlarge(intrinsics: np.ndarray, factor: int) -> np.ndarray:
-    """Intrinsics of a picture `factor` times as large whose box-filtered reduction is the original picture.
-
-    A pixel centre at x lies in the middle of the pixels from factor·x to factor·x + factor − 1.
-    """
-    scaled = intrinsics.copy()
-    scaled[..., :2, :] *= factor
-    scaled[..., :2, 2] += (factor - 1) / 2
-    return scaled
-
-
-def project(points: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
-    """Pixel coordinates (N, K, 2) of points (N, K, 3); intrinsics (3, 3), extrinsics (N, 3, 4)."""
-    in_camera = np.einsum("nij,nkj->nki", extrinsics[:, :, :3], points) + extrinsics[:, None, :, 3]
-    homogeneous = np.einsum("ij,nkj->nki", intrinsics, in_camera)
-    return homogeneous[..., :2] / homogeneous[..., 2:]

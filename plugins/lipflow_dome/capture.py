@@ -15,11 +15,12 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from lipflow_core.captures.cameras import compose
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import FaceState, Frame, Keypoints, Record, Template, Views
-from lipflow_dome.cameras import Rig, compose
+from lipflow_dome.cameras import Rig
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, chosen, view_cameras
 from lipflow_dome.landmarks import landmark_vertices

@@ -9,14 +9,16 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from lipflow_core.captures.cameras import compose, enlarge, positions, project
+from lipflow_core.captures.headset import draw_slip, light_pictures
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import LUMINANCE, Camera
 from lipflow_dome.atlas import topology
-from lipflow_dome.cameras import Rig, compose, dome_rig, enlarge, headset_rig, positions, project
+from lipflow_dome.cameras import Rig, dome_rig, headset_rig
 from lipflow_dome.config import LANDMARKS, UNITS, VERTICES, DomeConfig
 from lipflow_dome.head import Head, random_identity, subject_identities
 from lipflow_dome.landmarks import landmark_vertices
-from lipflow_dome.motion import SPLITS, act, rigid, segment_name
+from lipflow_dome.motion import SPLITS, act, segment_name
 from lipflow_dome.shading import Shader
 
 GREY = np.array(LUMINANCE, np.float32)
@@ -126,7 +128,7 @@ class Film:
         pose = performed["pose"].astype(np.float64)
         split = SPLITS.index(performance.split)
         generators = [np.random.default_rng([config.seed, 2 + split, frame]) for frame in frames.tolist()]
-        slip = self._slip(generators).astype(np.float32)
+        slip = draw_slip(generators, config.headset_slip).astype(np.float32)
         dome = compose(self.dome.extrinsics, pose)
         headset = compose(self.headset.extrinsics, slip.astype(np.float64))
 
@@ -138,7 +140,16 @@ class Film:
         pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image)
         grey = (colors[:, count:] @ GREY)[..., None]
         eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset)
-        eyes, light = self._light(eyes, eyes_coverage, generators)
+        eyes, light = light_pictures(
+            eyes,
+            eyes_coverage,
+            generators,
+            gain=config.headset_gain,
+            offset=config.headset_offset,
+            gradient=config.headset_gradient,
+            background=config.headset_background,
+            noise=config.headset_noise,
+        )
         points, visible = self._keypoints(vertices, dome[:, 0], depth, generators)
         return {
             **performed,
@@ -159,12 +170,6 @@ class Film:
         weight = facing**2 + 1e-3
         mean = np.einsum("bncx,bnc->bcx", colors, weight) / weight.sum(1)[..., None]
         return self.shader.texels.spread(mean, self.shader.blank)
-
-    def _slip(self, generators: list[np.random.Generator]) -> np.ndarray:
-        """Where the headset sits on the face: [R|t] (B, 3, 4) of the head in a perfectly fitted headset."""
-        drawn = np.stack([generator.normal(0, 1, 6) for generator in generators]) * self.config.headset_slip
-        drawn = np.clip(drawn, -2.5 * self.config.headset_slip, 2.5 * self.config.headset_slip)
-        return rigid(np.radians(2.0) * drawn[:, :3], 1.5 * drawn[:, 3:], pivot=np.array([0.0, -20.0, 40.0]))
 
     def _draw(
         self, vertices: np.ndarray, colors: np.ndarray, rig: Rig, extrinsics: np.ndarray, size: tuple[int, int]
@@ -209,46 +214,12 @@ class Film:
                     depth[rows] = drawn.depth.numpy()
         return pictures, coverage, depth
 
-    def _light(
-        self, pictures: np.ndarray, coverage: np.ndarray, generators: list[np.random.Generator]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Put headset pictures into changing light, before a changing background, and add noise.
-
-        Returns:
-            Pictures (B, 3, 1, h, w), and (B, 3, 4) the light of each: gain, offset, change of gain from the left to
-            the right edge and from the upper to the lower.
-        """
-        config = self.config
-        height, width = config.headset
-        x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
-        light = np.empty((len(pictures), 3, 4), np.float32)
-        lit = np.empty_like(pictures)
-        for row, generator in enumerate(generators):
-            drawn = generator.normal(0, 1, (3, 4))
-            spread = np.array(
-                [config.headset_gain, config.headset_offset, config.headset_gradient, config.headset_gradient]
-            )
-            light[row] = drawn * spread
-            light[row, :, 0] = np.exp(light[row, :, 0])
-            gain = light[row, :, 0, None, None] * (
-                1 + light[row, :, 2, None, None] * x + light[row, :, 3, None, None] * y
-            )
-            level, slope = generator.uniform(0, 1, 3), generator.uniform(-0.5, 0.5, (2, 3))
-            background = config.headset_background * np.clip(
-                level[:, None, None] + slope[0, :, None, None] * x + slope[1, :, None, None] * y, 0, 1
-            )
-            scene = pictures[row, :, 0] * gain + light[row, :, 1, None, None] * coverage[row]
-            noise = generator.normal(0, config.headset_noise, (3, height, width))
-            lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * background + noise, 0, 1)
-        return lit, light
-
     def _keypoints(
         self, vertices: np.ndarray, extrinsics: np.ndarray, depth: np.ndarray, generators: list[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (B, K, 2) in the frontal picture and whether they are seen (B, K), float32."""
         landmarks = vertices[:, landmark_vertices()].astype(np.float64)
-        points = project(landmarks, self.dome.intrinsics[0], extrinsics)
-        away = np.einsum("bj,bkj->bk", extrinsics[:, 2, :3], landmarks) + extrinsics[:, 2, 3, None]
+        points, away = project(landmarks, self.dome.intrinsics[0], extrinsics)
         factor = self.config.supersampling
         fine = np.rint(points * factor + (factor - 1) / 2).astype(np.int64)
         height, width = depth.shape[1:]

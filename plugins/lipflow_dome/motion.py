@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from lipflow_core.captures.cameras import rigid
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.expressions import PEAKS, VISEMES, Recipe, region, sides
 from lipflow_dome.head import load_asset
@@ -275,24 +276,3 @@ class _Actor:
         keys = self.generator.normal(0, 1, (2 + self.frames // 15, 6)) * self.head_motion
         motion = self._between(keys) * np.array([0.05, 0.07, 0.03, 5.0, 4.0, 5.0])
         return rigid(motion[:, :3], motion[:, 3:], pivot=np.array([0.0, -60.0, -20.0]))
-
-
-def rigid(angles: np.ndarray, shift: np.ndarray, pivot: np.ndarray) -> np.ndarray:
-    """[R|t] (N, 3, 4) that turns points about a pivot by small angles and shifts them.
-
-    Args:
-        angles: (N, 3) about x, y and z, radians.
-        shift: (N, 3) millimetres.
-        pivot: (3,) millimetres.
-    """
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles).T, np.sin(angles).T
-    rotation = np.stack(
-        [
-            np.stack([cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz], -1),
-            np.stack([cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz], -1),
-            np.stack([-sy, sx * cy, cx * cy], -1),
-        ],
-        -2,
-    )
-    translation = pivot + shift - np.einsum("nij,j->ni", rotation, pivot)
-    return np.concatenate([rotation, translation[..., None]], axis=-1)

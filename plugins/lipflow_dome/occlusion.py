@@ -12,10 +12,10 @@ import functools
 import numpy as np
 import torch
 
+from lipflow_core.captures.cameras import look_at
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera
 from lipflow_dome.atlas import topology
-from lipflow_dome.cameras import look_at
 from lipflow_dome.head import Asset, data_file, load_asset
 
 STEPS = 127

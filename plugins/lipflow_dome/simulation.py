@@ -16,10 +16,16 @@ from typing import IO
 from filelock import FileLock
 from tqdm import tqdm
 
+from lipflow_core.captures.store import Store, Words, batches
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, layout
-from lipflow_dome.store import Store, batches
+
+WORDS = Words(
+    "simulated capture",
+    "run again: it is simulated anew, with the same frames",
+    "set the capture's option `cache` to another folder",
+)
 
 CHUNKS_WORTH_A_WORKER = 6
 """A process takes seconds to start: fewer chunks than this per worker are done faster in the process at hand."""
@@ -33,7 +39,7 @@ UNWRITABLE = 65
 
 def open_store(config: DomeConfig, split: str, folder: Path, frames_at_once: int) -> Store:
     """The store of a split below a capture's folder."""
-    return Store(folder / split, layout(config), len(Performance(config, split)), frames_at_once)
+    return Store(folder / split, layout(config), len(Performance(config, split)), frames_at_once, WORDS)
 
 
 def simulate(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film]) -> Store:

@@ -14,8 +14,8 @@ import time
 import numpy as np
 import pytest
 from lipflow_dome import simulation
-from lipflow_dome.store import MANIFEST, Store
 
+from lipflow_core.captures.store import MANIFEST, Store
 from lipflow_core.errors import CaptureError, StorageError
 
 
