@@ -1,10 +1,21 @@
-"""What all tests share: a private cache for captures, and the count of conformance checks."""
+"""What all tests share: a private cache for captures, no plugins of the user's, and the count of conformance checks."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
+
+EMPTY = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config):
+    """Let the user's own plugins and switches change no test: before collection, which already lists components."""
+    for name in ("LIPFLOW_CORE_REGISTRY", "LIPFLOW_CORE_DISABLE"):
+        os.environ.pop(name, None)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["XDG_CONFIG_HOME"] = config.stash.setdefault(EMPTY, tempfile.TemporaryDirectory()).name
 
 
 @pytest.fixture(autouse=True, scope="session")

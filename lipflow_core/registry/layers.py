@@ -162,8 +162,8 @@ def project_file(directory: Path) -> Path | None:
     """The project's registry.toml as seen from a directory, or None.
 
     Within a git work tree the nearest one up to its root counts; elsewhere only the directory's own, since whoever can
-    write to a folder further up could run code through it. A folder that holds results is skipped: it may have come from
-    somebody else, and its registry.toml with it.
+    write to a folder further up could run code through it. A folder that holds results is skipped: somebody else may
+    have made it, and its registry.toml with it.
 
     Warns:
         UserWarning: If a registry.toml is skipped for that.
@@ -182,8 +182,8 @@ def project_file(directory: Path) -> Path | None:
         if beside is None:
             return file
         warnings.warn(
-            f"{file} is left unread, since {beside} beside it says that the folder holds results, which may be somebody "
-            f"else's; if you trust it, give --registry {file}",
+            f"{file} is left unread, since {beside} beside it says that the folder holds results, which somebody else "
+            f"may have made; if you trust it, give --registry {file}",
             stacklevel=2,
         )
     return None
