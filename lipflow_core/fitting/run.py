@@ -39,7 +39,7 @@ from lipflow_core.model_directory import model_blueprint, open_model, read_lock
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style, progress
 from lipflow_core.specs.model import Spec
-from lipflow_core.storage import check_folder, storage_error, write_atomically
+from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
 
 RESULT = "fit.json"
 CODES = "codes.safetensors"
@@ -127,21 +127,26 @@ def fit_model(
 def _open(folder: Path, request: dict[str, Any]) -> None:
     """Make the folder, or check that the fit in it is this one."""
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            found = folder / _REQUEST
-            if not found.is_file():
-                raise StorageError(f"{folder} is not empty and holds no fit", hint="choose another --out")
+        found = folder / _REQUEST
+        if found.is_file():
             if json.loads(found.read_text(encoding="utf-8")) != json.loads(_json(request)):
                 raise StorageError(
                     f"{folder} holds a fit of another model, of other frames or with other options",
                     hint="choose another --out, or remove that folder",
                 )
-        (folder / _BATCHES).mkdir(parents=True, exist_ok=True)
+        elif folder.is_dir() and not all(map(is_temporary, folder.iterdir())):
+            raise StorageError(f"{folder} is not empty and holds no fit", hint="choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / _BATCHES, folder / PICTURES):
+            remove_temporaries(place)
+        if not (folder / RESULT).exists():
+            # The request first, so that a fit that is killed is known from then on.
+            write_atomically(found, _json(request))
+            (folder / _BATCHES).mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
     except ValueError as error:
         raise StorageError(f"{folder / _REQUEST} is damaged: {error}", hint="remove that folder") from error
-    write_atomically(folder / _REQUEST, _json(request))
 
 
 def _choose(

@@ -57,6 +57,15 @@ def test_a_fit_that_was_killed_goes_on_with_the_first_batch_not_written(trained,
     assert not (tmp_path / "killed" / "batches").exists()
 
 
+def test_a_fit_that_was_killed_at_its_first_file_starts_anew(trained, tmp_path):
+    leftover = tmp_path / ".request.json.0123abcd.tmp"
+    leftover.write_text("{", encoding="utf-8")
+    fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
+    again = fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
+    assert len(again["frames"]) == 1
+    assert not leftover.exists()
+
+
 def test_a_fit_that_is_done_is_not_made_again(trained, tmp_path, monkeypatch):
     first = fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
     monkeypatch.setattr(run, "fit", None)
