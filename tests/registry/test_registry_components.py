@@ -119,6 +119,26 @@ def test_a_missing_package_is_listed_and_named_with_its_cure_when_built(sandbox)
     assert "install it with: pip install no-such-package" in said
 
 
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({"acme": plugin_source("blend"), "bolt": plugin_source("blend")}, "is offered by 'acme'"),
+        ({"acme": plugin_source("blend", api=(1, 99))}, "is for plugin API 1.99, which is newer"),
+        ({"acme": "1 / 0\n"}, "ZeroDivisionError: division by zero"),
+        ({"acme": plugin_source("blend", requires=("no_such_package",))}, "needs no_such_package"),
+    ],
+    ids=["clash", "newer API", "broken", "not installed"],
+)
+@pytest.mark.parametrize("command", [("assemble", "--check"), ("train", "--out", "run")], ids=["assemble", "train"])
+def test_a_command_that_needs_what_can_not_be_had_ends_with_code_5(sandbox, sources, message, command):
+    for distribution, source in sources.items():
+        sandbox.install(distribution, f"{distribution}_priors", source)
+    result = sandbox.run(*command, "dam", "preset=tiny", "prior=blend")
+    assert result.returncode == 5
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert not (sandbox.project / "run").exists()
+
+
 def test_a_misspelt_name_gets_a_suggestion(sandbox):
     assert "did you mean 'standard-normal'?" in load(sandbox, "standart-normal")
 

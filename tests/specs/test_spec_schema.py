@@ -1,6 +1,7 @@
 """The JSON Schema of specs, as an editor uses it."""
 
 import json
+import os
 
 import pytest
 import yaml
@@ -88,3 +89,18 @@ def test_the_command_prints_it_and_writes_it(capsys, tmp_path):
     assert main(["schema", "--out", str(file)]) == 0
     assert json.loads(file.read_text()) == printed
     assert f"# yaml-language-server: $schema={file}" in capsys.readouterr().out
+
+
+def test_a_place_that_can_not_be_written_ends_with_code_8(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "schema.json", tmp_path / "none" / "schema.json", tmp_path):
+        assert main(["schema", "--out", str(place)]) == 8
+        assert f"{place}: can't be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_ends_with_code_8(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["schema", "--out", str(tmp_path / "schema.json")]) == 8
+    assert "can't be written: Permission denied" in capsys.readouterr().err
