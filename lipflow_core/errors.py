@@ -23,6 +23,12 @@ class LipflowError(Exception):
         self.hint = hint
 
 
+class UsageError(LipflowError):
+    """What was asked for on the command line can't be done (exit code 2)."""
+
+    exit_code = 2
+
+
 class SpecError(LipflowError):
     """A spec or an override does not say something that can be built (exit code 3)."""
 

@@ -23,24 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import json
+    from pathlib import Path
 
     from lipflow_core.cli.fit import print_choice
-    from lipflow_core.errors import SpecError
+    from lipflow_core.errors import UsageError
     from lipflow_core.evaluation.folder import EVALUATION
     from lipflow_core.evaluation.run import evaluate
     from lipflow_core.fitting.grid import GridChoice
 
-    models = [argument for argument in args.models if "=" not in argument]
+    # A folder may well be called "lr=0.1".
+    models = [argument for argument in args.models if "=" not in argument or Path(argument).is_dir()]
     if not models:
-        raise SpecError("no model given", hint="name one or more model directories, as training leaves them")
+        raise UsageError("no model given", hint="name one or more model directories, as training leaves them")
     if args.frames is not None and args.frames < 1:
-        raise SpecError(f"--frames {args.frames}: at least one frame is needed")
+        raise UsageError(f"--frames {args.frames}: at least one frame is needed")
     evaluation = evaluate(
         models,
         frames=args.frames,
         split=args.split,
         out=args.out,
-        overrides=[argument for argument in args.models if "=" in argument],
+        overrides=[argument for argument in args.models if argument not in models],
         without_likelihood=args.without_likelihood,
         force=args.force,
         style="none" if args.quiet or args.json else "auto",

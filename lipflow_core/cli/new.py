@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lipflow_core import __version__
-from lipflow_core.errors import LipflowError, StorageError
+from lipflow_core.errors import StorageError, UsageError
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,12 +32,6 @@ _ABOUT = {
     ),
 }
 """Kind → summary, suffix of the class's name, how a spec names it."""
-
-
-class UsageError(LipflowError):
-    """What was asked for on the command line can't be done (exit code 2)."""
-
-    exit_code = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from lipflow_core.errors import SpecError
+    from lipflow_core.errors import UsageError
     from lipflow_core.sampling import sample_model
 
     if args.count < 1:
-        raise SpecError(f"--count {args.count}: at least one sample is needed")
+        raise UsageError(f"--count {args.count}: at least one sample is needed")
     written = sample_model(
         args.model,
         args.out,

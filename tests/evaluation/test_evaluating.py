@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import LipflowError, ModelError, StorageError
+from lipflow_core.errors import LipflowError, ModelError, StorageError, UsageError
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, METRICS, Evaluation, ModelScores
 
@@ -94,6 +94,26 @@ def test_the_command_prints_a_table_and_json(trained, capsys):
     data = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in data["models"]] == ["dam", "lip-flow-hmc"]
     assert math.isfinite(data["models"][0]["mean"]["fitted"]["psnr"])
+
+
+def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path, capsys):
+    (tmp_path / "lr=0.1").symlink_to(trained["dam"], target_is_directory=True)
+    arguments = ["evaluate", str(tmp_path / "lr=0.1"), "fitting.steps=1", "--frames", "1", "--quiet"]
+    assert main(arguments) == 0
+    assert "dam" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["evaluate", "fitting.steps=1"], "no model given"),
+        (["evaluate", "m", "--frames", "0"], "at least one frame is needed"),
+        (["sample", "m", "--count", "0"], "at least one sample is needed"),
+    ],
+)
+def test_wrong_use_ends_with_its_code(arguments, told, tmp_path, capsys):
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == UsageError.exit_code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_ends_with_its_code(tmp_path, capsys):
