@@ -15,10 +15,11 @@ GAIN_RANGE = (0.25, 4.0)
 
 
 class PhotometricObjective(FittingObjective):
-    """Mean error over the pixels of the target's mask and over channels: Σ_v Σ_x W^v(x) ρ(Î^v(x) − I^v(x)) / Σ W^v.
+    """Mean error over the pixels of the target's mask and channels: Σ_v Σ_x W^v(x)² ρ(Î^v(x) − I^v(x)) / Σ_v Σ_x W^v(x)².
 
-    The mask W^v is the target's and does not change during a fit, so that no code lowers the loss by showing less of
-    the face. Grey targets are compared with the render's luminance. A row whose masks are empty has loss 0.
+    The mask's weights are squared, as by training's ‖(Î − I) ⊙ W‖². The mask is the target's and does not change during
+    a fit, so that no code lowers the loss by showing less of the face. Grey targets are compared with the render's
+    luminance. A row whose masks are empty has loss 0.
     """
 
     def loss(self, state: FittingState, target: Frame) -> Tensor:
@@ -27,7 +28,7 @@ class PhotometricObjective(FittingObjective):
         samples, views, colours = observed.images.shape[:3]
         image = rendering.image if colours == 3 else luminance(rendering.image)
         image = image.unflatten(0, (samples, views))
-        mask = observed.mask
+        mask = observed.mask.square()
         # Detached: how much of the face is compared must not itself be a way to lower the loss.
         counted = mask * rendering.coverage.detach().unflatten(0, (samples, views)).clamp(0, 1)
         weight = (counted if self.config.uncovered == "ignore" else mask)[:, :, None]

@@ -118,6 +118,15 @@ def test_only_the_masked_part_counts(sizes):
     torch.testing.assert_close(loss, torch.zeros(3))
 
 
+def test_partial_masks_weigh_as_in_training(sizes):
+    image, shown = pictures(sizes), pictures(sizes)
+    mask = torch.rand_like(image[:, :, 0])
+    state = situation(sizes, renderings={"headset": rendering(shown.flatten(0, 1))})
+    loss = photometric(sizes, scale=1.0)(state, frame(headset=views(sizes, image, mask)))
+    weighted = ((shown - image) * mask[:, :, None]).square().sum(dim=(1, 2, 3, 4))
+    torch.testing.assert_close(loss, weighted / (3 * mask.square().sum(dim=(1, 2, 3))))
+
+
 def test_an_empty_mask_costs_nothing_and_has_a_finite_gradient(sizes):
     image = pictures(sizes)
     shown = (image + 0.3).flatten(0, 1).requires_grad_()
