@@ -15,7 +15,7 @@ GAIN_RANGE = (0.25, 4.0)
 
 
 class PhotometricObjective(FittingObjective):
-    """Mean error over the pixels of the target's mask and channels: Σ_v Σ_x W^v(x)² ρ(Î^v(x) − I^v(x)) / Σ_v Σ_x W^v(x)².
+    """Mean error over the pixels of the target's masks and channels: Σ_vx W_v(x)² ρ(Î_v(x) − I_v(x)) / Σ_vx W_v(x)².
 
     The mask's weights are squared, as by training's ‖(Î − I) ⊙ W‖². The mask is the target's and does not change during
     a fit, so that no code lowers the loss by showing less of the face. Grey targets are compared with the render's
