@@ -39,7 +39,7 @@ def run(*arguments, **options):
         (("plugins", "info", "glow"), {"torch", "numpy", "numba", "PIL"}),
         (("new", "plugin", "--help"), set(HEAVY)),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value if isinstance(value, tuple) else sorted(value)),
 )
 def test_what_needs_no_model_imports_nothing_heavy(arguments, heavy):
     program = IMPORTED.format(arguments=arguments, heavy=heavy)
