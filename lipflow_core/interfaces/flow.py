@@ -101,8 +101,13 @@ class ConditionedFlow:
         return self.context.expand(code.shape[0], -1) if shared else self.context
 
     def rows(self, index: Tensor) -> ConditionedFlow:
-        """The same for the samples that `index` names, (N,) int64 (repeats allowed) or (B,) bool."""
-        return ConditionedFlow(self.flow, None if self.context is None else self.context[index])
+        """The same for the samples that `index` names, (N,) int64 (repeats allowed) or (B,) bool.
+
+        One that serves codes of any number, with no context or a shared one, stays as it is.
+        """
+        if self.context is None or self.context.shape[0] == 1:
+            return self
+        return ConditionedFlow(self.flow, self.context[index])
 
 
 class Coupling(ComponentModule, ABC):

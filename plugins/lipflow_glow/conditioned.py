@@ -67,7 +67,7 @@ class FoldedConditionedFlow(ConditionedFlow):
         return self.run(code, None)
 
     def rows(self, index: Tensor) -> FoldedConditionedFlow:
-        if self.context is None:
+        if self.context is None or self.context.shape[0] == 1:
             return self
 
         def bind() -> tuple[BoundNet, ...]:

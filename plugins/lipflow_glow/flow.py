@@ -59,8 +59,8 @@ class GlowFlow(Flow):
     def condition(self, context: Tensor | None) -> ConditionedFlow:
         """The flow with its context fixed: folded in evaluation mode, when no gradient is to reach the context.
 
-        The folded form gives gradients to the code alone. Its weights are kept until a parameter changes or `train` is
-        called; a change through `parameter.data` goes unseen, so call `train` or `eval` after one.
+        The folded form gives gradients to the code alone. Its weights are kept until a parameter changes or the flow's
+        mode does; a change through `parameter.data` goes unseen, so make it in training mode.
 
         Args:
             context: (B, h), or (1, h) for codes of any number; None for an unconditional flow.
@@ -87,7 +87,8 @@ class GlowFlow(Flow):
         return self._folded[2]
 
     def train(self, mode: bool = True) -> GlowFlow:
-        self._folded = None
+        if mode != self.training:  # else every `eval()` before a fit would fold anew
+            self._folded = None
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class TorchRenderer(Renderer):
     all that is interpolated with them. `edge_term` adds the gradients of the boundaries' motion.
     """
 
+    def __init__(self, config, given):
+        super().__init__(config, given)
+        self._kept: tuple[Tensor, int, Tensor, Tensor] | None = None
+
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
@@ -63,7 +67,7 @@ class TorchRenderer(Renderer):
         coverage = (triangle >= 0).to(seen.dtype)
         image = torch.where(coverage[:, None] > 0, sampled, background)
         if self.config.edge_gradients and seen.requires_grad:
-            adjacent, sheet = (torch.from_numpy(table).to(triangles) for table in _tables(triangles.cpu().numpy()))
+            adjacent, sheet = self._sides(triangles)
             layers = torch.cat([image, coverage[:, None]], dim=1)
             near = self.config.near
             layers = layers + edge_term(layers.detach(), seen, triangle, triangles, adjacent, sheet, near)
@@ -71,6 +75,18 @@ class TorchRenderer(Renderer):
         depth = seen.new_zeros((batch, height, width)).index_put((sample, row, column), depth_hit)
         barycentric = seen.new_zeros((batch, height, width, 3)).index_put((sample, row, column), weights)
         return Rendering(image, coverage, depth, triangle, rearrange(barycentric, "b h w corner -> b corner h w"))
+
+    def _sides(self, triangles: Tensor) -> tuple[Tensor, Tensor]:
+        """The triangle across each edge (F, 3), and the same only where both wind alike; kept for the next render."""
+        version = 0 if triangles.is_inference() else triangles._version
+        kept = self._kept
+        if kept is None or kept[0] is not triangles or kept[1] != version:
+            faces = triangles.cpu().numpy()
+            adjacent = neighbours(faces)
+            sheet = np.where(wind_alike(faces, adjacent), adjacent, -1)
+            kept = (triangles, version, *(torch.from_numpy(table).to(triangles) for table in (adjacent, sheet)))
+            self._kept = kept
+        return kept[2:]
 
     def _rasterize(self, seen: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
         """The nearest triangle at each pixel of one picture, the lowest index among equals: (H, W) int64, -1 for none.
@@ -99,12 +115,6 @@ class TorchRenderer(Renderer):
                     first = depth == nearest[pixel]
                     winner.scatter_reduce_(0, pixel[first], owner[first], "amin")
         return torch.where(winner == len(triangles), -1, winner).view(height, width)
-
-
-def _tables(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The triangle across each edge, and the same only where both wind the same way."""
-    adjacent = neighbours(triangles)
-    return adjacent, np.where(wind_alike(triangles, adjacent), adjacent, -1)
 
 
 def _chunks(size: Tensor, limit: int) -> Iterator[Tensor]:

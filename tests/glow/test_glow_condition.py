@@ -9,6 +9,8 @@ from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.flow import GlowFlow
 
+from lipflow_core.interfaces import ConditionedFlow
+
 
 def with_gradient(forward, code, weights=(1.3, -0.7)):
     """z, log|det| and the gradient of a scalar of both with respect to the code."""
@@ -68,6 +70,8 @@ def test_one_context_may_serve_many_codes(coupling):
     bound = flow.condition(context[:1])
     assert_same(flow, bound, code, context[:1].expand(4, -1))
     torch.testing.assert_close(bound.inverse(bound.forward(code)[0])[0], code, rtol=0, atol=1e-9)
+    for shared in (bound, ConditionedFlow(flow, context[:1])):
+        assert_same(flow, shared.rows(torch.tensor([3, 1])), code[[3, 1]], context[:1].expand(2, -1))
 
 
 @pytest.mark.parametrize("size", [0, 1])
@@ -103,7 +107,9 @@ def test_a_changed_parameter_is_seen(change):
 def test_folded_weights_are_made_once():
     flow = make_flow()
     _, context = make_batch(flow)
-    assert flow.condition(context).weights is flow.condition(context).weights
+    weights = flow.condition(context).weights
+    assert flow.condition(context).weights is weights
+    assert flow.eval().condition(context).weights is weights
 
 
 def test_weights_changed_in_training_are_folded_anew():

@@ -410,3 +410,18 @@ def test_no_uv_reaches_outside_the_texture(renderer, turn, value):
         renderer(vertices, texture, Topology(topology.triangles, uv, topology.uv_triangles), camera, background)
     except ValueError as error:
         assert "uv" in str(error)
+
+
+def test_a_changed_topology_is_seen(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=1)
+    own = topology.apply(torch.clone)
+    leaf = vertices.clone().requires_grad_()
+
+    def drawn(topology):
+        image = renderer(leaf, texture, topology, camera, background).image
+        return image.detach(), torch.autograd.grad(image.square().sum(), leaf)[0]
+
+    drawn(own)
+    own.triangles.copy_(own.triangles.flip(0)), own.uv_triangles.copy_(own.uv_triangles.flip(0))
+    for one, other in zip(drawn(own), drawn(own.apply(torch.clone)), strict=True):
+        assert torch.equal(one, other)
