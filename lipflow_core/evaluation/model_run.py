@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,10 @@ class ModelRun:
         """
         split = open_split(self.capture, self.split)
         indices = spread(self.frames, len(split))
-        blueprint = self._blueprint()
+        blueprint = model_blueprint(self.path, self.spec, self.avatar.device.type)
+        needed = observations_needed(blueprint)
         observations = (
-            *observations_needed(blueprint),
+            *needed,
             self.avatar.encoder.modality,
             self.spec.evaluation.view,
             "face",
@@ -128,12 +129,11 @@ class ModelRun:
             for chunk in np.array_split(indices, -(-len(indices) // (2 * self.spec.fitting.batch))):
                 frame = load_frames(split, chunk, observations).to(self.avatar.device)
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
-                parts.append(self._fit(frame, variants, chosen, rows, bar))
+                part = self._fit(frame, variants, chosen, rows, bar)
+                targets = dict(self._target_pictures(frame, needed, rows))
+                parts.append(replace(part, pictures={**part.pictures, **targets}))
         fits = Fits.join(parts)
         return self._scores(name, folder, split, indices, fits, chosen), fits
-
-    def _blueprint(self) -> Blueprint:
-        return model_blueprint(self.path, self.spec, self.avatar.device.type)
 
     def _variants(self, blueprint: Blueprint) -> dict[str, Fitting]:
         """The fits to make: as the spec says, and without the objectives that ask the prior."""
@@ -178,7 +178,7 @@ class ModelRun:
         shown: Sequence[int],
         bar: Progress,
     ) -> Fits:
-        """Fit and score one batch; `shown` are the rows whose pictures are kept."""
+        """Fit and score one batch; `shown` are the rows of which pictures of the codes are kept."""
         view = self.spec.evaluation.view
         begun = time.perf_counter()
         fits = {
@@ -193,13 +193,14 @@ class ModelRun:
             for name, code in codes.items():
                 scores[name], rendered = score(self.avatar, code, frame, view)
                 pictures |= {f"{_stem(frame, row)}.{name}": strip(rendered[row]) for row in shown}
-        pictures |= dict(self._target_pictures(frame, shown))
         return Fits(codes["posterior"], fits, scores, pictures, seconds)
 
-    def _target_pictures(self, frame: Frame, rows: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
-        """What frames are compared with, where (the mask), and what fitting saw of them."""
+    def _target_pictures(
+        self, frame: Frame, needed: Sequence[str], rows: Sequence[int]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """What frames are compared with, where (the mask), and what fitting saw of them, the observations `needed`."""
         view = frame[self.spec.evaluation.view]
-        seen = [name for name in observations_needed(self._blueprint()) if name != self.spec.evaluation.view]
+        seen = [name for name in needed if name != self.spec.evaluation.view]
         for row in rows:
             yield f"{_stem(frame, row)}.target", strip(view.images[row])
             yield f"{_stem(frame, row)}.mask", strip(view.mask[row][:, None])
