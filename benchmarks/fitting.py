@@ -50,9 +50,7 @@ def main() -> None:
     fit(avatar, alone[0], spec.fitting.model_copy(update={"steps": 3}))  # compiles what is compiled
     for _ in range(args.turns):
         together.append(seconds(lambda: fit(avatar, frame, spec.fitting)))
-        apart.append(
-            seconds(lambda: [fit(avatar, frame.rows(torch.tensor([i])), spec.fitting) for i in range(len(frame))])
-        )
+        apart.append(seconds(lambda: [fit(avatar, single, spec.fitting) for single in alone]))
     wall, cpu = (min(pair[i] for pair in together) for i in (0, 1))
     wall_apart, cpu_apart = (min(pair[i] for pair in apart) for i in (0, 1))
     result = {

@@ -98,7 +98,7 @@ def choose(
 
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, FittingObjective]:
-    """Build the objectives for what the frames offer, by name; a second one of a name gets "-2" and so on."""
+    """Build the objectives for what the frames offer, by name; a second one of a name gets "#2" and so on."""
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +19,8 @@ from lipflow_core.specs.model import Fitting
 _COMPACT = 8
 """The batch is indexed anew once one row in this many has stopped: often enough to save work, seldom enough to cost
 little."""
+_PAUSES = {"cpu": 1, "cuda": 8}
+"""Steps after which a device is asked how many rows have stopped: asking makes the processor wait for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +112,34 @@ def minimize(
 
 
 def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Rows:
-    """Step until enough rows have stopped to be worth taking them out."""
+    """Step until enough rows have stopped to be worth taking them out.
+
+    While stepping, the device is asked for nothing but how many rows have stopped, and a GPU only now and then, so that
+    it never waits for its next work. Rows that have stopped meanwhile stay as they are.
+    """
     enough = max(1, len(rows.number) // _COMPACT)
-    while int((~rows.running).sum()) < enough:
-        rows = _step(problem, rows, fitting, curves)
-    return rows
+    youngest, oldest = (int(steps) for steps in rows.adam.steps.aminmax())
+    pause = _PAUSES.get(rows.number.device.type, 8)
+    for taken in itertools.count():
+        rows = _step(problem, rows, fitting, curves, learning=youngest + taken < fitting.steps)
+        over = youngest + taken >= fitting.steps or oldest + taken == fitting.steps
+        if (over or (taken + 1) % pause == 0) and int((~rows.running).sum()) >= enough:
+            return rows
 
 
-def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Rows:
-    """Score every row's parameters; then update those that go on."""
+def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, learning: bool) -> _Rows:
+    """Score every row's parameters; then, unless it was the last step of all, update those that go on."""
     size, steps = problem.code_size, rows.adam.steps
     parameters = rows.parameters.detach()
-    with torch.set_grad_enabled(bool((steps < fitting.steps).any())):
-        parameters.requires_grad_(torch.is_grad_enabled())
+    with torch.set_grad_enabled(learning):
+        parameters.requires_grad_(learning)
         pose = None if fitting.pose is None else rigid(parameters[:, size:], fitting.pose.translation_scale)
         losses = problem.losses(parameters[:, :size], pose)
         total = (losses * rows.weights).sum(dim=1)
     scored = torch.cat([losses, total[:, None]], dim=1).detach()
     running = rows.running
-    curves[rows.number[running], steps[running]] = scored[running]
+    place = (rows.number, steps)
+    curves[place] = torch.where(running[:, None], scored, curves[place])
 
     finite = total.detach().isfinite()
     better = running & finite & (total.detach() < rows.best_loss)
@@ -141,7 +153,7 @@ def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _R
         running=goes_on,
         nonfinite=rows.nonfinite | (running & ~finite),
     )
-    if not goes_on.any():
+    if not learning:
         return rows
     (gradient,) = torch.autograd.grad(torch.where(goes_on, total, 0).sum(), parameters)
     usable = gradient.isfinite().all(dim=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fitted_avatars import fitting, frame_of
 
-from lipflow_core.fitting import fit
+from lipflow_core.fitting import fit, loop
 
 OBJECTIVES = ["photometric", {"type": "latent-likelihood", "weight": 0.001}]
 
@@ -50,6 +50,16 @@ def test_rows_stop_at_different_steps_and_the_batch_shrinks(dam, codes):
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < len(codes)
     assert len(sizes) == int(result.steps.max()) + 1
+
+
+@pytest.mark.parametrize("batch", [2, 16])
+def test_asking_seldom_which_rows_have_stopped_changes_nothing(batch, dam, codes, monkeypatch):
+    frame = frame_of(dam, codes)
+    options = fitting(["keypoint"], steps=60, patience=4, learning_rate=0.3, batch=batch)
+    often = fit(dam, frame, options)
+    monkeypatch.setitem(loop._PAUSES, "cpu", 8)
+    seldom = fit(dam, frame, options)
+    torch.testing.assert_close(seldom.as_tensors(), often.as_tensors(), rtol=0, atol=1e-9, equal_nan=True)
 
 
 def test_a_row_stops_after_patience_steps_without_improvement(dam, codes):
