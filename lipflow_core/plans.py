@@ -82,6 +82,25 @@ class PriorInputs:
     driving_name: str | None = None
     flow: Part | None = None
 
+    def driving_shapes(self, prior: str) -> dict[str, Shape]:
+        """Shapes of the driving encoding, "mean", "log_std" and "features", for a prior that needs it.
+
+        Args:
+            prior: The prior's name, for messages.
+
+        Raises:
+            Mismatch: If there is no driving encoder or its code has another size.
+        """
+        if self.driving is None:
+            raise Mismatch(f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty")
+        shapes = {name: self.driving.outputs[name] for name in ("mean", "log_std", "features")}
+        if shapes["mean"] != (self.code,):
+            raise Mismatch(
+                f"prior '{prior}' works on a code of {self.code} dimensions, but driving encoder "
+                f"'{self.driving_name}' predicts {shapes['mean'][0]}"
+            )
+        return shapes
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlowInputs:

@@ -9,8 +9,8 @@ import torch
 from nflows.nn.nets import ResidualNet
 from nflows.transforms import ActNorm, LULinear
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from lipflow_core.layers import SteadyBatchNorm
 from lipflow_core.plans import CouplingInputs
 
 SMALLEST_SPREAD = 1e-2
@@ -71,15 +71,6 @@ class DeviceLULinear(LULinear):
     def use_cache(self, mode: bool = True) -> None:
         if mode:
             raise ValueError("DeviceLULinear keeps no cache: a stale one is worse than none")
-
-
-class SteadyBatchNorm(nn.BatchNorm1d):
-    """Batch norm that takes batches of 0 and 1 in training too, by its running statistics."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if self.training and inputs.shape[0] < 2:
-            return F.batch_norm(inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(inputs)
 
 
 def conditioner(given: CouplingInputs, inputs: int, outputs: int) -> ResidualNet:

@@ -9,14 +9,12 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import ObservationEncoder
+from lipflow_core.layers import gaussian_head
 from lipflow_core.plans import EncoderInputs
 from lipflow_core.records import Encoding, Views
 from lipflow_hmc.config import HmcEncoderConfig
 
 SLOPE = 0.2
-HEAD_SCALE = 0.1
-"""Standard deviation of the heads' initial outputs over that of h. The heads have no activation, so this alone keeps
-σ within a few per cent of 1 and the first latent terms finite; the paper's text leaves the initial scale open."""
 
 
 class HmcEncoder(ObservationEncoder):
@@ -48,8 +46,8 @@ class HmcEncoder(ObservationEncoder):
         flat = ladder[-1] * (height >> len(ladder)) * (width >> len(ladder))
         self.widen = None if flat == config.features else ViewwiseLinear(self.views, flat, config.features)
         self.attention = nn.Parameter(torch.randn(config.features, self.views))
-        self.mean_head = head(config.features, given.code)
-        self.log_std_head = head(config.features, given.code)
+        self.mean_head = gaussian_head(config.features, given.code)
+        self.log_std_head = gaussian_head(config.features, given.code)
 
     def encode(self, observation: Views) -> Encoding:
         # Pictures arrive in [0, 1]; centred, the first layer sees contrast instead of brightness.
@@ -76,11 +74,3 @@ class ViewwiseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.leaky_relu(einsum(x, self.weight, "b n i, n i o -> b n o") + self.bias, SLOPE)
-
-
-def head(features: int, code: int) -> nn.Linear:
-    """A linear head whose outputs start at `HEAD_SCALE` times the scale of its input."""
-    layer = nn.Linear(features, code)
-    nn.init.normal_(layer.weight, std=HEAD_SCALE / math.sqrt(features))
-    nn.init.zeros_(layer.bias)
-    return layer

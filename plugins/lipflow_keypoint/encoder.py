@@ -9,12 +9,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import ObservationEncoder
+from lipflow_core.layers import SteadyBatchNorm, gaussian_head
 from lipflow_core.plans import EncoderInputs
 from lipflow_core.records import Encoding, Keypoints
 from lipflow_keypoint.config import KeypointEncoderConfig
-
-HEAD_SCALE = 0.1
-"""Standard deviation of the heads' initial outputs over that of h: σ starts within a few per cent of 1."""
 
 
 class KeypointEncoder(ObservationEncoder):
@@ -36,8 +34,8 @@ class KeypointEncoder(ObservationEncoder):
             *(ResidualBlock(config.hidden, config.dense_per_block, config.dropout) for _ in range(config.blocks))
         )
         self.leave = nn.Linear(config.hidden, config.features)
-        self.mean_head = head(config.features, given.code)
-        self.log_std_head = head(config.features, given.code)
+        self.mean_head = gaussian_head(config.features, given.code)
+        self.log_std_head = gaussian_head(config.features, given.code)
 
     def encode(self, observation: Keypoints) -> Encoding:
         points = normalized_points(observation) * observation.visible[..., None]
@@ -52,7 +50,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential()
         for layer in range(dense):
-            self.layers.append(BatchNorm(width))
+            self.layers.append(SteadyBatchNorm(width))
             self.layers.append(nn.ReLU())
             # A bias in front of the block's next batch norm would be subtracted by it.
             self.layers.append(nn.Linear(width, width, bias=layer == dense - 1))
@@ -62,26 +60,7 @@ class ResidualBlock(nn.Module):
         return x + self.layers(x)
 
 
-class BatchNorm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics where a training batch has fewer than two samples: no variance."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.shape[0] < 2:
-            return nn.functional.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-            )
-        return super().forward(x)
-
-
 def normalized_points(keypoints: Keypoints) -> Tensor:
     """Points scaled so that the picture's outer edges are at -1 and 1: (B, K, 2)."""
     size = torch.tensor([keypoints.camera.width, keypoints.camera.height]).to(keypoints.points)
     return (2 * keypoints.points + 1) / size - 1
-
-
-def head(features: int, code: int) -> nn.Linear:
-    """A linear head whose outputs start at `HEAD_SCALE` times the scale of its input."""
-    layer = nn.Linear(features, code)
-    nn.init.normal_(layer.weight, std=HEAD_SCALE / math.sqrt(features))
-    nn.init.zeros_(layer.bias)
-    return layer

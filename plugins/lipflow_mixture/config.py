@@ -27,12 +27,5 @@ class MixtureConfig(Config):
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is not None:
             raise Mismatch(f"prior 'mixture' takes no flow but the spec names flow '{given.flow.name}'")
-        if given.driving is None:
-            raise Mismatch("prior 'mixture' needs a driving encoder, but the spec's slot 'driving' is empty")
-        shapes = {name: given.driving.outputs[name] for name in ("mean", "log_std", "features")}
-        if shapes["mean"] != (given.code,):
-            raise Mismatch(
-                f"prior 'mixture' works on a code of {given.code} dimensions, but driving encoder "
-                f"'{given.driving_name}' predicts {shapes['mean'][0]}"
-            )
-        return Plan(inputs={"code": (given.code,), **shapes}, outputs={"log_prob": ()}, needs=("driving",))
+        driving = given.driving_shapes("mixture")
+        return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))

@@ -7,24 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 from lipflow_core.parts import Config
-from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs, Shape
-
-
-def _driving_inputs(prior: str, given: PriorInputs) -> dict[str, Shape]:
-    """Shapes of the driving encoding that a prior consumes.
-
-    Raises:
-        Mismatch: If there is no driving encoder or its code has another size.
-    """
-    if given.driving is None:
-        raise Mismatch(f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty")
-    shapes = {name: given.driving.outputs[name] for name in ("mean", "log_std", "features")}
-    if shapes["mean"] != (given.code,):
-        raise Mismatch(
-            f"prior '{prior}' works on a code of {given.code} dimensions, but driving encoder "
-            f"'{given.driving_name}' predicts {shapes['mean'][0]}"
-        )
-    return shapes
+from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
 
 
 def _refuse_flow(prior: str, given: PriorInputs) -> None:
@@ -53,7 +36,7 @@ class DrivingGaussianConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         _refuse_flow("kl", given)
-        driving = _driving_inputs("kl", given)
+        driving = given.driving_shapes("kl")
         return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))
 
 
@@ -86,13 +69,13 @@ class FlowPriorConfig(Config):
 
     def flow_inputs(self, given: PriorInputs) -> FlowInputs:
         """What the flow is planned and built from."""
-        context = 0 if self.base == "standard-normal" else _driving_inputs("flow", given)["features"][0]
+        context = 0 if self.base == "standard-normal" else given.driving_shapes("flow")["features"][0]
         return FlowInputs(features=given.code, context=context)
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
             raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty")
-        driving = {} if self.base == "standard-normal" else _driving_inputs("flow", given)
+        driving = {} if self.base == "standard-normal" else given.driving_shapes("flow")
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:
             raise Mismatch(f"prior 'flow' samples through the flow's inverse, but flow '{given.flow.name}' has none")

@@ -33,16 +33,7 @@ class StudentFlowConfig(Config):
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
             raise Mismatch("prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty")
-        driving = {}
-        if self.base == "driving":
-            if given.driving is None:
-                raise Mismatch("prior 'flow-student' needs a driving encoder, but the spec's slot 'driving' is empty")
-            driving = {name: given.driving.outputs[name] for name in ("mean", "log_std", "features")}
-            if driving["mean"] != (given.code,):
-                raise Mismatch(
-                    f"prior 'flow-student' works on a code of {given.code} dimensions, but driving encoder "
-                    f"'{given.driving_name}' predicts {driving['mean'][0]}"
-                )
+        driving = given.driving_shapes("flow-student") if self.base == "driving" else {}
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:
             raise Mismatch(f"prior 'flow-student' samples through an inverse, but flow '{given.flow.name}' has none")
