@@ -29,7 +29,7 @@ class Problem:
         target: The observations that the objectives compare with, on the model's device.
         prior: The prior given each frame's driving signal.
         template: The subject's template.
-        rendered: Observations that are rendered, in order.
+        rendered: Observations that are rendered, those of one picture size beside each other.
         needs_face: Whether any objective looks at the decoded face.
         moving: Observations whose cameras move with the fitted pose.
         cameras: Observation → its cameras with the head at rest.
@@ -77,6 +77,7 @@ class Problem:
             prior = avatar.fitting_prior.condition(avatar.drive(target) if driven else None)
         compared = replace(target, observations={name: target[name] for name in targets})
         cameras = {name: target[name].camera for name in targets if hasattr(target[name], "camera")}
+        rendered = tuple(name for group in _by_size(cameras, rendered) for name in group)
         # The headset's pose moves the headset's cameras. A model without a driving encoder has no say in which those
         # are, so that all its targets move.
         headset = avatar.driving.modality if avatar.driving is not None else None
@@ -148,11 +149,13 @@ class Problem:
         if directions is None:
             return FaceState(self.avatar.geometry(code)), {}
         face = self.template.restore(self.avatar.decoder(code, directions))
-        renderings, first = {}, 0
-        for name in self.rendered:
-            last = first + cameras[name].extrinsics.shape[1]
-            seen = FaceState(face.vertices, face.texture[:, first:last])
-            renderings[name] = self.avatar.render(seen, cameras[name])
+        renderings: dict[str, Rendering] = {}
+        first = 0
+        for names in _by_size(cameras, self.rendered):
+            camera = _joined([cameras[name] for name in names])
+            last = first + camera.extrinsics.shape[1]
+            rendering = self.avatar.render(FaceState(face.vertices, face.texture[:, first:last]), camera)
+            renderings |= _parted(rendering, {name: cameras[name].extrinsics.shape[1] for name in names})
             first = last
         return face, renderings
 
@@ -180,6 +183,39 @@ def _named(needs: Sequence[str], prefix: str) -> tuple[str, ...]:
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
+
+
+def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[list[str]]:
+    """Observations whose pictures are of one size, and so can be drawn at once."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    for name in rendered:
+        groups.setdefault((cameras[name].height, cameras[name].width), []).append(name)
+    return list(groups.values())
+
+
+def _joined(cameras: Sequence[Camera]) -> Camera:
+    """The views of all observations, (B, N), as those of one."""
+    if len(cameras) == 1:
+        return cameras[0]
+    intrinsics = torch.cat([camera.intrinsics for camera in cameras], dim=1)
+    return replace(
+        cameras[0], intrinsics=intrinsics, extrinsics=torch.cat([camera.extrinsics for camera in cameras], dim=1)
+    )
+
+
+def _parted(rendering: Rendering, views: Mapping[str, int]) -> dict[str, Rendering]:
+    """Each observation's part of a rendering of B times all their views."""
+    if len(views) == 1:
+        return dict.fromkeys(views, rendering)
+    parts, first, every = {}, 0, sum(views.values())
+    for name, count in views.items():
+
+        def part(tensor: Tensor, first: int = first, last: int = first + count) -> Tensor:
+            return tensor.unflatten(0, (-1, every))[:, first:last].flatten(0, 1)
+
+        parts[name] = rendering.apply(part)
+        first += count
+    return parts
 
 
 def _directions(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> Tensor | None:
