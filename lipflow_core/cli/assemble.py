@@ -85,7 +85,7 @@ def _print(args: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> N
 
         print(json.dumps({"name": name, "parts": rows}, indent=2, ensure_ascii=False))
         return
-    from lipflow_core.cli.table import table
+    from lipflow_core.tables import table
 
     header = ["slot", "component", "plugin", "in → out"]
     built = "parameters" in rows[0]

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from lipflow_core.tables import table
+
 METRICS = ("psnr", "ssim", "geom", "millimetres")
 HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
 
@@ -162,26 +164,23 @@ class Evaluation:
 
     def table(self) -> str:
         """The scores as plain text; an asterisk marks the best of each kind of code where several models compete."""
-        lines = [["model", "decoded", *HEADINGS.values()]]
+        rows: list[list[str]] = []
+        rules: list[int] = []
+        above: ModelScores | None = None
+        several = len(self.models) > 1
         for model, code in self.rows():
-            cells = [model.name, CODES[code]]
+            if model is not above:
+                rules.append(len(rows))
+            cells = ["" if model is above else model.name, CODES[code]]
+            above = model
             for metric in HEADINGS:
                 value = model.mean(code, metric) if metric != "distance" or code in model.distance else math.nan
                 text = f"{value:.{DIGITS[metric]}f}" if math.isfinite(value) else "–"
-                contested = len(self.models) > 1 and metric != "distance" and math.isfinite(value)
+                contested = several and metric != "distance" and math.isfinite(value)
                 best = contested and round(value, DIGITS[metric]) == self.best(code, metric)
-                cells.append(text + ("*" if best else " " if len(self.models) > 1 else ""))
-            lines.append(cells)
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        text = []
-        for i, line in enumerate(lines):
-            if i and line[0] != lines[i - 1][0]:
-                text.append("  ".join("─" * width for width in widths))
-            shown = ["" if i and lines[i - 1][0] == line[0] else line[0], line[1]]
-            left = [cell.ljust(width) for cell, width in zip(shown, widths, strict=False)]
-            right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-            text.append("  ".join([*left, *right]).rstrip())
-        return "\n".join(text)
+                cells.append(text + ("*" if best else " " if several else ""))
+            rows.append(cells)
+        return table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules)
 
 
 def _without_nan(value: Any) -> Any:

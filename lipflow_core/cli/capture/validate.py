@@ -10,8 +10,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from lipflow_core.captures.validation import lines, validate
-    from lipflow_core.cli.table import table
     from lipflow_core.errors import CaptureError
+    from lipflow_core.tables import table
 
     report = validate(args.folder, deep=args.deep, workers=args.workers, style="none" if args.json else "auto")
     if args.json:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lipflow_core.cli.table import table
 from lipflow_core.hooks import KINDS
 from lipflow_core.registry import Plugin, Registry, default_registry
+from lipflow_core.tables import table
 
 
 def run(args: argparse.Namespace) -> int:
