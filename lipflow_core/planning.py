@@ -5,7 +5,6 @@ Imports no torch: all that is needed are the Configs' `plan` methods.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -25,6 +24,7 @@ from lipflow_core.plans import (
     Shape,
 )
 from lipflow_core.specs.model import PartName, SameAs, Spec, Stage
+from lipflow_core.spelling import did_you_mean
 
 _AXES = {
     "face.vertices": 2,
@@ -356,8 +356,7 @@ class _Planner:
         view = self.spec.evaluation.view
         views = [name for name, tensors in self.observations.items() if "images" in tensors]
         if view not in views:
-            close = difflib.get_close_matches(view, views, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
+            meant = did_you_mean(view, views, "; ")
             self._note(
                 "evaluation.view",
                 f"evaluation compares pictures of '{view}', which {self._capture(views)} lacks{meant}",

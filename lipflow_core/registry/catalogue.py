@@ -14,8 +14,9 @@ from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS, Component, Kind
 from lipflow_core.registry.admission import Refusal, absolute, offered, refusal_of
 from lipflow_core.registry.discovery import describe, load_object, load_plugin, missing_requirements
-from lipflow_core.registry.layers import Entry, Layer, suggest
+from lipflow_core.registry.layers import Entry, Layer
 from lipflow_core.registry.plugin import Plugin
+from lipflow_core.spelling import choices, did_you_mean
 
 if TYPE_CHECKING:
     from lipflow_core.parts import Config
@@ -153,11 +154,9 @@ class Registry:
         if origin is not None:
             message = f"{kind} '{name}' is an alias of '{wanted}' by {origin}, but there is no {kind} of that name"
         aliases = (*self.aliases[kind], *(alias for c in self.components(kind) for alias in c.aliases))
-        hint = suggest(wanted, self.names(kind))
-        import difflib
-
-        if close := difflib.get_close_matches(name, aliases, n=1):
-            hint = f"did you mean '{close[0]}'? {hint}"
+        hint = choices(wanted, self.names(kind))
+        if meant := did_you_mean(name, aliases):
+            hint = f"{meant} {hint}"
         broken = [f"{p.name} ({p.cause})" for p in self.plugins.values() if p.status == "broken"]
         off = [p.name for p in self.plugins.values() if p.status == "disabled"]
         if broken:
@@ -198,7 +197,7 @@ class Registry:
     def _nobody(self, key: str, layer: Layer, plugins: Mapping[str, Plugin]) -> None:
         message = f"{layer.origin}: there is no plugin '{key}'"
         if layer.strict:
-            raise PluginError(message, suggest(key, plugins) + "; a new one needs 'module' or 'path'")
+            raise PluginError(message, choices(key, plugins) + "; a new one needs 'module' or 'path'")
         self.notes.append(message)
 
     # From plugins to components.

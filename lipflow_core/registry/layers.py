@@ -24,6 +24,7 @@ from typing import Any
 
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS
+from lipflow_core.spelling import choices
 
 FILE_NAME = "registry.toml"
 REGISTRY_VARIABLE = "LIPFLOW_CORE_REGISTRY"
@@ -115,7 +116,7 @@ class _Reader:
 
     def alias(self, kind: str, table: Any) -> Mapping[str, str]:
         if kind not in KINDS:
-            raise self.error(kind, f"[aliases.{kind}]: there is no kind '{kind}'", suggest(kind, KINDS))
+            raise self.error(kind, f"[aliases.{kind}]: there is no kind '{kind}'", choices(kind, KINDS))
         if not isinstance(table, dict):
             raise self.error(kind, f'[aliases.{kind}] must be a table of alias = "name"')
         for alias, target in table.items():
@@ -127,7 +128,7 @@ class _Reader:
         for key, value in table.items():
             place = f"[{where}] " if where else ""
             if key not in known:
-                raise self.error(key, f"{place}unknown key '{key}'", suggest(key, known))
+                raise self.error(key, f"{place}unknown key '{key}'", choices(key, known))
             if not isinstance(value, known[key]):
                 kinds = {dict: "a table", str: "a string", bool: "true or false"}
                 raise self.error(key, f"{place}{key} must be {kinds[known[key]]}, got {value!r}")
@@ -136,15 +137,6 @@ class _Reader:
         # tomllib gives no positions; the first line with the offending word is nearly always the right one.
         line = next((n for n, text in enumerate(self.lines, 1) if token in text.partition("#")[0]), None)
         return PluginError(f"{self.path}{f':{line}' if line else ''}: {message}", hint)
-
-
-def suggest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """A hint for a misspelt word: what was probably meant, and what there is."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), n=1)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"{meant}There {'is' if len(known) == 1 else 'are'}: {', '.join(sorted(known)) or 'none'}"
 
 
 def user_file() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
@@ -15,7 +14,8 @@ from lipflow_core.errors import SpecError
 from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, read_document
 from lipflow_core.specs.model import PRESETS, Spec
 from lipflow_core.specs.options import apply_overrides, parse_override, take_file_presets
-from lipflow_core.specs.problems import spec_error, suggestion
+from lipflow_core.specs.problems import spec_error
+from lipflow_core.spelling import closest, did_you_mean
 
 if TYPE_CHECKING:
     from lipflow_core.registry import Registry
@@ -89,10 +89,10 @@ def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
         raise SpecError(f"{path}: is a folder, not a spec", f"A model directory's spec is {path / 'spec.yaml'}.")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         nearby = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        meant = difflib.get_close_matches(path.name, nearby, n=1)
-        raise SpecError(f"{path}: there is no such file", f"Did you mean {path.parent / meant[0]}?" if meant else None)
+        meant = closest(path.name, nearby)
+        raise SpecError(f"{path}: there is no such file", f"Did you mean {path.parent / meant}?" if meant else None)
     raise SpecError(
-        f"there is no file and no shipped spec '{path_or_name}'{suggestion(str(path_or_name), names)}",
+        f"there is no file and no shipped spec '{path_or_name}'{did_you_mean(str(path_or_name), names, '; ')}",
         f"Shipped specs are: {', '.join(names)}.",
     )
 
@@ -159,7 +159,7 @@ def _check_preset_names(document: Document, source: str) -> None:
             where = document.origin(("presets", name), of_key=True) or source
             options = ", ".join(PRESETS)
             raise SpecError(
-                f"{where}: presets: unknown preset '{name}'{suggestion(name, PRESETS)} options are: {options}"
+                f"{where}: presets: unknown preset '{name}'{did_you_mean(name, PRESETS, '; ')} options are: {options}"
             )
 
 

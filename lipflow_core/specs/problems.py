@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from lipflow_core.errors import LipflowError, PluginError, SpecError
 from lipflow_core.parts import Config, SlotOf
 from lipflow_core.specs.document import Document, Path
+from lipflow_core.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from lipflow_core.hooks import Kind
@@ -51,12 +51,6 @@ def spec_error(
     return (PluginError if plugins_only else SpecError)(count + "\n".join(text for _, text in lines))
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'steps'" for a misspelt word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def _line(
     path: Path, details: Mapping[str, Any], document: Document, model: type[Config], registry: Registry, source: str
 ) -> tuple[tuple[int, int], str]:
@@ -78,7 +72,7 @@ def _message(
         block = _block_at(model, path[:-1], data, registry)
         options = list(block.model_fields) if block else []
         listed = f" options are: {', '.join(options)}" if options else " it has no options"
-        meant = suggestion(str(path[-1]), options) or (";" if options else ":")
+        meant = did_you_mean(str(path[-1]), options, "; ") or (";" if options else ":")
         return f"unknown option '{path[-1]}'{meant}{listed}"
     if kind == "missing":
         slot = _slot_at(model, path, data, registry)
@@ -88,7 +82,8 @@ def _message(
         return error.message if error.hint is None else f"{error.message}; {error.hint}"
     if kind == "literal_error":
         choices = context["expected"]
-        meant = suggestion(value, choices.replace("'", "").replace(" or ", ", ").split(", ")) if _is_text(value) else ""
+        options = choices.replace("'", "").replace(" or ", ", ").split(", ")
+        meant = did_you_mean(value, options, "; ") if _is_text(value) else ""
         return f"should be {choices}, got {_shown(value)}{meant}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind == "too_short":

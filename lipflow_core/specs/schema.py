@@ -5,11 +5,10 @@ Accepts partial specs, since overrides and presets may complete them, and `prese
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lipflow_core.docstrings import arguments, summary
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS, Kind
 from lipflow_core.specs.model import PRESETS, Spec
@@ -58,27 +57,11 @@ def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 def describe_fields(schema: dict[str, Any], config_class: type[Config]) -> None:
     """Put the descriptions in a Config's docstring into its JSON schema; called by pydantic."""
-    schema["description"] = inspect.cleandoc(config_class.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    described = field_descriptions(config_class)
+    schema["description"] = summary(config_class)
+    described = arguments(config_class)
     for name, field in schema.get("properties", {}).items():
         if name in described:
             field["description"] = described[name]
-
-
-def field_descriptions(config_class: type) -> dict[str, str]:
-    """Option → its description, from the "Args:" of the docstrings of a Config and its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(config_class.__mro__):
-        found.update(_arguments(inspect.cleandoc(base.__dict__.get("__doc__") or "")))
-    return found
-
-
-def _arguments(docstring: str) -> Iterator[tuple[str, str]]:
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
-    for entry in re.split(r"\n(?=    \w)", "\n" + section[1]) if section else ():
-        name, colon, text = entry.strip().partition(":")
-        if colon and name.isidentifier():
-            yield name, " ".join(text.split())
 
 
 def _model_schema(model: type[Config], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS, Component
-from lipflow_core.registry.layers import suggest
+from lipflow_core.spelling import choices
 
 if TYPE_CHECKING:
     from lipflow_core.registry import Registry
@@ -26,7 +26,7 @@ def chosen(registry: Registry, name: str, kind: str | None) -> list[Component]:
     if "/" in name and kind is None:
         kind, name = name.split("/", 1)
         if kind not in KINDS:
-            raise PluginError(f"there is no kind '{kind}'", suggest(kind, KINDS))
+            raise PluginError(f"there is no kind '{kind}'", choices(kind, KINDS))
     if kind is not None:
         return [registry.component(kind, name)]
     found, errors = [], []
@@ -50,4 +50,4 @@ def chosen(registry: Registry, name: str, kind: str | None) -> list[Component]:
             raise PluginError(f"plugin '{name}' is switched off by {plugin.origin}")
         return [c for c in registry.components() if registry.plugin(c) is plugin]
     everything = {c.name for c in registry.components()} | set(registry.plugins)
-    raise PluginError(f"there is no component or plugin '{name}'", suggest(name, sorted(everything)))
+    raise PluginError(f"there is no component or plugin '{name}'", choices(name, sorted(everything)))
