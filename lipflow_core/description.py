@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,13 +61,15 @@ def describe(avatar: Avatar, blueprint: Blueprint, registry: Registry | None = N
         blueprint: What it was built from.
         registry: Where versions are looked up; the default registry if None.
     """
+    from lipflow_core.fitting.problem import frozen
+
     if registry is None:
         from lipflow_core.registry import default_registry
 
         registry = default_registry()
     rows = []
     device = avatar.device
-    with _evaluating(avatar):
+    with frozen(avatar):
         encoding = _encoding(blueprint, device)
         code = torch.zeros(1, blueprint.spec.code, device=device)
         for planned, module in zip(blueprint.distinct(), _modules(avatar, blueprint), strict=True):
@@ -164,20 +164,3 @@ def _macs(evaluate: Callable[[], Any] | None) -> int | None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         evaluate()
     return counter.get_total_flops() // 2
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, each module's own mode restored afterwards."""
-    modes = {inner: inner.training for inner in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for inner, mode in modes.items():
-            inner.training = mode
-
-
-def as_json(rows: Sequence[Row]) -> str:
-    """The rows as JSON, for scripts."""
-    return json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)

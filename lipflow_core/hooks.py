@@ -59,7 +59,7 @@ class Component:
 def lipflow_components() -> Iterable[Component]:
     """Yield a descriptor for every component that this plugin offers.
 
-    A whole plugin, as one file `my_prior.py`:
+    As in the plugin `my_prior.py` of docs/plugins.md:
 
     ```python
     from lipflow_core.hooks import Component, hookimpl
@@ -68,10 +68,10 @@ def lipflow_components() -> Iterable[Component]:
     def lipflow_components():
         yield Component(
             kind="prior",
-            name="mixture",
-            implementation="my_prior_model:MixturePrior",
-            config="my_prior:MixturePriorConfig",
-            summary="Gaussian mixture on the code",
+            name="laplace",
+            implementation="my_prior_model:LaplacePrior",
+            config="my_prior:LaplaceConfig",
+            summary="Independent Laplace densities: most of the code near zero",
         )
     ```
     """

@@ -31,8 +31,8 @@ class Registry:
 
     Example:
         >>> registry = default_registry()
-        >>> registry.names("prior")
-        ('flow', 'kl', 'standard-normal')
+        >>> registry.names("coupling")
+        ('additive', 'affine', 'affine-clamped', 'spline')
         >>> registry.component("prior", "kl").summary
     """
 

@@ -7,15 +7,15 @@ Example:
     import pytest
     from lipflow_core.testing import Subject, checks
 
-    SUBJECT = Subject.of("prior", "mixture")
+    SUBJECT = Subject.of("prior", "laplace")
 
     @pytest.mark.parametrize("check", checks("prior"), ids=str)
     def test_conformance(check):
         check(SUBJECT)
     ```
 
-    Or without pytest: `print(check_component("prior", "mixture"))`, and on the command line
-    `lipflow-core plugins check mixture`.
+    Or without pytest: `print(check_component("prior", "laplace"))`, and on the command line
+    `lipflow-core plugins check laplace`.
 """
 
 from lipflow_core.testing.kit import Check, Outcome, Report, Subject, check_component, checks

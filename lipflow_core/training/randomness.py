@@ -70,7 +70,6 @@ class Sampler:
         views: Cameras drawn for each frame; 0 if no pictures are wanted.
         batch: Frames for each rank and step.
         world: Number of ranks.
-        purpose: PERMUTATION, or another to walk otherwise.
     """
 
     seed: int
