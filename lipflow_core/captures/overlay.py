@@ -143,8 +143,8 @@ def _cell(
     places, away = project(vertices, camera.intrinsics, extrinsics)
     # Meshes are drawn where the lens puts them, since the picture is as the lens saw it.
     places = (distort(places, camera.intrinsics, camera.distortion) + 0.5) * scale - 0.5
-    front = _front(vertices, mesh.triangles, positions(extrinsics))
-    seen = _seen(places, away, mesh.triangles[front])
+    front = faces_camera(vertices, mesh.triangles, positions(extrinsics))
+    seen = seen_vertices(places, away, mesh.triangles[front])
     front[front] = seen[mesh.triangles[front]].all(1)
     layer = Image.new("RGBA", cell.size)
     draw = ImageDraw.Draw(layer)
@@ -161,13 +161,13 @@ def _cell(
     return cell
 
 
-def _front(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> np.ndarray:
+def faces_camera(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> np.ndarray:
     """(F,) which triangles face the camera."""
     a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
     return np.einsum("fd,fd->f", np.cross(b - a, c - a), eye - a) > 0
 
 
-def _seen(places: np.ndarray, away: np.ndarray, front: np.ndarray) -> np.ndarray:
+def seen_vertices(places: np.ndarray, away: np.ndarray, front: np.ndarray) -> np.ndarray:
     """(V,) which vertices belong to a triangle that faces the camera and have no other surface well before them.
 
     Args:

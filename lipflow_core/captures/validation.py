@@ -25,7 +25,8 @@ from lipflow_core.captures.layout import (
     read_about,
     read_text,
 )
-from lipflow_core.captures.meshes import find_mesh, read_mesh, read_number, read_transform, read_vertices
+from lipflow_core.captures.meshes import Mesh, find_mesh, read_mesh, read_number, read_transform, read_vertices
+from lipflow_core.captures.orientation import TELLING, texture_agreement
 from lipflow_core.captures.pictures import picture_is_whole, picture_size, read_picture
 from lipflow_core.errors import CaptureError
 from lipflow_core.progress import Style, progress
@@ -114,7 +115,8 @@ class _Validation:
     def run(self, workers: int, style: Style) -> Report:
         frames = self._frame_list()
         cameras = self._krt()
-        vertices = self._topology(frames)
+        mesh = self._topology(frames)
+        vertices = None if mesh is None else len(mesh.vertices)
         self._statistics(vertices)
         self._extras(vertices)
         by_segment: dict[str, list[int]] = {}
@@ -122,6 +124,8 @@ class _Validation:
             by_segment.setdefault(segment, []).append(number)
         in_use = self._cameras(cameras, list(by_segment))
         self._segments(by_segment)
+        if mesh is not None and frames and in_use:
+            self._orientation(mesh, [camera for camera in cameras if camera.name in in_use], frames)
         sizes: dict[str, Counter[tuple[int, int]]] = {"images": Counter(), "unwrapped textures": Counter()}
         task = partial(self._segment, cameras=in_use, vertices=vertices)
         with (
@@ -212,8 +216,8 @@ class _Validation:
                 )
         return cameras
 
-    def _topology(self, frames: Sequence[tuple[str, int]]) -> int | None:
-        """Number of vertices, from the first .obj file."""
+    def _topology(self, frames: Sequence[tuple[str, int]]) -> Mesh | None:
+        """The mesh of the first .obj file."""
         try:
             path = find_mesh(self.folder, list(frames))
         except CaptureError as error:
@@ -226,7 +230,18 @@ class _Validation:
             return None
         if mesh.uv.min() < 0 or mesh.uv.max() > 1:
             self._say("warning", "bad mesh", path, "has texture coordinates outside [0, 1]")
-        return len(mesh.vertices)
+        return mesh
+
+    def _orientation(self, mesh: Mesh, cameras: Sequence[KrtCamera], frames: Sequence[tuple[str, int]]) -> None:
+        """Whether textures agree better with pictures when they are turned upside down."""
+        some = [frames[index] for index in np.unique(np.linspace(0, len(frames) - 1, 3).astype(int))]
+        straight, flipped = texture_agreement(self.folder, mesh, cameras[:8], some)
+        if flipped > straight + TELLING:
+            problem = (
+                f"seem to be stored with row 0 at v = 0: correlation with pictures is {flipped:.2f} so and "
+                f"{straight:.2f} as they are; set the option texture_rows to bottom-up"
+            )
+            self._say("warning", "textures upside down", self.folder.textures, problem)
 
     def _statistics(self, vertices: int | None) -> None:
         folder = self.folder

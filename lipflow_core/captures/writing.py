@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,13 +20,13 @@ from lipflow_core.captures.cameras import compose, invert, nearest_rotation
 from lipflow_core.captures.headset import HEADSET_NAMES
 from lipflow_core.captures.krt import KrtCamera, format_krt
 from lipflow_core.captures.layout import AVERAGE, HELD_OUT, CaptureFolder, is_held_out, read_about
-from lipflow_core.captures.meshes import Mesh, format_mesh, format_transform
+from lipflow_core.captures.meshes import Mesh, format_mesh_topology, format_mesh_vertices, format_transform
 from lipflow_core.captures.packing import flat
 from lipflow_core.captures.pictures import to_bytes, write_picture
 from lipflow_core.captures.texels import TexelMap, unwrap
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
-from lipflow_core.progress import Progress, Style, progress
+from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame, Record, Template
 from lipflow_core.storage import check_folder, storage_error, write_atomically
 
@@ -68,7 +69,7 @@ def write_capture(
         capture: What to write. It must observe "face" and "dome".
         directory: Where; a new or empty folder, or one with an earlier part of the same capture.
         renderer: Draws depth, for unwrapping each camera's texture; without one only average textures are written.
-        workers: Threads that encode pictures.
+        workers: Threads, each of which writes segments.
         style: Of the progress.
 
     Raises:
@@ -85,27 +86,30 @@ def write_capture(
         cameras = writer.calibrate(splits["train"])
         folder.krt.write_text(format_krt(cameras), encoding="utf-8", newline="\n")
         _write_template(folder, template)
-        listed: list[tuple[str, int]] = []
-        new = 0
-        total = sum(len(split) for split in splits.values())
+        named = [(split, *segment) for name, split in splits.items() for segment in _segments(name, split)]
+        listed = [
+            (segment, int(number))
+            for split, segment, positions in named
+            for number in np.asarray(split.numbers)[positions]
+        ]
+        missing = [task for task in named if not folder.truth(task[1]).is_file()]
+        new = sum(len(positions) for _, _, positions in missing)
         with (
-            progress(total, f"write {folder.root.name}", "frame", style=style) as bar,
-            ThreadPoolExecutor(max(1, workers), thread_name_prefix="lipflow-png") as pool,
+            progress(len(listed), f"write {folder.root.name}", "frame", style=style, initial=len(listed) - new) as bar,
+            ThreadPoolExecutor(max(1, workers), thread_name_prefix="lipflow-write") as pool,
         ):
-            for split_name, split in splits.items():
-                for segment, positions in _segments(split_name, split):
-                    listed += [(segment, int(number)) for number in np.asarray(split.numbers)[positions]]
-                    if folder.truth(segment).is_file():
-                        bar.resume_at(bar.done + len(positions))
-                        continue
-                    writer.write(split, segment, positions, pool, bar)
-                    new += len(positions)
+            try:
+                for count in pool.map(lambda task: writer.write(*task), missing):
+                    bar.advance(count)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         text = "".join(f"{segment} {number:06d}\n" for segment, number in listed)
         write_atomically(folder.frame_list, text)
         write_atomically(folder.about, json.dumps({**about, "complete": True}, indent=1) + "\n")
     except OSError as error:
         raise storage_error(folder.root, error) from error
-    return Written(total, len({segment for segment, _ in listed}), new)
+    return Written(len(listed), len(named), new)
 
 
 def _about(capture: Capture, splits: dict[str, Split], *, textures: bool) -> dict[str, Any]:
@@ -127,7 +131,8 @@ def _take_place(folder: CaptureFolder, about: dict[str, Any]) -> None:
     check_folder(folder.root)
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
-        if any(folder.root.iterdir()):
+        begun = any(folder.extras.iterdir()) if folder.extras.is_dir() else False
+        if begun or any(path != folder.extras for path in folder.root.iterdir()):
             there = read_about(folder)
             same = ("format", "source", "camera_textures", "frames")
             if any(there.get(name) != about[name] for name in same):
@@ -136,7 +141,7 @@ def _take_place(folder: CaptureFolder, about: dict[str, Any]) -> None:
                     "Write to another folder, or remove it.",
                 )
             return
-        folder.extras.mkdir()
+        folder.extras.mkdir(exist_ok=True)
         write_atomically(folder.about, json.dumps(about, indent=1) + "\n")
     except OSError as error:
         raise storage_error(folder.root, error) from error
@@ -203,6 +208,16 @@ class _Writer:
         self.template = template
         self.renderer = renderer
         self.observations = tuple(observations)
+        topology = template.topology
+        self._faces = format_mesh_topology(
+            Mesh(
+                template.vertices_mean.numpy(),
+                topology.uv.numpy(),
+                topology.triangles.numpy(),
+                topology.uv_triangles.numpy(),
+            )
+        )
+        self._drawing = threading.Lock()
         self._texels = None if renderer is None else TexelMap(template.topology, template.texture_mean.shape[-1])
 
     def calibrate(self, split: Split) -> list[KrtCamera]:
@@ -217,8 +232,8 @@ class _Writer:
             for index, name in enumerate(split.cameras)
         ]
 
-    def write(self, split: Split, segment: str, positions: np.ndarray, pool: ThreadPoolExecutor, bar: Progress) -> None:
-        """Write a segment; the last of its files says that all of it is there."""
+    def write(self, split: Split, segment: str, positions: np.ndarray) -> int:
+        """Write a segment, its last file once all others are there; gives the number of its frames."""
         folder = self.folder
         folders = [folder.meshes / segment, folder.textures / segment / AVERAGE, folder.truth(segment).parent]
         folders += [folder.pictures / segment / camera for camera in split.cameras]
@@ -234,28 +249,22 @@ class _Writer:
             frame = self._load(split, positions[start : start + FRAMES_AT_ONCE])
             if start == 0:
                 self._write_mesh(segment, frame)
-            tasks = self._write_pictures(segment, frame, split.cameras)
-            list(pool.map(lambda task: write_picture(*task), tasks))
+            for path, content in self._pictures(segment, frame, split.cameras):
+                write_picture(path, content)
             self._write_meshes(segment, frame)
             for name, values in _extras(frame):
                 recorded.setdefault(name, []).append(values)
-            bar.advance(len(frame))
         arrays = {name: np.concatenate(values) for name, values in recorded.items()}
         write_atomically(folder.truth(segment), lambda file: np.savez(file, **arrays))
+        return len(positions)
 
     def _load(self, split: Split, positions: np.ndarray) -> Frame:
         cameras = np.tile(np.arange(len(split.cameras)), (len(positions), 1))
         return split.load(FrameRequest(positions, self.observations, cameras))
 
     def _write_mesh(self, segment: str, frame: Frame) -> None:
-        topology = self.template.topology
-        mesh = Mesh(
-            frame["face"].vertices[0].numpy(),
-            topology.uv.numpy(),
-            topology.triangles.numpy(),
-            topology.uv_triangles.numpy(),
-        )
-        write_atomically(self.folder.mesh(segment, int(frame.numbers[0])), format_mesh(mesh))
+        text = format_mesh_vertices(frame["face"].vertices[0].numpy()) + self._faces
+        write_atomically(self.folder.mesh(segment, int(frame.numbers[0])), text)
 
     def _write_meshes(self, segment: str, frame: Frame) -> None:
         extrinsics = _extrinsics(frame)
@@ -271,7 +280,7 @@ class _Writer:
             self.folder.vertices(segment, number).write_bytes(vertices.tobytes())
             self.folder.transform(segment, number).write_text(format_transform(poses[row]), encoding="utf-8")
 
-    def _write_pictures(self, segment: str, frame: Frame, cameras: Sequence[str]) -> list[tuple[Path, np.ndarray]]:
+    def _pictures(self, segment: str, frame: Frame, cameras: Sequence[str]) -> list[tuple[Path, np.ndarray]]:
         """Path and content of every picture of some frames."""
         folder = self.folder
         pictures = _to_bytes(frame["dome"].images)
@@ -298,7 +307,7 @@ class _Writer:
             return None
         views, face = frame["dome"], frame["face"]
         count = views.images.shape[1]
-        with torch.inference_mode():
+        with self._drawing, torch.inference_mode():
             depth = self.renderer(
                 repeat(face.vertices, "b v xyz -> (b n) v xyz", n=count),
                 torch.zeros(1, 1, 2, 2),

@@ -163,6 +163,16 @@ def test_cameras_without_pictures_and_pictures_without_cameras_are_warnings(dama
     assert report.errors == 0
 
 
+def test_textures_that_are_upside_down_are_told_from_the_pictures(damaged):
+    for path in (damaged / "unwrapped_uv_1024").glob("*/average/*.png"):
+        with Image.open(path) as picture:
+            turned = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        turned.save(path)
+    (finding,) = validate(damaged, style="none").findings
+    assert (finding.severity, finding.kind) == ("warning", "textures upside down")
+    assert "texture_rows to bottom-up" in finding.problem
+
+
 def test_only_decoding_finds_damage_inside_a_picture(damaged):
     path = damaged / PICTURE
     content = bytearray(path.read_bytes())
