@@ -9,10 +9,13 @@ import sys
 import threading
 import time
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
 Style = Literal["auto", "bar", "lines", "none"]
-"""How progress is shown: "auto" is a bar on a terminal and lines elsewhere."""
+"""How progress is shown: "auto" is a bar on a terminal and lines elsewhere, and nothing within a progress of "none"."""
+
+_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
 def progress(
@@ -24,6 +27,7 @@ def progress(
     initial: int = 0,
     stream: TextIO | None = None,
     every: float = 10.0,
+    patience: float = 0.0,
 ) -> Progress:
     """Show the progress of a loop.
 
@@ -35,6 +39,7 @@ def progress(
         initial: Units that were done before.
         stream: Where to; standard error if None.
         every: Seconds between plain lines.
+        patience: Nothing is shown of work that ends within so many seconds.
 
     Returns:
         A context manager; the same whatever the style.
@@ -47,10 +52,12 @@ def progress(
         3
     """
     stream = sys.stderr if stream is None else stream
-    if style == "auto":
+    if style == "auto" and _hushed.get():
+        style = "none"
+    elif style == "auto":
         style = "bar" if stream.isatty() else "lines"
-    shown = {"bar": _Bar, "lines": _Lines, "none": Progress}[style]
-    return shown(total, label, unit, initial, stream, every)
+    shown = {"bar": _Bar, "lines": _Lines, "none": _Hidden}[style]
+    return shown(total, label, unit, initial, stream, every, patience)
 
 
 class Progress(AbstractContextManager):
@@ -61,7 +68,16 @@ class Progress(AbstractContextManager):
         done: Units done so far.
     """
 
-    def __init__(self, total: int | None, label: str, unit: str, initial: int, stream: TextIO, every: float):
+    def __init__(
+        self,
+        total: int | None,
+        label: str,
+        unit: str,
+        initial: int,
+        stream: TextIO,
+        every: float,
+        patience: float = 0.0,
+    ):
         self.total = total
         self.label = label
         self.unit = unit
@@ -69,6 +85,7 @@ class Progress(AbstractContextManager):
         self._initial = initial
         self._stream = stream
         self._every = every
+        self._patience = patience
         self._fields: dict[str, Any] = {}
 
     @property
@@ -96,13 +113,24 @@ class Progress(AbstractContextManager):
         return "  ".join(f"{name} {_short(value)}" for name, value in self._fields.items())
 
 
+class _Hidden(Progress):
+    """Nothing, nor of what is done within it by others who know of no style."""
+
+    def __enter__(self) -> Progress:
+        self._token = _hushed.set(True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _hushed.reset(self._token)
+
+
 class _Lines(Progress):
     """Plain lines, one every few seconds and one at the end."""
 
     def __enter__(self) -> Progress:
         self._start = time.monotonic()
         # The first line comes soon, so that one sees early that it runs, and how fast.
-        self._next = self._start + min(self._every, 2.0)
+        self._next = self._start + max(min(self._every, 2.0), self._patience)
         self._printed = -1
         return self
 
@@ -120,7 +148,7 @@ class _Lines(Progress):
         _print(self._stream, text)
 
     def __exit__(self, *exception: object) -> None:
-        if self.done != self._printed:
+        if self.done != self._printed and time.monotonic() - self._start >= self._patience:
             self._line()
 
     def _line(self) -> None:
@@ -159,6 +187,8 @@ class _Bar(Progress):
             file=self._stream,
             dynamic_ncols=True,
             mininterval=0.2,
+            delay=self._patience,
+            leave=not self._patience,
         )
         self._next = 0.0
         return self

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from lipflow_core.captures.store import Store, Words, batches
 from lipflow_core.errors import CaptureError, StorageError
+from lipflow_core.progress import Progress, progress
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, layout
 
@@ -80,16 +80,17 @@ def simulate(config: DomeConfig, split: str, folder: Path, film: Callable[[], Fi
 def _fill(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film], store: Store) -> None:
     missing = store.missing()
     workers = min(config.workers or os.cpu_count() or 1, len(missing) // CHUNKS_WORTH_A_WORKER)
-    with _Progress(f"simulating {config.subject} {split}", store.chunks, store.chunks - len(missing)) as progress:
+    label, begun = f"simulate {config.subject} {split}", store.chunks - len(missing)
+    with progress(store.chunks, label, "chunk", initial=begun, patience=5.0) as bar:
         if workers > 1:
             # a file for what they say, because a pipe that nobody empties stops a process that warns a lot
             with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
-                if _spread(config, split, folder, store, workers, progress, complaints):
+                if _spread(config, split, folder, store, workers, bar, complaints):
                     return
         performance = Performance(config, split)
         for chunk in store.missing():
             store.write(chunk, film().shoot(performance, store.frames_of(chunk)))
-            progress.at(store.chunks - len(store.missing()))
+            bar.advance(store.chunks - len(store.missing()) - bar.done)
 
 
 def _spread(
@@ -98,7 +99,7 @@ def _spread(
     folder: Path,
     store: Store,
     workers: int,
-    progress: _Progress,
+    bar: Progress,
     complaints: IO[str],
 ) -> bool:
     """Let processes of their own fill the store. False if they can't be used for this config.
@@ -131,7 +132,7 @@ def _spread(
                 process.stdin.flush()
         while any(process.poll() is None for process in running):
             time.sleep(0.2)
-            progress.at(store.chunks - len(store.missing()))
+            bar.advance(store.chunks - len(store.missing()) - bar.done)
             failed = [process for process in running if process.poll() not in (None, 0)]
             if failed:
                 break
@@ -150,7 +151,7 @@ def _spread(
                     f"a process that simulates the capture ended with code {process.returncode}: {lines[-1]}",
                     "Run again to resume; with the capture's option workers=1 it runs in this process.",
                 )
-        progress.at(store.chunks)
+        bar.advance(store.chunks - bar.done)
         return True
     finally:
         for process in running:
@@ -159,34 +160,3 @@ def _spread(
             process.wait()
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then, and none for what takes but seconds."""
-
-    EVERY = 5.0
-
-    def __init__(self, what: str, total: int, start: int):
-        self.what = what
-        self.total = total
-        self.last = start
-        self.said = time.monotonic()
-        self.bar = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=total, initial=start, desc=what, unit="chunk", file=sys.stderr, leave=False)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def at(self, done: int) -> None:
-        """Tell how many chunks are done."""
-        if self.bar is not None:
-            self.bar.update(done - self.last)
-        elif done > self.last and time.monotonic() - self.said > self.EVERY:
-            self.said = time.monotonic()
-            print(f"{self.what}: {100 * done // self.total} %", file=sys.stderr, flush=True)
-        self.last = done

@@ -56,3 +56,21 @@ def test_a_total_may_be_unknown():
     with progress(None, "simulate", stream=stream) as shown:
         shown.advance(5)
     assert stream.getvalue().startswith("simulate: 5 ")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_nothing_is_shown_of_what_is_soon_done(stream):
+    with progress(3, "simulate", "chunk", stream=stream, patience=30) as shown:
+        shown.advance(3)
+    assert stream.getvalue().strip() == ""
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_within_what_is_hidden_all_is(stream):
+    with progress(3, "train", style="none"), progress(3, "simulate", stream=stream) as shown:
+        shown.advance(3)
+    assert shown.done == 3
+    assert stream.getvalue() == ""
+    with progress(3, "simulate", stream=stream) as shown:
+        shown.advance(3)
+    assert "3/3" in stream.getvalue()
