@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lipflow_core.captures.cameras import compose
 from lipflow_core.errors import CaptureError
+from lipflow_core.frames import spread
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import FaceState, Frame, Keypoints, Record, Template, Views
@@ -181,15 +182,15 @@ class DomeCapture(Capture):
     @functools.cached_property
     def _template(self) -> Template:
         film, performance = self.film, Performance(self.config, "train")
-        spread = _evenly(len(performance), STATISTICS_FRAMES)
-        acted = performance.of(spread)
+        sampled = spread(STATISTICS_FRAMES, len(performance))
+        acted = performance.of(sampled)
         vertices = film.head.deform(acted["expression"].astype(np.float64), acted["gaze"].astype(np.float64))
         vertices_mean = vertices.mean(0, dtype=np.float64)
         vertices_scale = np.sqrt(((vertices - vertices_mean) ** 2).mean(dtype=np.float64))
 
-        cameras = _evenly(self.config.cameras, 6)
+        cameras = spread(6, self.config.cameras)
         texels = len(cameras) * self.config.texture**2
-        shaded = _evenly(len(performance), max(8, TEXTURE_STATISTICS // texels))
+        shaded = spread(max(8, TEXTURE_STATISTICS // texels), len(performance))
         textures = np.concatenate(
             [film.face(performance.of(shaded[start : start + 8]), cameras)[1] for start in range(0, len(shaded), 8)]
         )
@@ -203,8 +204,3 @@ class DomeCapture(Capture):
             texture_scale=torch.tensor(texture_scale).float(),
             landmarks=torch.from_numpy(landmark_vertices()),
         )
-
-
-def _evenly(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` indices, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
