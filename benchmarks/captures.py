@@ -25,7 +25,7 @@ from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
 from lipflow_multiface.capture import MultifaceCapture
 from lipflow_multiface.config import MultifaceConfig
-from lipflow_multiface.survey import signature
+from lipflow_multiface.index import signature
 
 from lipflow_core.captures.krt import KrtCamera, format_krt
 from lipflow_core.captures.layout import AVERAGE, CaptureFolder

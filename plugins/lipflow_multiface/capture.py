@@ -23,8 +23,10 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style
 from lipflow_core.records import Template, Topology
 from lipflow_multiface.config import MultifaceConfig
-from lipflow_multiface.reading import FrameReader, MultifaceSplit
-from lipflow_multiface.survey import Index, Survey, index_frames, landmark_file, mean_vertices, signature
+from lipflow_multiface.index import Index, index_frames, signature
+from lipflow_multiface.reading import FrameReader
+from lipflow_multiface.split import MultifaceSplit
+from lipflow_multiface.survey import Survey, landmark_file, mean_vertices
 
 DATA_VERSION = 1
 """Raised whenever the same files and options would give other frames: older packs are then left alone."""

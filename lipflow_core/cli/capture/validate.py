@@ -9,7 +9,8 @@ def run(args: argparse.Namespace) -> int:
     """Print overview and findings; 6 if any of them is an error."""
     import json
 
-    from lipflow_core.captures.validation import lines, validate
+    from lipflow_core.captures.findings import lines
+    from lipflow_core.captures.validation import validate
     from lipflow_core.errors import CaptureError
     from lipflow_core.tables import table
 
