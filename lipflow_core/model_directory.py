@@ -145,12 +145,14 @@ def open_model(
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
     weights = _read_weights(path / WEIGHTS)
+    template = _template(weights, path)
+    _check_shapes(template, lock, path)
     # A device that is not there is no fault of the model; parts that fit on none are.
     chosen = None if (device or spec.device) == "auto" else choose_device(spec, device)
     try:
         chosen = chosen or choose_device(spec, device, shapes=lock.shapes)
         blueprint = plan(spec, device=chosen.type, shapes=lock.shapes)
-        avatar = build(blueprint, _template(weights, path), "cpu")
+        avatar = build(blueprint, template, "cpu")
     except CompatibilityError as error:
         raise ModelError(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
@@ -344,6 +346,22 @@ def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
             refuse(f"{name} has indices outside 0 … {limit - 1}")
     if held["triangles"].shape != held["uv_triangles"].shape:
         refuse("triangles and uv_triangles differ in number")
+
+
+def _check_shapes(template: Template, lock: Lock, path: Path) -> None:
+    """Raise a ModelError where the lock tells of another mesh or texture, lest a small file ask for any memory."""
+    held = {
+        "face.vertices": template.vertices_mean,
+        "face.texture": template.texture_mean,
+        "topology.triangles": template.topology.triangles,
+    }
+    for name, tensor in held.items():
+        if name in lock.shapes and lock.shapes[name] != tuple(tensor.shape):
+            raise ModelError(
+                f"{path / LOCK}: is damaged: shapes.{name} is {lock.shapes[name]}, but the weights hold "
+                f"{tuple(tensor.shape)}",
+                "Copy the model again.",
+            )
 
 
 def _template_names() -> list[str]:

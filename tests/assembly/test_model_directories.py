@@ -174,7 +174,12 @@ def test_a_damaged_mesh_is_told(model, name, value, message):
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [([10**12, 3], "face.vertices"), ([-1, 3], "face.vertices"), ([3], "should have 2 axes"), ([1] * 9, "is damaged")],
+    [
+        ([10**12, 3], "face.vertices"),
+        ([-1, 3], "face.vertices"),
+        ([2**22, 3], "the weights hold"),
+        ([1] * 9, "is damaged"),
+    ],
 )
 def test_shapes_that_no_capture_has_are_told(model, shape, message):
     lock = json.loads((model / "lock.json").read_text())

@@ -152,3 +152,12 @@ def test_planning_imports_no_torch_and_no_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("face.vertices", (3,)), ("face.texture", ()), ("headset.images", (1, 24, 32))]
+)
+def test_shapes_of_other_axes_are_told(name, shape):
+    spec = load_spec("lip-flow-hmc", ["preset=tiny"])
+    with pytest.raises(CompatibilityError, match=f"offers '{name}' of shape .* should have [234] axes"):
+        plan(spec, shapes={**plan(spec).shapes, name: shape})
