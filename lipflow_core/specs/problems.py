@@ -136,7 +136,10 @@ def _is_plugin_problem(details: Mapping[str, Any], registry: Registry) -> bool:
 def _without_branches(error: ValidationError, data: Any) -> list[tuple[Path, Mapping[str, Any]]]:
     entries = []
     for details in error.errors(include_url=False):
-        path, branch = _split(details["loc"], data)
+        # What is missing is an option, even if it is called as pydantic calls a branch ("path").
+        missing = details["loc"][-1:] if details["type"] == "missing" else ()
+        path, branch = _split(details["loc"][: len(details["loc"]) - len(missing)], data)
+        path += missing
         entries.append((path, branch, details))
     # A list whose only entry is wrong is not also too short.
     wrong = [path for path, _, details in entries if details["type"] != "too_short"]

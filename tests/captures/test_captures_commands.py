@@ -44,6 +44,13 @@ def test_simulate_says_what_is_wrong_with_its_options(tmp_path, cache, capsys):
     assert main([*SIMULATE, "--out", str(tmp_path / "file" / "capture")]) == 8
 
 
+def test_a_capture_without_its_path_is_told_what_it_lacks(capsys):
+    assert main(["assemble", "dam", "--check", "capture={type: multiface}"]) == 3
+    assert "capture.path: is required" in capsys.readouterr().err
+    assert main(["assemble", "dam", "--check", "capture={type: multiface, path: nowhere}"]) == 6
+    assert "there is no folder nowhere" in capsys.readouterr().err
+
+
 def test_pack_says_where_and_is_found(written, tmp_path, capsys):
     pack = ["capture", "pack", str(written), "--preset", "tiny", "--out", str(tmp_path / "packs"), "--quiet"]
     assert main([*pack, "image=16"]) == 0
