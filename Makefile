@@ -15,7 +15,7 @@ demo: $(VENV)/.ready
 	@echo "Open $(DEMO)/report.html"
 
 test: $(VENV)/.ready
-	LIPFLOW_CORE_CACHE= $(BIN)/python -m pytest -n 2 -q
+	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
