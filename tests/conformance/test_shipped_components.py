@@ -11,9 +11,7 @@ from lipflow_core.captures.writing import write_capture
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import Subject, checks
 
-SUBJECTS = {
-    f"{component.kind}-{component.name}": (component.kind, component.name) for component in default_registry().components()
-}
+SUBJECTS = {f"{part.kind}-{part.name}": (part.kind, part.name) for part in default_registry().components()}
 
 
 def multiface_options(folder: Path) -> dict[str, object]:
