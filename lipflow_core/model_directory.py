@@ -35,6 +35,8 @@ from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
+RUN = "run.json"
+"""Marks the folder of a training run, whose model only the run itself writes."""
 FORMAT = "lipflow-core model 1"
 LARGEST = 2**22
 """Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
@@ -100,10 +102,17 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
         The directory.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written, or would overwrite files that are no model's.
+        lipflow_core.errors.StorageError: If it can't be written, or would overwrite a training run's model or files
+            that are no model's.
     """
     path = Path(directory)
     check_place(path)
+    write_model(avatar, spec, path, registry)
+    return path
+
+
+def write_model(avatar: Avatar, spec: Spec, path: Path, registry: Registry | None = None) -> None:
+    """What `save_model` does, without asking what stands there."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
     content = {
         SPEC: dump_spec(spec).encode(),
@@ -112,7 +121,6 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
     lock = _lock(avatar, spec, content, registry or default_registry())
     content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
     write_together(path, content)
-    return path
 
 
 def open_model(
@@ -205,6 +213,8 @@ def read_lock(directory: Path) -> Lock:
 def check_place(directory: str | os.PathLike[str]) -> None:
     """Raise a StorageError if a model can't be written there, before the work is done that it is to keep."""
     path = Path(directory)
+    if (path / RUN).exists():
+        raise StorageError(f"{path}: holds a training run, whose model would be lost", "Choose another folder.")
     taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]
     if taken and not _is_model(path):
         raise StorageError(

@@ -207,9 +207,9 @@ def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
 
 
 def _save_model(avatar: Avatar, spec: Spec, path: Path) -> None:
-    from lipflow_core.model_directory import save_model
+    from lipflow_core.model_directory import write_model
 
-    save_model(avatar, spec, path)
+    write_model(avatar, spec, path)
 
 
 def _silent() -> Progress:

@@ -88,12 +88,21 @@ def test_an_opened_model_can_be_saved_again(model, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (model / name).read_bytes()
 
 
-def test_a_model_is_saved_into_a_run_folder_without_touching_it(tmp_path):
+def test_a_model_is_saved_beside_other_files_without_touching_them(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("kept")
     for seed in ("seed=0", "seed=1"):
         save_model(*built("dam", seed), tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["lock.json", "metrics.jsonl", "spec.yaml", "weights.safetensors"]
     assert open_model(tmp_path).spec.seed == 1
+
+
+def test_the_model_of_a_training_run_is_not_overwritten(tmp_path):
+    save_model(*built("dam"), tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    with pytest.raises(StorageError, match="holds a training run, whose model would be lost"):
+        save_model(*built("dam", "seed=1"), tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
 
 
 def test_files_that_are_no_models_are_not_overwritten(tmp_path):
