@@ -271,11 +271,12 @@ class _Planner:
         takers = [slot for slot, planned in priors.items() if "flow" in planned.plan.parts or slot in self.given]
         if flow is None or takers:
             return
+        cure = "; choose a prior that takes one, or leave the slot 'flow' empty (flow=null)"
         for slot, planned in priors.items():
             if slot in refusals:
-                self._note(slot, refusals[slot])
+                self._note(slot, refusals[slot] + cure)
             elif planned.slot == slot:
-                self._note(slot, f"{planned} takes no flow, but the spec names flow '{flow.name}'")
+                self._note(slot, f"{planned} takes no flow, but the spec names flow '{flow.name}'{cure}")
 
     def _check_driving_is_used(self, priors: Mapping[str, PlannedPart], driving: PlannedPart | None) -> None:
         shared = isinstance(self.spec.encoder, SameAs) and "encoder" not in self.given
@@ -287,7 +288,7 @@ class _Planner:
             self._note(
                 "driving",
                 f"driving encoder '{driving.part.name}' is of no use, since prior {names} takes no driving signal; "
-                "choose a prior that does, or leave the slot 'driving' empty",
+                "choose a prior that does, or leave the slot 'driving' empty (driving=null)",
             )
 
     def _decoder_and_renderer(self) -> tuple[PlannedPart | None, PlannedPart | None]:

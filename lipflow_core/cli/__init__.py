@@ -122,7 +122,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _take_late_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace, left: list[str]) -> None:
     """Accept KEY=VALUE after options too: argparse fills a list of positionals at their first place only."""
-    overrides = next((getattr(args, name) for name in ("overrides", "models") if hasattr(args, name)), None)
+    overrides = getattr(args, "overrides", None)
     wrong = [argument for argument in left if argument.startswith("-") or "=" not in argument]
     if overrides is None:
         wrong = left

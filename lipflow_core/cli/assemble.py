@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as preset=small")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as preset=small"
+    )
     parser.add_argument("--check", action="store_true", help="plan only: build nothing")
     parser.add_argument("--out", metavar="DIR", help="write a model directory, weights freshly initialised")
     parser.add_argument("--json", action="store_true", help="print the parts as JSON")

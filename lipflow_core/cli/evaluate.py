@@ -6,8 +6,10 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="model directories, as training leaves them")
+    # Listed for the usage line: `models` takes them all.
     parser.add_argument(
-        "models", metavar="MODEL", nargs="+", help="model directories; KEY=VALUE changes an option of all of them"
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in all of them"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for scores, codes and pictures; done models are kept")
     parser.add_argument("--frames", metavar="N", type=int, help="frames, evenly spread over the split")
@@ -32,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.fitting.grid import GridChoice
 
     # A folder may well be called "lr=0.1".
-    models = [argument for argument in args.models if "=" not in argument or Path(argument).is_dir()]
+    given = [*args.models, *args.overrides]
+    models = [argument for argument in given if "=" not in argument or Path(argument).is_dir()]
     if not models:
         raise UsageError("no model given", hint="name one or more model directories, as training leaves them")
     if args.frames is not None and args.frames < 1:
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         frames=args.frames,
         split=args.split,
         out=args.out,
-        overrides=[argument for argument in args.models if argument not in models],
+        overrides=[argument for argument in given if argument not in models],
         without_likelihood=args.without_likelihood,
         force=args.force,
         style="none" if args.quiet or args.json else "auto",

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as fitting.steps=50")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as fitting.steps=50"
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the codes; goes on with what it holds")
     parser.add_argument(
         "--frames", metavar="WHICH", help="such as 0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,…; all if left out"

@@ -7,7 +7,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as renderer=torch")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as renderer=torch"
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for codes.safetensors and samples.png")
     parser.add_argument("--count", metavar="N", type=int, default=16, help="how many (default: 16)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the codes (default: 0)")

@@ -7,7 +7,9 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options to change, such as preset=small")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as preset=small"
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder of the run; becomes a model directory")
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR; start it if there is none")
     shown = parser.add_mutually_exclusive_group()
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     steps = sum(stage.steps for stage in spec.training.stages)
     style = "none" if args.quiet or args.json or not is_first_process() else "auto"
-    with progress(steps, f"train {spec.name}", "step", style=style) as bar:
+    with progress(steps, f"train {spec.name}", "step", style=style, held=True) as bar:
         result = train(spec, args.out, resume=args.resume, progress=bar)
     if not is_first_process():
         return 0

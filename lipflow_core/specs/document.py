@@ -138,6 +138,8 @@ def _syntax_message(error: yaml.MarkedYAMLError, source: str) -> str:
     where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
     if error.context == "expected a single document in the stream":
         return f"{where}: a second document begins here; a spec is a single YAML document"
+    if error.problem and r"'\t'" in error.problem:
+        return f"{where}: is not valid YAML: a tab stands here; indent with spaces, not tabs"
     parts = (error.context, error.problem)
     return f"{where}: is not valid YAML: {', '.join(part for part in parts if part)}"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def load_spec(
     path_or_name: str | os.PathLike[str] | Mapping[str, Any],
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str] | str = (),
     registry: Registry | None = None,
 ) -> Spec:
     """Read a spec, with its preset and overrides resolved.
@@ -33,7 +33,8 @@ def load_spec(
 
     Args:
         path_or_name: A file, the name of a shipped spec such as "lip-flow-hmc", or the same as plain data.
-        overrides: Such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100"; "fitting.pose=~" removes.
+        overrides: Such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100"; "fitting.pose=null"
+            removes. A single one needs no list.
         registry: Where components are looked up; the default registry if None.
 
     Raises:
@@ -56,7 +57,7 @@ def load_spec(
         document, source = read_document(_read(file), _shown(file)), _shown(file)
     if not isinstance(document.data, dict):
         raise SpecError(f"{document.origin(()) or source}: a spec must be a mapping of options to their values")
-    changes = [parse_override(text) for text in overrides]
+    changes = [parse_override(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
     presets = [value for path, value in changes if path == ("preset",)]
     preset = presets[-1].data if presets else document.data.get("preset", "paper")
     _check_preset_names(document, source)

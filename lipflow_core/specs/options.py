@@ -14,7 +14,7 @@ def parse_override(text: str) -> tuple[Path, Document]:
     """Split `key.path=value` into its path and its value, read as YAML.
 
     Args:
-        text: Such as "training.stages.0.steps=100" or "fitting.pose=~".
+        text: Such as "training.stages.0.steps=100" or "fitting.pose=null".
 
     Raises:
         lipflow_core.errors.SpecError: If it is not of that form.

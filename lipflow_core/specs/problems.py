@@ -27,6 +27,12 @@ _PLAIN = {
     "a valid ": "a ",
 }
 
+_PATTERNS = {
+    r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$": "should be letters, digits, '_' and '-', the first a letter or a digit",
+    r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$": "should be letters, digits, '.', '_' and '-', the first a letter or a digit",
+}
+"""The patterns of the spec's own names, in words."""
+
 
 def spec_error(
     error: ValidationError, document: Document, model: type[Config], registry: Registry, source: str
@@ -91,12 +97,12 @@ def _message(
     if kind == "too_long":
         return f"should have at most {_entries(context['max_length'])}, got {context['actual_length']}"
     if message.startswith(("Input should", "String should")):
-        message = "should" + message.partition("should")[2].partition(", unable to")[0]
+        message = "should" + message.partition("should")[2].partition(", unable to")[0].partition(", got ")[0]
         message = re.sub(r"a valid dictionary or instance of \w+", "a mapping of options", message)
         for technical, plain in _PLAIN.items():
             message = message.replace(technical, plain)
         if kind == "string_pattern_mismatch":
-            message = f"should match the pattern {context['pattern']}"
+            message = _PATTERNS.get(context["pattern"], f"should match the pattern {context['pattern']}")
         return f"{message}, got {_shown(value)}"
     return message
 

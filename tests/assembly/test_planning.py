@@ -27,13 +27,13 @@ def test_shipped_specs_fit_at_every_preset(name, preset):
 @pytest.mark.parametrize(
     ("name", "overrides", "both"),
     [
-        ("dam", ["flow=glow"], ["prior 'standard-normal'", "flow 'glow'"]),
-        ("dam", ["driving=hmc"], ["driving encoder 'hmc'", "prior 'standard-normal'"]),
+        ("dam", ["flow=glow"], ["prior 'standard-normal'", "flow 'glow'", "(flow=null)"]),
+        ("dam", ["driving=hmc"], ["driving encoder 'hmc'", "prior 'standard-normal'", "(driving=null)"]),
         ("dam", ["prior=kl"], ["prior 'kl' needs a driving encoder"]),
         ("dam", ["prior=flow"], ["prior 'flow' needs"]),
         ("lip-flow-hmc", ["prior=kl"], ["prior 'kl'", "flow 'glow'"]),
-        ("lip-flow-hmc", ["flow=~"], ["prior 'flow' needs a flow"]),
-        ("lip-flow-hmc", ["driving=~"], ["prior 'flow' needs a driving encoder"]),
+        ("lip-flow-hmc", ["flow=null"], ["prior 'flow' needs a flow"]),
+        ("lip-flow-hmc", ["driving=null"], ["prior 'flow' needs a driving encoder"]),
         ("lip-flow-hmc", ["device=cuda"], ["renderer 'cpu'", "device 'cuda'"]),
         ("dam", ["encoder={same_as: driving}"], ["encoder is the same as driving", "'driving' is empty"]),
         ("dam", ["capture.texture=30"], ["encoder 'dam'", "capture"]),

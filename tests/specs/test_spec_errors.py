@@ -41,6 +41,7 @@ def problems(tmp_path, monkeypatch):
         ("cod: 3", "a.yaml:8:1: cod: unknown option 'cod'; did you mean 'code'? options are: version, name,"),
         ("code: many", "a.yaml:8:7: code: should be a whole number, got 'many'"),
         ("code: true", "a.yaml:8:7: code: should be a whole number, got 'true'"),
+        ("code: 2.5", "a.yaml:8:7: code: should be a whole number, got 2.5"),
         ("code: 0", "a.yaml:8:7: code: should be greater than 0, got 0"),
         ("device: gpu", "a.yaml:8:9: device: should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         (
@@ -156,3 +157,15 @@ def test_a_plugin_that_is_switched_off_is_named(monkeypatch, capsys):
     monkeypatch.setenv("LIPFLOW_CORE_DISABLE", "lipflow_hmc")
     assert main(["assemble", "lip-flow-hmc", "--check"]) == 5
     assert "Switched off: lipflow_hmc" in capsys.readouterr().err
+
+
+def test_a_required_option_of_a_component_is_told_beside_an_unknown_one(problems):
+    told = problems(GOOD.replace("capture: dome", "capture: {type: multiface, pth: x}"))
+    assert "a.yaml:2:1: capture.path: is required\n" in told
+    assert "a.yaml:2:28: capture.pth: unknown option 'pth'; did you mean 'path'?" in told
+
+
+def test_a_tab_and_a_name_are_told_in_words(problems):
+    told = problems(GOOD.replace("capture: dome", "capture:\n\ttype: dome"))
+    assert told == "a.yaml:3:1: is not valid YAML: a tab stands here; indent with spaces, not tabs"
+    assert "name: should be letters, digits, '.', '_' and '-'" in problems(GOOD.replace("name: x", "name: a b"))

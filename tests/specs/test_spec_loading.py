@@ -229,3 +229,7 @@ def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp
     (tmp_path / "spec.yaml").write_text(dump_spec(spec))
     assert "type: mine:kl" in (tmp_path / "spec.yaml").read_text()
     assert load_spec(tmp_path / "spec.yaml", registry=registry) == spec
+
+
+def test_one_override_may_stand_without_a_list():
+    assert load_spec("lip-flow-hmc", "preset=tiny") == load_spec("lip-flow-hmc", ["preset=tiny"])

@@ -14,7 +14,7 @@ from lipflow_core.training.objective import Batch, Objective, needs_of
 
 @pytest.fixture
 def spec():
-    return make_spec("lip-flow-hmc", "prior=kl", "flow=~", "training.image_scale=2")
+    return make_spec("lip-flow-hmc", "prior=kl", "flow=null", "training.image_scale=2")
 
 
 @pytest.fixture
