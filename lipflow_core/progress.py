@@ -15,6 +15,9 @@ from typing import Any, Literal, TextIO
 Style = Literal["auto", "bar", "lines", "none"]
 """How progress is shown: "auto" is a bar on a terminal and lines elsewhere, and nothing within a progress of "none"."""
 
+WIDE = 120
+"""Columns of a terminal from which on a bar has room beside its figures."""
+
 _hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
@@ -28,6 +31,7 @@ def progress(
     stream: TextIO | None = None,
     every: float = 10.0,
     patience: float = 0.0,
+    held: bool = False,
 ) -> Progress:
     """Show the progress of a loop.
 
@@ -40,6 +44,7 @@ def progress(
         stream: Where to; standard error if None.
         every: Seconds between plain lines.
         patience: Nothing is shown of work that ends within so many seconds.
+        held: Show nothing before `resume_at` or the first `advance`: the work may yet be refused.
 
     Returns:
         A context manager; the same whatever the style.
@@ -57,7 +62,7 @@ def progress(
     elif style == "auto":
         style = "bar" if stream.isatty() else "lines"
     shown = {"bar": _Bar, "lines": _Lines, "none": _Hidden}[style]
-    return shown(total, label, unit, initial, stream, every, patience)
+    return shown(total, label, unit, initial, stream, every, patience, held)
 
 
 class Progress(AbstractContextManager):
@@ -77,6 +82,7 @@ class Progress(AbstractContextManager):
         stream: TextIO,
         every: float,
         patience: float = 0.0,
+        held: bool = False,
     ):
         self.total = total
         self.label = label
@@ -86,6 +92,7 @@ class Progress(AbstractContextManager):
         self._stream = stream
         self._every = every
         self._patience = patience
+        self._held = held
         self._fields: dict[str, Any] = {}
 
     @property
@@ -101,6 +108,10 @@ class Progress(AbstractContextManager):
     def resume_at(self, done: int) -> None:
         """Count `done` units as done before, so that they do not enter the rate; for work that is taken up again."""
         self.done = self._initial = done
+
+    def forget(self) -> None:
+        """Show no fields until they are given anew."""
+        self._fields.clear()
 
     def note(self, text: str) -> None:
         """Print a line of its own, above a bar."""
@@ -128,39 +139,59 @@ class _Lines(Progress):
     """Plain lines, one every few seconds and one at the end."""
 
     def __enter__(self) -> Progress:
+        self._start: float | None = None
+        if not self._held:
+            self._begin()
+        return self
+
+    def _begin(self) -> None:
         self._start = time.monotonic()
+        # What comes first takes longer than the rest, as it is where pictures are made and kernels compiled.
+        self._warm: tuple[float, int] | None = None
         # The first line comes soon, so that one sees early that it runs, and how fast.
         self._next = self._start + max(min(self._every, 2.0), self._patience)
         self._printed = -1
-        return self
 
     @property
     def due(self) -> bool:
-        return time.monotonic() >= self._next
+        return self._start is not None and time.monotonic() >= self._next
 
     def advance(self, n: int = 1, **fields: Any) -> None:
+        if self._start is None:
+            self._begin()
         super().advance(n, **fields)
         if self.due:
             self._line()
             self._next = time.monotonic() + self._every
+        if n and self._warm is None:
+            self._warm = time.monotonic(), self.done
+
+    def resume_at(self, done: int) -> None:
+        super().resume_at(done)
+        self._begin()
 
     def note(self, text: str) -> None:
         _print(self._stream, text)
 
     def __exit__(self, *exception: object) -> None:
+        if self._start is None or (self.done == self._initial and exception[0] is not None):
+            return
         if self.done != self._printed and time.monotonic() - self._start >= self._patience:
             self._line()
 
     def _line(self) -> None:
         self._printed = self.done
-        elapsed = time.monotonic() - self._start
-        done_now = self.done - self._initial
+        now = time.monotonic()
+        elapsed = now - self._start
+        ended = self.total is None or self.done >= self.total
+        start, before = self._warm or (self._start, self._initial if ended else self.done)
+        seconds = (now - start) / (self.done - before) if self.done > before else 0.0
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         pieces = [f"{self.label}: {count}{_plural(self.unit, self.total or self.done)}"]
-        if done_now and elapsed > 0:
-            pieces.append(_rate(done_now / elapsed, self.unit))
-        if self.total is not None and done_now and self.done < self.total:
-            pieces.append(f"{_clock(elapsed)} gone, {_clock(elapsed / done_now * (self.total - self.done))} to go")
+        if seconds > 0:
+            pieces.append(_rate(1 / seconds, self.unit))
+        if self.total is not None and seconds > 0 and self.done < self.total:
+            pieces.append(f"{_clock(elapsed)} gone, {_clock(seconds * (self.total - self.done))} to go")
         else:
             pieces.append(_clock(elapsed))
         if self._fields:
@@ -169,50 +200,90 @@ class _Lines(Progress):
 
 
 class _Bar(Progress):
-    """A tqdm bar."""
+    """A tqdm bar; on a narrow terminal its figures alone."""
 
     def __enter__(self) -> Progress:
+        self._bar: Any = None
+        self._next = 0.0
+        if not self._held:
+            self._begin()
+        return self
+
+    def _begin(self) -> None:
         from tqdm import tqdm
 
         class Bar(tqdm):
             # No monitor thread and no semaphore shared between processes: one bar needs neither.
             monitor_interval = 0
             _lock = threading.RLock()
+            warm = 0.0
+
+            def __str__(self) -> str:
+                figures = self.format_dict
+                columns = figures["ncols"]
+                counted = figures["n"] - figures["initial"]
+                if figures["rate"] is None and counted > 0:
+                    figures["rate"] = counted / max(figures["elapsed"] - self.warm, 1e-9)
+                if columns and columns < WIDE and self.total:
+                    figures["bar_format"] = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+                text = self.format_meter(**figures)
+                return text[:columns] if columns else text
 
         self._bar = Bar(
             total=self.total,
             desc=self.label,
             unit=self.unit or "it",
-            initial=self._initial,
+            initial=self.done,
             file=self._stream,
             dynamic_ncols=True,
             mininterval=0.2,
             delay=self._patience,
             leave=not self._patience,
         )
-        self._next = 0.0
-        return self
 
     @property
     def due(self) -> bool:
         return time.monotonic() >= self._next
 
     def advance(self, n: int = 1, **fields: Any) -> None:
+        if self._bar is None:
+            self._begin()
+        first = self.done == self._initial
         super().advance(n, **fields)
         if self.due:
             self._next = time.monotonic() + 0.25
             self._bar.set_postfix_str(self._postfix, refresh=False)
-        self._bar.update(n)
+        if first:
+            # What comes first takes longer than the rest, so that it may not enter the rate.
+            self._set(self.done)
+        else:
+            self._bar.update(n)
 
     def resume_at(self, done: int) -> None:
         super().resume_at(done)
-        self._bar.initial = self._bar.n = done
-        self._bar.refresh()
+        if self._bar is None:
+            self._begin()
+        self._set(done)
+
+    def _set(self, done: int) -> None:
+        bar = self._bar
+        bar.initial = bar.n = bar.last_print_n = done
+        bar.last_print_t = time.time()
+        bar.warm = bar.last_print_t - bar.start_t
+        if bar.last_print_t >= bar.start_t + self._patience:
+            bar.refresh()
 
     def note(self, text: str) -> None:
-        self._bar.write(text, file=self._stream)
+        if self._bar is None:
+            _print(self._stream, text)
+        else:
+            self._bar.write(text, file=self._stream)
 
     def __exit__(self, *exception: object) -> None:
+        if self._bar is None:
+            return
+        if self.done == self._initial and exception[0] is not None:
+            self._bar.leave = False
         self._bar.set_postfix_str(self._postfix, refresh=False)
         self._bar.close()
 

@@ -90,6 +90,7 @@ class StageTraining:
         if self.device.type == "cuda":
             make = _pinned(make)
         steps = range(state.step, self.stage.steps)
+        run.progress.forget()
         clock = time.perf_counter()
         with closing(ahead(make, steps, self.training.workers)) as batches:
             for batch in () if self._patience_spent() else batches:
@@ -104,10 +105,11 @@ class StageTraining:
                     now = time.perf_counter()
                     state.seconds, clock = state.seconds + now - clock, now
                     self._save()
-                self._show()
+                spent = self._patience_spent()
+                self._show(last=ended or stopping or spent)
                 if stopping:
                     raise Interrupted(f"interrupted after step {state.total}; go on with --resume {run.directory.path}")
-                if self._patience_spent():
+                if spent:
                     break
         state.seconds += time.perf_counter() - clock
         return self._end()
@@ -191,11 +193,14 @@ class StageTraining:
         optimizer = optimizer_tensors(self.adam, self.parameters)
         run.save({**model_tensors(run.avatar), **optimizer, **self.meter.tensors()})
 
-    def _show(self) -> None:
+    def _show(self, last: bool) -> None:
+        """Count the step; with its figures if they will be seen, as those of the `last` one are."""
         progress, state = self.run.progress, self.run.state
-        if progress.due:
-            held_out = {} if state.held_out is None else {"held-out": state.held_out}
-            progress.advance(1, stage=self.stage.name, **self.meter.latest, **held_out)
+        if progress.due or last:
+            losses = self.meter.latest
+            # On a narrow terminal what stands last is cut off.
+            told = {"loss": losses["loss"], "held-out": "–" if state.held_out is None else state.held_out}
+            progress.advance(1, stage=self.stage.name, **(told | losses))
         else:
             progress.advance(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class TrainingResult:
     """
 
     path: Path
-    avatar: Avatar
+    avatar: Avatar = field(repr=False)
     stages: tuple[StageSummary, ...]
     steps: int
     seconds: float
@@ -151,7 +151,6 @@ def train(
         )
         if checkpoint is not None:
             load_weights(avatar, checkpoint.part("model"), str(directory.checkpoints.folder))
-            shown.resume_at(run.state.total)
         if first and directory.result() is None:
             metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)
             stack.callback(metrics.close)
@@ -159,6 +158,7 @@ def train(
             if warm and checkpoint is None:
                 # What the caller brought is nowhere else on disk.
                 run.save(model_tensors(avatar))
+        shown.resume_at(run.state.total)
         _run_stages(run, checkpoint)
         # Other precisions than that of the parts are for training alone.
         avatar.to(dtype).eval().requires_grad_(True)

@@ -29,6 +29,7 @@ def test_the_run_is_a_model_directory(finished_run):
     assert spec.name == "dam"
     assert same(weights_of(avatar), weights_of(finished_run.avatar))
     assert not finished_run.avatar.training
+    assert len(str(finished_run)) < 500
     assert {"spec.yaml", "weights.safetensors", "lock.json", "metrics.jsonl", "result.json", "checkpoints"} <= {
         path.name for path in finished_run.path.iterdir()
     }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import make_spec
+from runs import make_spec, rows
 
 from lipflow_core.cli import main
 from lipflow_core.errors import StorageError
@@ -22,8 +22,11 @@ def test_it_trains_resumes_and_reports(tmp_path, capsys):
     told = capsys.readouterr()
     assert "stage all: held-out loss" in told.out and out in told.out
     assert "train dam: 8/8 steps" in told.err
+    # The last line tells of the last step, however long ago the line before it was.
+    assert f"loss {rows(tmp_path / 'run')[-1]['loss']:.4g}  held-out " in told.err.splitlines()[-1]
     assert main(["train", "dam", *SMALL, "--out", out]) == 8
-    assert "--resume" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--resume" in told and "train dam" not in told
     assert main(["train", "dam", *SMALL, "--out", out, "--resume", "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["steps"] == 8
