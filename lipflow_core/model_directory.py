@@ -30,7 +30,7 @@ from lipflow_core.planning import Blueprint
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.specs import Spec, dump_spec, load_spec
+from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
 from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
@@ -41,6 +41,8 @@ FORMAT = "lipflow-core model 1"
 LARGEST = 2**22
 """Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
 _TEMPLATE = "template_buffers."
+_FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
+"""Blocks of a spec that do not shape the weights."""
 
 
 class LockedPart(BaseModel):
@@ -135,13 +137,14 @@ def open_model(
         directory: The model.
         device: Where the model goes; the spec's `device` if None.
         registry: Where components are looked up; the default registry if None.
-        overrides: Such as "fitting.steps=50"; what changes the model's shape makes the weights not fit.
+        overrides: Such as "fitting.steps=50"; options that shape the weights can't be changed.
 
     Returns:
         The model in evaluation mode, and its spec.
 
     Raises:
         lipflow_core.errors.ModelError: If a file is missing, damaged or edited, or the weights do not fit the spec.
+        lipflow_core.errors.SpecError: If an override can't be used, or makes the weights not fit.
         lipflow_core.errors.PluginError: If a plugin that the model is made of is missing, naming its distribution.
 
     Warns:
@@ -149,6 +152,7 @@ def open_model(
     """
     path = Path(directory)
     registry = registry or default_registry()
+    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
     lock = read_lock(path)
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
@@ -162,13 +166,20 @@ def open_model(
         blueprint = plan(spec, device=chosen.type, shapes=lock.shapes)
         avatar = build(blueprint, template, "cpu")
     except CompatibilityError as error:
+        if overrides and _fits_without_overrides(path, lock, registry):
+            raise
         raise ModelError(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
         ) from error
     stored = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(stored) == 1:
         avatar.to(dtype=stored.pop())  # a model trained in float64 stays one
-    load_weights(avatar, weights, str(path / WEIGHTS))
+    try:
+        load_weights(avatar, weights, str(path / WEIGHTS))
+    except ModelError as error:
+        if not overrides:
+            raise
+        raise _shaped_otherwise(path, overrides) from error
     for line in _other_versions(lock, spec, registry):
         warnings.warn(f"{path}: {line}", ModelWarning, stacklevel=2)
     return OpenedModel(avatar.to(chosen).eval(), spec)
@@ -186,8 +197,18 @@ def read_lock(directory: Path) -> Lock:
         lipflow_core.errors.ModelError: If there is no model, or one of another format, or a damaged one.
     """
     if not directory.is_dir():
+        if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
+            raise ModelError(
+                f"{directory}: is a spec, not a model directory",
+                f"Train it first, with `lipflow-core train {directory} --out DIR`, and give that folder.",
+            )
         what = "is a file, not a model directory" if directory.exists() else "there is no such model directory"
         raise ModelError(f"{directory}: {what}", "Give the folder that `assemble --out` or training wrote.")
+    if (directory / RUN).is_file() and not (directory / LOCK).is_file():
+        raise ModelError(
+            f"{directory}: its training is not finished, so there is no model yet",
+            f"Go on with `lipflow-core train SPEC --out {directory} --resume`.",
+        )
     missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
     if missing:
         raise ModelError(
@@ -196,8 +217,11 @@ def read_lock(directory: Path) -> Lock:
     file = directory / LOCK
     try:
         data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ModelError(f"{file}: is damaged: it is not valid JSON{where}", "Copy the model again.") from error
+    except OSError as error:
+        raise ModelError(f"{file}: can't be read: {error.strerror or error}") from error
     found = data.get("format") if isinstance(data, Mapping) else None
     if found != FORMAT:
         raise ModelError(
@@ -292,7 +316,36 @@ def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[s
             raise PluginError(f"{path}: this model needs {made_by}\n{error.message}", _cure(absent)) from error
         if isinstance(error, PluginError):
             raise
+        if overrides and _loads_without_overrides(path, registry):
+            raise
         raise ModelError(f"{path}: its spec can't be used: {error.message}", error.hint) from error
+
+
+def _loads_without_overrides(path: Path, registry: Registry) -> bool:
+    try:
+        load_spec(path / SPEC, (), registry)
+    except (SpecError, PluginError):
+        return False
+    return True
+
+
+def _fits_without_overrides(path: Path, lock: Lock, registry: Registry) -> bool:
+    try:
+        plan(load_spec(path / SPEC, (), registry), shapes=lock.shapes)
+    except (SpecError, PluginError):
+        return False
+    return True
+
+
+def _shaped_otherwise(path: Path, overrides: list[str]) -> SpecError:
+    """What to say of overrides with which the weights do not fit."""
+    blamed = [text for text in overrides if text.partition("=")[0].strip().partition(".")[0] not in _FREE] or overrides
+    return SpecError(
+        f"override {', '.join(map(repr, blamed))}: {path} is trained already, and its weights do not fit a model "
+        "changed so",
+        "Only options of fitting, evaluation, capture and renderer can be changed for trained weights; "
+        "to change others, train the model anew with them.",
+    )
 
 
 def _cure(absent: list[LockedPart]) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from lipflow_core.errors import LipflowError
+from lipflow_core.errors import LipflowError, UsageError
 from lipflow_core.evaluation.model_run import Fits, ModelRun
 from lipflow_core.evaluation.pictures import png
 from lipflow_core.evaluation.result import Evaluation, ModelScores
@@ -74,7 +74,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Read an evaluation's folder.
 
     Raises:
-        LipflowError: If it holds none, or one that can't be read.
+        UsageError: If it holds none.
+        LipflowError: If it holds one that can't be read.
     """
     path = folder / EVALUATION
     try:
@@ -83,7 +84,7 @@ def read_evaluation(folder: Path) -> Evaluation:
             raise ValueError(f"format {data.get('format')!r} is not 1")
         return Evaluation.from_data(data)
     except FileNotFoundError:
-        raise LipflowError(
+        raise UsageError(
             f"{folder} holds no evaluation: there is no {EVALUATION}",
             hint=f"make one with: lipflow-core evaluate MODEL… --out {folder}",
         ) from None

@@ -14,10 +14,10 @@ import torch
 
 from lipflow_core.assembly import blank_template, build, plan
 from lipflow_core.cli import main
-from lipflow_core.errors import ModelError, PluginError, StorageError
+from lipflow_core.errors import ModelError, PluginError, SpecError, StorageError
 from lipflow_core.model_directory import ModelWarning, open_model, save_model
 from lipflow_core.registry import default_registry
-from lipflow_core.specs import load_spec
+from lipflow_core.specs import dump_spec, load_spec
 from lipflow_core.weights import weights_of
 
 
@@ -149,8 +149,35 @@ def test_a_pickle_is_no_safetensors_file(model):
     ],
 )
 def test_weights_that_do_not_fit_are_listed_briefly(model, override, message):
+    (model / "spec.yaml").write_text(dump_spec(load_spec(model / "spec.yaml", [override])))
+    relock(model)
     with pytest.raises(ModelError, match=message):
-        open_model(model, overrides=[override])
+        open_model(model)
+
+
+def test_overrides_that_shape_the_weights_are_told_what_may_change(model, tmp_path, capsys):
+    arguments = ["fit", str(model), "fitting.steps=2", "flow.steps=3", "--out", str(tmp_path / "codes")]
+    assert main(arguments) == 3
+    told = capsys.readouterr().err
+    assert "override 'flow.steps=3'" in told and "is trained already" in told
+    assert "Only options of fitting, evaluation, capture and renderer can be changed" in told
+    assert "prior.flow." not in told
+
+
+@pytest.mark.parametrize(("override", "code"), [("fitting.stepz=3", 3), ("fitting.steps", 3), ("flow=null", 4)])
+def test_overrides_at_fault_are_told_as_such(model, override, code):
+    with pytest.raises(SpecError) as caught:
+        open_model(model, overrides=override)
+    assert caught.value.exit_code == code
+    assert "its spec can't be used" not in str(caught.value)
+
+
+def test_an_unfinished_run_and_a_spec_are_no_models_yet(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"training is not finished.*\n.*--resume"):
+        open_model(tmp_path)
+    with pytest.raises(ModelError, match=r"is a spec, not a model directory\n.*lipflow-core train lip-flow-hmc --out"):
+        open_model("lip-flow-hmc")
 
 
 def test_weights_of_another_type_are_told(model):
@@ -230,7 +257,7 @@ def test_a_missing_file_is_named(model, name):
 @pytest.mark.parametrize(
     ("lock", "message"),
     [
-        ("{", "is damaged"),
+        ("{", r"is damaged: it is not valid JSON \(line 1, column 2\)"),
         ("[" * 100_000, "is damaged"),
         ("[]", "has format None"),
         ('{"format": "lipflow-core model 2"}', "has format 'lipflow-core model 2'"),
@@ -359,7 +386,9 @@ def test_commands_on_foreign_weights_end_with_code_7(model, tmp_path, capsys):
 
 
 def test_commands_on_weights_of_another_shape_end_with_code_7(model, tmp_path, capsys):
-    assert main(["sample", str(model), "code=9", "--out", str(tmp_path / "out")]) == 7
+    (model / "spec.yaml").write_text(dump_spec(load_spec(model / "spec.yaml", ["code=9"])))
+    relock(model)
+    assert main(["sample", str(model), "--out", str(tmp_path / "out")]) == 7
     assert "the weights do not fit the model that the spec describes" in capsys.readouterr().err
 
 

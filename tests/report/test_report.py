@@ -180,7 +180,7 @@ def test_the_command_writes_the_file_and_names_it(evaluation_folder, tmp_path, c
 
 
 def test_a_folder_that_is_no_evaluation_is_refused(tmp_path, capsys):
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 1
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 2
     assert "holds no evaluation" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
 

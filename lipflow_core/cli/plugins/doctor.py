@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
             if finding.cure:
                 print(f"{'':<8} → {finding.cure}")
         counts = {status: sum(f.status == status for f in findings) for status in ("error", "warning")}
-        print(f"{len(findings)} looked at, {counts['error']} errors, {counts['warning']} warnings")
+        counted = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items()]
+        print(f"{len(findings)} looked at, {', '.join(counted)}")
     return PluginError.exit_code if any(finding.status == "error" for finding in findings) else 0
 
 
