@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
@@ -63,6 +64,21 @@ def progress(
         style = "bar" if stream.isatty() else "lines"
     shown = {"bar": _Bar, "lines": _Lines, "none": _Hidden}[style]
     return shown(total, label, unit, initial, stream, every, patience, held)
+
+
+@contextmanager
+def hushed(style: Style) -> Iterator[None]:
+    """Within it, if the style is "none", nothing is shown by those who know of no style either.
+
+    Example:
+        >>> with hushed("none"), progress(3, "simulate") as bar:
+        ...     bar.advance(3)
+    """
+    token = _hushed.set(_hushed.get() or style == "none")
+    try:
+        yield
+    finally:
+        _hushed.reset(token)
 
 
 class Progress(AbstractContextManager):

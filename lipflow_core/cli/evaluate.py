@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipflow_core.progress import Style
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in all of them"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for scores, codes and pictures; done models are kept")
-    parser.add_argument("--frames", metavar="N", type=int, help="frames, evenly spread over the split")
+    parser.add_argument("--frames", metavar="N", help="how many frames, evenly spread over the split")
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
     parser.add_argument(
         "--without-likelihood", action="store_true", help="fit a second time, without asking the prior for likelihood"
@@ -32,30 +36,39 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.evaluation.folder import EVALUATION
     from lipflow_core.evaluation.run import evaluate
     from lipflow_core.fitting.grid import GridChoice
+    from lipflow_core.progress import hushed
 
     # A folder may well be called "lr=0.1".
     given = [*args.models, *args.overrides]
     models = [argument for argument in given if "=" not in argument or Path(argument).is_dir()]
     if not models:
         raise UsageError("no model given", hint="name one or more model directories, as training leaves them")
-    if args.frames is not None and args.frames < 1:
-        raise UsageError(f"--frames {args.frames}: at least one frame is needed")
-    evaluation = evaluate(
-        models,
-        frames=args.frames,
-        split=args.split,
-        out=args.out,
-        overrides=[argument for argument in given if argument not in models],
-        without_likelihood=args.without_likelihood,
-        force=args.force,
-        style="none" if args.quiet or args.json else "auto",
-    )
+    try:
+        frames = None if args.frames is None else int(args.frames)
+    except ValueError:
+        raise UsageError(
+            f"--frames {args.frames}: evaluate takes a number of frames, which it spreads evenly over the split",
+            hint="such as --frames 32; it is fit that takes ranges and segments",
+        ) from None
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames {frames}: at least one frame is needed")
+    style: Style = "none" if args.quiet or args.json else "auto"
+    with hushed(style):
+        evaluation = evaluate(
+            models,
+            frames=frames,
+            split=args.split,
+            out=args.out,
+            overrides=[argument for argument in given if argument not in models],
+            without_likelihood=args.without_likelihood,
+            force=args.force,
+            style=style,
+        )
     if args.json:
         print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
         return 0
     print(evaluation.table())
-    frames = len(evaluation.models[0].frames)
-    print(f"\n{frames} {evaluation.split} frames, pictures compared in '{evaluation.view}'")
+    print(f"\n{len(evaluation.models[0].frames)} {evaluation.split} frames, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
         for code, grid in model.grid.items():
             print_choice(GridChoice.from_data(grid), f"{model.name}, {code}: ")

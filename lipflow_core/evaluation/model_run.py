@@ -239,10 +239,22 @@ class ModelRun:
     def _provenance(self) -> dict[str, Any]:
         return {
             "capture": self.capture.identity,
+            "capture_name": capture_name(self.spec.capture.as_data()),
             "device": str(self.avatar.device),
             "threads": torch.get_num_threads(),
             "parameters": sum(parameter.numel() for parameter in self.avatar.parameters()),
         }
+
+
+def capture_name(options: Mapping[str, Any]) -> str:
+    """How tables call a capture: its type, and its subject or folder if its options name one.
+
+    Example:
+        >>> capture_name({"type": "dome", "subject": "p01"})
+        'dome p01'
+    """
+    named = next((str(options[key]) for key in ("subject", "path") if options.get(key)), "")
+    return f"{options['type']} {Path(named).name}".strip()
 
 
 def _columns(scores: Scores) -> dict[str, list[float]]:

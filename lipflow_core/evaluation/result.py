@@ -62,6 +62,11 @@ class ModelScores:
     seconds: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def capture(self) -> str:
+        """What tells the capture best: its name, if it is known, or its identity."""
+        return str(self.provenance.get("capture_name") or self.provenance.get("capture", "–"))
+
     def mean(self, code: str, metric: str) -> float:
         """Mean over the frames of a metric, or of "distance", for one of the codes; NaN if it was not scored."""
         values = self.distance.get(code, ()) if metric == "distance" else self.scores[code][metric]
@@ -149,6 +154,24 @@ class Evaluation:
         values = {name: value for name, value in data.items() if name not in ("format", "models")}
         return cls(models=tuple(ModelScores.from_data(model) for model in data["models"]), **values)
 
+    @property
+    def comparable(self) -> bool:
+        """Whether all models were scored on the same capture."""
+        return len({model.provenance.get("capture") for model in self.models}) <= 1
+
+    @property
+    def captures(self) -> str:
+        """What the models were scored on, such as "dome p01_caucasian_male"; of each model where they differ."""
+        if self.comparable:
+            return next((model.capture for model in self.models), "")
+        return ", ".join(f"{model.name} on {model.capture}" for model in self.models)
+
+    def warning(self) -> str | None:
+        """What stands against comparing the models; None if nothing does."""
+        if self.comparable:
+            return None
+        return f"the models were scored on different captures ({self.captures}), so that their scores do not compare"
+
     def best(self, code: str, metric: str) -> float:
         """The best mean of a metric among the models, for one of the codes; as it is printed, so that ties tie."""
         values = [round(model.mean(code, metric), DIGITS[metric]) for model in self.models if code in model.scores]
@@ -163,11 +186,14 @@ class Evaluation:
                     yield model, code
 
     def table(self) -> str:
-        """The scores as plain text; an asterisk marks the best of each kind of code where several models compete."""
+        """The scores as plain text; an asterisk marks the best of each kind of code where several models compete.
+
+        Models of different captures do not: a line below tells.
+        """
         rows: list[list[str]] = []
         rules: list[int] = []
         above: ModelScores | None = None
-        several = len(self.models) > 1
+        several = len(self.models) > 1 and self.comparable
         for model, code in self.rows():
             if model is not above:
                 rules.append(len(rows))
@@ -180,7 +206,10 @@ class Evaluation:
                 best = contested and round(value, DIGITS[metric]) == self.best(code, metric)
                 cells.append(text + ("*" if best else " " if several else ""))
             rows.append(cells)
-        return table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules)
+        below = [f"warning: {self.warning()}"] if self.warning() else []
+        if several:
+            below = ["* the best of the models, among the same kind of code"]
+        return "\n".join([table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules), *below])
 
 
 def _without_nan(value: Any) -> Any:

@@ -73,7 +73,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
         scale = _scale(min(values), max(values))
         panel = (
             alt.Chart(alt.Data(values=[p for p in points if p["term"] == term]), title=titles[term])
-            .mark_line(interpolate="linear", clip=True)
+            .mark_line(interpolate="linear")
             .encode(
                 x=alt.X("step:Q", title="step"),
                 y=alt.Y("value:Q", title=None, scale=scale),
@@ -181,10 +181,14 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _scale(low: float, high: float) -> Any:
-    """Logarithmic where values span decades; within one, its ticks would be hard to read."""
+    """Logarithmic where values span decades, as within one its ticks are hard to read; with a margin at both ends."""
     import altair as alt
 
-    return alt.Scale(type="log" if low > 0 and high > 10 * low else "linear", zero=False, nice=False)
+    if low > 0 and high > 10 * low:
+        margin = (high / low) ** 0.03
+        return alt.Scale(type="log", domain=[low / margin, high * margin], zero=False, nice=False)
+    margin = 0.03 * (high - low) or 0.03 * abs(high) or 1.0
+    return alt.Scale(type="linear", domain=[low - margin, high + margin], zero=False, nice=False)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

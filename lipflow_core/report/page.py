@@ -48,7 +48,7 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
 
 def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> str:
     """The page as text; arguments as in `write_report`."""
-    heading = title or f"Fitted faces: {', '.join(model.name for model in evaluation.models)}"
+    heading = title or _heading(evaluation)
     specs = _chart_specs(evaluation, folder)
     pictures = frame_sections(evaluation, folder)
     sections = [
@@ -73,6 +73,12 @@ def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> st
         tag("style", Markup(_asset("style.css"))),
     ]
     return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+
+
+def _heading(evaluation: Evaluation) -> str:
+    if evaluation.comparable and evaluation.models and evaluation.captures != "–":
+        return f"Fitted faces: {', '.join(model.name for model in evaluation.models)} on {evaluation.captures}"
+    return f"Fitted faces: {', '.join(model.name for model in evaluation.models)}"
 
 
 def _subtitle(evaluation: Evaluation) -> str:
@@ -105,7 +111,9 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup
     cells = []
     for metric, digits in DIGITS.items():
         value = math.nan if metric == "distance" and code not in model.distance else model.mean(code, metric)
-        contested = len(evaluation.models) > 1 and metric != "distance" and math.isfinite(value)
+        contested = (
+            len(evaluation.models) > 1 and evaluation.comparable and metric != "distance" and math.isfinite(value)
+        )
         best = contested and round(value, digits) == evaluation.best(code, metric)
         cells.append(tag("td", _number(value, digits), class_="best" if best else None))
     return cells
@@ -113,6 +121,8 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup
 
 def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
     notes = []
+    if warning := evaluation.warning():
+        notes.append(tag("p", tag("b", f"{warning[0].upper()}{warning[1:]}.")))
     for model in evaluation.models:
         for code, grid in model.grid.items():
             notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", GridChoice.from_data(grid))))
@@ -143,7 +153,8 @@ def _definitions(evaluation: Evaluation) -> Markup:
     lines = [text for code, text in what.items() if code in codes] + list(evaluation.definitions.values())
     pairs = [line.partition(": ")[::2] for line in lines]
     terms = [[tag("dt", name), tag("dd", text[0].upper() + text[1:])] for name, text in pairs]
-    many = "In bold: the best of the models that the row's group compares. " if len(evaluation.models) > 1 else ""
+    several = len(evaluation.models) > 1 and evaluation.comparable
+    many = "In bold: the best of the models that the row's group compares. " if several else ""
     intro = tag("p", f"{many}Every number is the mean over the frames.", class_="soft small")
     return join([intro, tag("details", tag("summary", "What the numbers mean"), tag("dl", terms, class_="small"))])
 
@@ -182,7 +193,7 @@ def _provenance(model: ModelScores, folder: Path) -> Markup:
         "System": f"{model.system}, preset {model.preset}",
         "Model": model.model,
         "Parameters": f"{provenance.get('parameters', 0):,}",
-        "Capture": provenance.get("capture", "–"),
+        "Capture": " ".join(str(provenance[key]) for key in ("capture_name", "capture") if key in provenance) or "–",
         "Device": f"{provenance.get('device', '–')}, {provenance.get('threads', '–')} threads",
         "Fitting took": f"{model.seconds:.1f} s for {len(model.frames)} frames",
         "Identity": model.identity,

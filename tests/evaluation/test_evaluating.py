@@ -108,6 +108,7 @@ def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path,
     [
         (["evaluate", "fitting.steps=1"], "no model given"),
         (["evaluate", "m", "--frames", "0"], "at least one frame is needed"),
+        (["evaluate", "m", "--frames", "0:2"], "evaluate takes a number of frames"),
         (["sample", "m", "--count", "0"], "at least one sample is needed"),
     ],
 )
@@ -134,10 +135,13 @@ def test_a_folder_without_an_evaluation_is_named(tmp_path):
         read_evaluation(tmp_path)
 
 
-def scores(name, psnr):
+def scores(name, psnr, capture="c"):
     columns = {"psnr": psnr, "ssim": [0.5] * len(psnr), "geom": [0.1] * len(psnr), "millimetres": [1.0] * len(psnr)}
     frames = [("A", i) for i in range(len(psnr))]
-    return ModelScores(name, name, "tiny", name, "0", name, frames, {"posterior": columns, "fitted": columns})
+    return ModelScores(
+        name, name, "tiny", name, "0", name, frames, {"posterior": columns, "fitted": columns},
+        provenance={"capture": capture, "capture_name": f"dome {capture}"},
+    )  # fmt: skip
 
 
 def test_the_table_marks_the_best_and_ties():
@@ -145,9 +149,21 @@ def test_the_table_marks_the_best_and_ties():
     table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
     a, b = (next(line for line in table.splitlines() if line.startswith(name)) for name in "ab")
     assert "30.50*" in a and "30.50*" in b
+    assert table.splitlines()[-1] == "* the best of the models, among the same kind of code"
     models = (scores("a", [30.0, 31.0]), scores("b", [35.0, 27.0]))
     table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
     assert "30.50*" not in table and "31.00*" in table
+
+
+def test_models_of_different_captures_do_not_compete():
+    models = (scores("a", [30.0], "p01"), scores("b", [35.0], "p02"))
+    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
+    assert "*" not in table
+    assert table.splitlines()[-1].startswith("warning: the models were scored on different captures (a on dome p01, b")
+
+
+def test_one_model_has_no_stars_and_no_line_on_them():
+    assert "*" not in Evaluation((scores("a", [30.0]),), "held-out", "frontal", {}, "", {}).table()
 
 
 def test_frames_that_could_not_be_scored_are_null_and_do_not_count():

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lipflow_core.progress import progress
+from lipflow_core.progress import hushed, progress
 
 
 class Terminal(io.StringIO):
@@ -123,3 +123,11 @@ def test_a_narrow_terminal_gets_the_figures_alone(columns, monkeypatch):
     assert len(last) <= columns
     assert ("|" in last) == (columns >= 120)
     assert columns == 60 or "held-out 0.1235" in last
+
+
+@pytest.mark.parametrize(("style", "shown"), [("none", False), ("auto", True)])
+def test_a_style_of_none_hushes_others(style, shown):
+    stream = io.StringIO()
+    with hushed(style), progress(3, "simulate", stream=stream) as bar:
+        bar.advance(3)
+    assert bool(stream.getvalue()) is shown

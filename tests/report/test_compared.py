@@ -1,0 +1,34 @@
+"""What a report says of models that can or can't be compared, and that its curves show all values."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lipflow_core.report import write_report
+from lipflow_core.report.charts import training_chart
+
+pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+
+
+def test_the_heading_names_the_capture(evaluation_folder, tmp_path):
+    text = write_report(evaluation_folder, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Fitted faces: dam, lip-flow on dome-1</h1>" in text
+
+
+def test_models_of_different_captures_are_warned_of_and_none_is_best(evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    data["models"][1]["provenance"] |= {"capture": "dome-2", "capture_name": "dome p02"}
+    (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    text = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "scored on different captures (dam on dome-1, lip-flow on dome p02)" in text
+    assert 'class="best"' not in text and "In bold" not in text
+
+
+@pytest.mark.parametrize("values", [[9.0, 0.1, 0.05], [2.0, 1.5, 1.2], [1.0, 1.0], [0.0, -3.0]])
+def test_training_curves_hold_every_value(values):
+    rows = [{"kind": "held-out", "step": step, "loss": value} for step, value in enumerate(values)]
+    low, high = training_chart({"dam": rows})["concat"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low < min(values) and max(values) < high
