@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lipflow_core.fitting.grid import GridChoice
+    from lipflow_core.progress import Style
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,25 +32,27 @@ def run(args: argparse.Namespace) -> int:
 
     from lipflow_core.fitting.grid import GridChoice
     from lipflow_core.fitting.run import CODES, fit_model
+    from lipflow_core.progress import hushed
 
-    result = fit_model(
-        args.model,
-        args.out,
-        frames=args.frames,
-        split=args.split,
-        overrides=args.overrides,
-        pictures=args.pictures,
-        style="none" if args.quiet or args.json else "auto",
-    )
+    style: Style = "none" if args.quiet or args.json else "auto"
+    with hushed(style):
+        result = fit_model(
+            args.model,
+            args.out,
+            frames=args.frames,
+            split=args.split,
+            overrides=args.overrides,
+            pictures=args.pictures,
+            style=style,
+        )
     if args.json:
         print(json.dumps(result, indent=2))
         return 0
     frames = result["frames"]
     stopped = sum(frame["stopped_not_finite"] for frame in frames)
     steps = sum(frame["steps"] for frame in frames) / max(1, len(frames))
-    print(
-        f"fitted {len(frames)} frames with {result['name']} in {steps:.0f} steps on average: {Path(args.out) / CODES}"
-    )
+    count = f"{len(frames)} frame{'' if len(frames) == 1 else 's'}"
+    print(f"fitted {count} with {result['name']} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
     if stopped:
         print(f"{stopped} of them stopped early because their loss was not finite")
     if result["grid"]:
