@@ -11,10 +11,11 @@ from typing import Annotated, Any, Self
 import torch
 from pydantic import TypeAdapter
 
-from lipflow_core.hooks import Kind
+from lipflow_core.errors import PluginError
+from lipflow_core.hooks import Component, Kind
 from lipflow_core.parts import Part, SlotOf
-from lipflow_core.plans import Plan
-from lipflow_core.registry import Registry, default_registry
+from lipflow_core.plans import Mismatch, Plan
+from lipflow_core.registry import Registry, default_registry, load_object
 from lipflow_core.testing.inputs import default_inputs
 
 
@@ -52,8 +53,12 @@ class Subject:
             preset: Preset whose defaults apply.
             given: Inputs to build it for, if the kit's own (small ones, with every standard observation) do not fit.
             registry: Where to find it; the default registry if None.
+
+        Raises:
+            lipflow_core.errors.PluginError: If there is no such component, or its Config can't be had.
         """
         registry = registry or default_registry()
+        registry.load_config(_component(kind, name, registry))  # pydantic would wrap what is wrong
         slot = TypeAdapter(Annotated[Part, SlotOf(kind)])
         part = slot.validate_python({"type": name, **(options or {})}, context={"registry": registry, "preset": preset})
         return cls(part, default_inputs(kind, part, registry) if given is None else given, registry)
@@ -89,6 +94,16 @@ class Subject:
         return built
 
 
+def _component(kind: Kind, name: str, registry: Registry) -> Component:
+    try:
+        return registry.component(kind, name)
+    except PluginError as error:
+        if name in registry.names(kind) or any(refusal.component.name == name for refusal in registry.refusals):
+            raise
+        cure = "install it, or run from the folder of the registry.toml that names it"
+        raise PluginError(error.message, f"{cure}; {error.hint}" if error.hint else cure) from error
+
+
 @dataclass(frozen=True)
 class Check:
     """One question that every component of a kind is asked.
@@ -118,10 +133,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all checks of one component."""
+    """What came of all checks of one component: `not_run` counts those that could not be asked."""
 
     component: str
     outcomes: tuple[Outcome, ...]
+    not_run: int = 0
 
     @property
     def passed(self) -> bool:
@@ -130,7 +146,10 @@ class Report:
     def __str__(self) -> str:
         failed = [outcome for outcome in self.outcomes if outcome.error is not None]
         lines = [f"{'ok    ' if o.error is None else 'FAILED'} {o.check}" for o in self.outcomes]
-        lines.append(f"{self.component}: {len(self.outcomes) - len(failed)} of {len(self.outcomes)} checks passed")
+        left_out = f"; {self.not_run} were not run" if self.not_run else ""
+        lines.append(
+            f"{self.component}: {len(self.outcomes) - len(failed)} of {len(self.outcomes)} checks passed{left_out}"
+        )
         lines.extend(f"\n{outcome.check}:\n{outcome.error}" for outcome in failed)
         return "\n".join(lines)
 
@@ -158,6 +177,8 @@ def checks(kind: Kind) -> list[Check]:
 def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = None, **subject_options: Any) -> Report:
     """Run every check of its kind on a component.
 
+    One that can't be imported, or whose Config can't plan, fails one check; the others are not run.
+
     Args:
         kind: Its kind.
         name: Its name.
@@ -166,13 +187,34 @@ def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = N
 
     Raises:
         lipflow_core.errors.PluginError: If there is no such component.
+        lipflow_core.plans.Mismatch: If it refuses every input of the kit.
+        ValueError: If its options are not valid, such as a required one that is not given.
     """
-    subject = Subject.of(kind, name, options, **subject_options)
+    label = f"{kind} '{name}'"
+
+    def nothing_run(check: str, error: str) -> Report:
+        return Report(label, (Outcome(check, error),), not_run=len(checks(kind)))
+
+    component = _component(kind, name, subject_options.get("registry") or default_registry())
+    try:
+        load_object(component.implementation, component)
+    except PluginError as error:
+        return nothing_run("implementation can be imported", str(error))
+    try:
+        subject = Subject.of(kind, name, options, **subject_options)
+    except (PluginError, Mismatch, ValueError):
+        raise
+    except Exception:
+        return nothing_run("Config plans for the inputs of its kind", _last_lines())
     outcomes = []
     for check in checks(kind):
         try:
             check(subject)
             outcomes.append(Outcome(check.name))
         except Exception:
-            outcomes.append(Outcome(check.name, "".join(traceback.format_exc().splitlines(keepends=True)[-6:])))
-    return Report(f"{kind} '{name}'", tuple(outcomes))
+            outcomes.append(Outcome(check.name, _last_lines()))
+    return Report(label, tuple(outcomes))
+
+
+def _last_lines() -> str:
+    return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])

@@ -85,3 +85,10 @@ def test_doctor_survives_a_registry_that_can_not_be_read(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "registry.toml").write_text("[plugins\n")
     assert "not valid TOML" in said(capsys, "plugins", "doctor", code=5)
+
+
+def test_check_says_which_option_it_can_not_give(capsys):
+    assert main(["plugins", "check", "multiface"]) == 5
+    told = capsys.readouterr().err
+    assert "can't be checked with its options as they are: path: Field required" in told
+    assert "check_component('capture', 'multiface', {…})" in told

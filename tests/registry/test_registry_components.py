@@ -7,6 +7,7 @@ from sandbox import CONFIG, plugin_source
 from lipflow_core.errors import PluginError
 from lipflow_core.parts import PriorSlot
 from lipflow_core.plans import PriorInputs
+from lipflow_core.testing import Subject
 
 
 def load(sandbox, name, **environment):
@@ -196,3 +197,29 @@ def test_versions_are_those_of_the_distribution_or_of_the_code(sandbox):
     import lipflow_core
 
     assert first == "1.2" and second.startswith("sha256:") and third == lipflow_core.__version__
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            "from lipflow_core.parts import Config\nclass Options(Config): ...\nclass Made: ...\n",
+            "Options must define plan()",
+        ),
+        ("from lipflow_core.parts import Config\nclass Options(Config): ...\n", "has no attribute 'Made'"),
+    ],
+    ids=["no-plan", "no-implementation"],
+)
+def test_check_of_what_can_not_be_asked_is_one_failed_check(sandbox, options, told):
+    sandbox.install("acme", "acme_priors", plugin_source("lonely"))
+    sandbox.write(sandbox.site / "options.py", options)
+    result = sandbox.run("plugins", "check", "lonely")
+    assert result.returncode == 5
+    assert "0 of 1 checks passed; 26 were not run" in result.stdout
+    assert result.stdout.count(told) == 1
+    assert "this is a bug" not in result.stderr
+
+
+def test_the_subject_of_no_component_is_a_plugin_error():
+    with pytest.raises(PluginError, match=r"there is no prior 'lonely'(.|\n)*registry\.toml that names it"):
+        Subject.of("prior", "lonely")

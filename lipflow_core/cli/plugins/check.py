@@ -19,6 +19,8 @@ def run(args: argparse.Namespace) -> int:
                 f"{component.kind} '{component.name}' can't be checked: {', '.join(missing)} is not installed",
                 f"install it with: {component.install}" if component.install else None,
             )
+    from pydantic import ValidationError
+
     from lipflow_core.plans import Mismatch
     from lipflow_core.testing import check_component
 
@@ -27,6 +29,12 @@ def run(args: argparse.Namespace) -> int:
         name = registry.spelling(component)
         try:
             reports.append(check_component(component.kind, name, preset=args.preset, registry=registry))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            raise PluginError(
+                f"{component.kind} '{component.name}' can't be checked with its options as they are: {wrong}",
+                f"give options in a test: check_component({component.kind!r}, {name!r}, {{…}}) of lipflow_core.testing",
+            ) from error
         except (Mismatch, ValueError) as error:
             # Neither its plan nor its options take what the kit gives: nothing could be asked.
             raise PluginError(f"{component.kind} '{component.name}' can't be checked: {error}") from error
