@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 Style = Literal["auto", "bar", "lines", "none"]
 """How progress is shown: "auto" is a bar on a terminal and lines elsewhere, and nothing within a progress of "none"."""
 
-WIDE = 120
+WIDE = 160
 """Columns of a terminal from which on a bar has room beside its figures."""
 
 _hushed: ContextVar[bool] = ContextVar("hushed", default=False)
