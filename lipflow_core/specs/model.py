@@ -124,7 +124,7 @@ class Stage(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 8, "learning_rate": 2e-3},
-        "small": {"steps": 1_500, "learning_rate": 2e-3, "learning_rate_decay": 0.2},
+        "small": {"steps": 1_200, "learning_rate": 2e-3, "learning_rate_decay": 0.2},
         "medium": {"steps": 30_000, "learning_rate": 1e-3, "learning_rate_decay": 0.2},
     }
 
