@@ -1,4 +1,4 @@
-"""Tables in plain text."""
+"""Tables and counts in plain text."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def table(
         aligned = [cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(cells)]
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: "1 frame", "2 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

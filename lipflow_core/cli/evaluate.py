@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.evaluation.run import evaluate
     from lipflow_core.fitting.grid import GridChoice
     from lipflow_core.progress import hushed
+    from lipflow_core.tables import counted
 
     # A folder may well be called "lr=0.1".
     given = [*args.models, *args.overrides]
@@ -68,13 +69,14 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
         return 0
     print(evaluation.table())
-    print(f"\n{len(evaluation.models[0].frames)} {evaluation.split} frames, pictures compared in '{evaluation.view}'")
+    compared = counted(len(evaluation.models[0].frames), f"{evaluation.split} frame")
+    print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
         for code, grid in model.grid.items():
             print_choice(GridChoice.from_data(grid), f"{model.name}, {code}: ")
         for code, count in model.nonfinite.items():
             if count:
-                print(f"{model.name}, {code}: {count} frames stopped early because their loss was not finite")
+                print(f"{model.name}, {code}: {counted(count, 'frame')} stopped early: their loss was not finite")
     if args.out:
         print(f"written to {args.out}/{EVALUATION}; see it with: lipflow-core report {args.out} --out report.html")
     return 0

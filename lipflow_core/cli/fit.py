@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.fitting.grid import GridChoice
     from lipflow_core.fitting.run import CODES, fit_model
     from lipflow_core.progress import hushed
+    from lipflow_core.tables import counted
 
     style: Style = "none" if args.quiet or args.json else "auto"
     with hushed(style):
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     frames = result["frames"]
     stopped = sum(frame["stopped_not_finite"] for frame in frames)
     steps = sum(frame["steps"] for frame in frames) / max(1, len(frames))
-    count = f"{len(frames)} frame{'' if len(frames) == 1 else 's'}"
+    count = counted(len(frames), "frame")
     print(f"fitted {count} with {result['name']} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
     if stopped:
         print(f"{stopped} of them stopped early because their loss was not finite")

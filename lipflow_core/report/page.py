@@ -18,6 +18,7 @@ from lipflow_core.report import charts
 from lipflow_core.report.frames import frame_sections
 from lipflow_core.report.markup import Markup, join, tag
 from lipflow_core.storage import check_folder, write_atomically
+from lipflow_core.tables import counted
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 """Browsers are told to fetch nothing at all; Vega compiles its expressions, hence the last word."""
@@ -128,7 +129,8 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
             notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", GridChoice.from_data(grid))))
         for code, count in model.nonfinite.items():
             if count:
-                text = f"{model.name}, {CODES[code]}: {count} frames stopped early because their loss was not finite."
+                said = counted(count, "frame")
+                text = f"{model.name}, {CODES[code]}: {said} stopped early because their loss was not finite."
                 notes.append(tag("p", text))
         if left_out := charts.never_finite(folder / model.folder):
             text = f"{model.name}: the loss of {left_out} frames was never finite; the fitting curves leave them out."

@@ -85,7 +85,7 @@ def test_overlay_of_chosen_frames_and_cameras(written, tmp_path, capsys):
     assert main([*command, "--frames", "EXP_ROM_0001:1", "EXP_ROM_0001:000000", "--points-only"]) == 0
     with Image.open(out) as sheet:
         assert sheet.size == (64, 160)
-    assert "2 frames by 1 cameras (dome-02)" in capsys.readouterr().out
+    assert "2 frames by 1 camera (dome-02)" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
         main([*command, "--frames", "EXP_ROM_0001"])
     assert stop.value.code == 2

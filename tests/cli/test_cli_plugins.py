@@ -6,6 +6,7 @@ from lipflow_core.cli import main
 from lipflow_core.cli.plugins import _KINDS
 from lipflow_core.hooks import KINDS
 from lipflow_core.registry import default_registry
+from lipflow_core.tables import counted
 
 
 def said(capsys, *arguments, code=0):
@@ -85,6 +86,10 @@ def test_doctor_survives_a_registry_that_can_not_be_read(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "registry.toml").write_text("[plugins\n")
     assert "not valid TOML" in said(capsys, "plugins", "doctor", code=5)
+
+
+def test_counts_agree_with_their_noun():
+    assert (counted(1, "frame"), counted(0, "frame"), counted(2, "error")) == ("1 frame", "0 frames", "2 errors")
 
 
 def test_check_says_which_option_it_can_not_give(capsys):

@@ -102,7 +102,7 @@ def test_a_choice_at_the_edge_of_its_grid_is_told(page):
 
 
 def test_rows_that_were_not_finite_are_told(page):
-    assert "1 frames stopped early because their loss was not finite" in page.text
+    assert "1 frame stopped early because their loss was not finite" in page.text
 
 
 def test_every_frame_shows_target_seen_codes_and_differences(page):

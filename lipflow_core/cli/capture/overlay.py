@@ -13,6 +13,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.captures.layout import CaptureFolder
     from lipflow_core.captures.overlay import overlay
     from lipflow_core.storage import write_atomically
+    from lipflow_core.tables import counted
 
     sheet = overlay(
         CaptureFolder(Path(args.folder)),
@@ -24,5 +25,6 @@ def run(args: argparse.Namespace) -> int:
     content = io.BytesIO()
     sheet.picture.save(content, "PNG")
     write_atomically(args.out, content.getvalue())
-    print(f"{args.out}: {len(sheet.frames)} frames by {len(sheet.cameras)} cameras ({', '.join(sheet.cameras)})")
+    frames, cameras = counted(len(sheet.frames), "frame"), counted(len(sheet.cameras), "camera")
+    print(f"{args.out}: {frames} by {cameras} ({', '.join(sheet.cameras)})")
     return 0

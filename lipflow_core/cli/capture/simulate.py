@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.parts import Part, SlotOf
     from lipflow_core.plans import RendererInputs
     from lipflow_core.storage import check_folder
+    from lipflow_core.tables import counted
 
     check_folder(args.out)  # before hours of work
     options = {} if args.subject is None else {"subject": args.subject}
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     workers = args.workers or os.cpu_count() or 1
     written = write_capture(capture, args.out, renderer, workers=workers, style="none" if args.quiet else "auto")
     there = "" if written.new == written.frames else f" ({written.frames - written.new} of them were there)"
-    print(f"{args.out}: {written.frames} frames in {written.segments} segments{there}")
+    frames, segments = counted(written.frames, "frame"), counted(written.segments, "segment")
+    print(f"{args.out}: {frames} in {segments}{there}")
     print(f"in a spec:  capture: {{type: multiface, path: {args.out}}}")
     return 0

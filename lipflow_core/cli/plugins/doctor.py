@@ -15,6 +15,7 @@ from lipflow_core import __version__
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import API_VERSION, KINDS
 from lipflow_core.registry import Registry, default_registry
+from lipflow_core.tables import counted
 
 _REPORTED = ("torch", "numpy", "numba", "pydantic", "pluggy", "lightning-fabric", "nflows", "safetensors", "roma")
 _EXTRAS = {"altair": ("charts in reports", "pip install 'lipflow-core[report]'")}
@@ -48,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
             if finding.cure:
                 print(f"{'':<8} → {finding.cure}")
         counts = {status: sum(f.status == status for f in findings) for status in ("error", "warning")}
-        counted = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items()]
-        print(f"{len(findings)} looked at, {', '.join(counted)}")
+        print(f"{len(findings)} looked at, {', '.join(counted(n, status) for status, n in counts.items())}")
     return PluginError.exit_code if any(finding.status == "error" for finding in findings) else 0
 
 
