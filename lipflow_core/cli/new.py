@@ -78,10 +78,10 @@ def write_plugin(name: str, kind: str, parent: Path) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} exists", "nothing was changed; choose another name or --out, or remove it")
     files = {
-        "pyproject.toml": "common/pyproject.template",
-        "README.md": "common/README.md",
-        f"{package}/__init__.py": "common/__init__.py",
-        "tests/test_conformance.py": "common/test_conformance.py",
+        "pyproject.toml": "package/pyproject.template",
+        "README.md": "package/README.md",
+        f"{package}/__init__.py": "package/__init__.py",
+        "tests/test_conformance.py": "package/test_conformance.py",
         f"tests/test_{package}.py": f"{kind}/test_own.py",
     }
     for source in sorted((TEMPLATES / kind).glob("*.py")):
