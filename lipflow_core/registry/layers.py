@@ -56,7 +56,7 @@ class Layer:
     """One source of plugins and aliases.
 
     Args:
-        origin: Its name and place, such as "project (/home/me/faces/registry.toml)".
+        origin: Its name and place, such as "project (faces/registry.toml)".
         plugins: Plugin's name → what the layer says of it.
         aliases: Kind → alias → component's name or "DISTRIBUTION:NAME".
         strict: Whether disabling a plugin that no layer knows is an error.
