@@ -1,19 +1,22 @@
 """Densities that priors are put together from: diagonal Gaussians, and any density seen through a flow.
 
-Each is a `ConditionedPrior`: what `LatentPrior.condition` gives, or the base of one.
+Each is a `ConditionedPrior`: what `LatentPrior.condition` gives, or the base of one. `SeenThroughFlow` is the prior
+around the last of them, for all kinds of base.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC
+from abc import ABC, abstractmethod
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.distributions import Normal
 
-from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior
+from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
+from lipflow_core.parts import Config
+from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 
 FREE_LOG_STD = 8.0
@@ -126,3 +129,57 @@ class FlowDensity(Density):
 
     def rows(self, index: Tensor) -> FlowDensity:
         return self if self.base.broadcasts else FlowDensity(self.flow.rows(index), self.base.rows(index))
+
+
+class SeenThroughFlow(LatentPrior, ABC):
+    """A prior whose density is a base seen through the spec's flow; implement `base`.
+
+    The flow is conditioned on the driving encoder's features, or on nothing where `flow_inputs` gives it no context.
+    The divergence is −log p(z^q) / D with p as in `FlowDensity` (supplement, section H.1), less Q's entropy where
+    that is kept.
+
+    Args:
+        config: With a method `flow_inputs(given)` that says what the flow is built from, and an option
+            `posterior_entropy`, "keep" or "drop".
+        given: With the flow.
+
+    Attributes:
+        flow: F.
+        zero: (1, D) zeros, for a base that does not depend on the driving encoder.
+    """
+
+    def __init__(self, config: Config, given: PriorInputs):
+        super().__init__(config, given)
+        flow_inputs = config.flow_inputs(given)
+        self.flow = given.flow.build(flow_inputs)
+        self._conditional = flow_inputs.context > 0
+        # A buffer so that it follows the model's device and dtype; constant, so not saved.
+        self.register_buffer("zero", torch.zeros(1, given.code), persistent=False)
+
+    @abstractmethod
+    def base(self, driving: Encoding | None) -> Density:
+        """The density in P's space, of B rows; of one row that broadcasts where the flow is unconditional."""
+
+    def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
+        divergence = -self.log_prob(code, driving) / self.given.code
+        return divergence - entropy(posterior) if self.config.posterior_entropy == "keep" else divergence
+
+    def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
+        # Not through `condition`, whose flow may give gradients to the code alone.
+        self._check(driving)
+        return FlowDensity(ConditionedFlow(self.flow, self._context(driving)), self.base(driving)).log_prob(code)
+
+    def condition(self, driving: Encoding | None) -> FlowDensity:
+        self._check(driving)
+        return FlowDensity(self.flow.condition(self._context(driving)), self.base(driving))
+
+    @property
+    def initialized(self) -> bool:
+        return self.flow.initialized
+
+    def initialize(self, code: Tensor, driving: Encoding | None) -> None:
+        self._check(driving)
+        self.flow.initialize(code, self._context(driving))
+
+    def _context(self, driving: Encoding | None) -> Tensor | None:
+        return driving.features if self._conditional else None

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lipflow_core.densities import Density, FlowDensity, bounded_log_std, entropy
-from lipflow_core.interfaces import ConditionedFlow, LatentPrior
+from lipflow_core.densities import Density, SeenThroughFlow, bounded_log_std
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 from lipflow_student.config import StudentFlowConfig
@@ -52,50 +51,16 @@ class StudentDensity(Density):
         return self if self.broadcasts else StudentDensity(self.freedom, self.location[index], self.log_scale[index])
 
 
-class StudentFlowPrior(LatentPrior):
+class StudentFlowPrior(SeenThroughFlow):
     """A Student-t seen through a flow; its pull on a code fades with distance where a Gaussian's grows.
 
-    The divergence is −log p(z^q) / D, less Q's entropy where that is kept (after Alexanderson and Henter, "Robust model
-    training and generalisation with Studentising flows", 2020).
-
-    Attributes:
-        flow: F.
+    After Alexanderson and Henter, "Robust model training and generalisation with Studentising flows", 2020.
     """
 
     config: StudentFlowConfig
     given: PriorInputs
 
-    def __init__(self, config: StudentFlowConfig, given: PriorInputs):
-        super().__init__(config, given)
-        self.flow = given.flow.build(config.flow_inputs(given))
-        self.register_buffer("zero", torch.zeros(1, given.code), persistent=False)
-
-    def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
-        divergence = -self.log_prob(code, driving) / self.given.code
-        return divergence - entropy(posterior) if self.config.posterior_entropy == "keep" else divergence
-
-    def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
-        # Not through `condition`, whose flow may give gradients to the code alone.
-        self._check(driving)
-        flow = ConditionedFlow(self.flow, self._context(driving))
-        return FlowDensity(flow, self._base(driving)).log_prob(code)
-
-    def condition(self, driving: Encoding | None) -> FlowDensity:
-        self._check(driving)
-        return FlowDensity(self.flow.condition(self._context(driving)), self._base(driving))
-
-    @property
-    def initialized(self) -> bool:
-        return self.flow.initialized
-
-    def initialize(self, code: Tensor, driving: Encoding | None) -> None:
-        self._check(driving)
-        self.flow.initialize(code, self._context(driving))
-
-    def _context(self, driving: Encoding | None) -> Tensor | None:
-        return driving.features if self.config.base == "driving" else None
-
-    def _base(self, driving: Encoding | None) -> StudentDensity:
+    def base(self, driving: Encoding | None) -> StudentDensity:
         if self.config.base == "standard":
             return StudentDensity(self.config.freedom, self.zero, self.zero, broadcasts=True)
         return StudentDensity(self.config.freedom, driving.mean, bounded_log_std(driving.log_std))
