@@ -1,10 +1,14 @@
-"""Time of the paper's flow at a fixed context against nflows: gradient with respect to the code.
+"""Time of the paper's flow against other libraries' at a fixed context, as in fitting, and in training.
 
-    python benchmarks/flow.py --threads 1
+    python benchmarks/flow.py --threads 1 2
+    python benchmarks/flow.py --adam 200
+    python benchmarks/flow.py --training
 
-Features 256, context 1024, hidden 1024, 4 steps. Contenders take turns; the figures are each one's best of all turns,
-since other work on the machine only adds. "unfolded" is flow `glow` without `condition`; "floor" the folded flow's
-matrix products alone; "fold" the first `condition` and gradient, "bind" a later `condition`.
+Features 256, context 1024, hidden 1024, 4 steps. Measured is the gradient of ½|z|² − log|det| with respect to the code;
+with `--adam`, so many steps of Adam on it, the making of `condition` included; with `--training`, forward and backward
+to all parameters. Contenders take turns; the figures are each one's best of all turns, since other work on the machine
+only adds. "floor" is the folded flow's matrix products alone; "fold" the first `condition` and gradient, "bind" a later
+`condition`. normflows, zuko and FrEIA take part where they are installed (see flow_libraries.py).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from flow_libraries import CONTEXT, FEATURES, HIDDEN, LIBRARIES, STEPS
 from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.flow import GlowFlow
@@ -23,7 +28,6 @@ from torch import Tensor
 
 from lipflow_core.plans import FlowInputs
 
-FEATURES, CONTEXT, HIDDEN, STEPS = 256, 1024, 1024, 4
 NFLOWS = {"additive": AdditiveCouplingTransform, "affine": AffineCouplingTransform}
 
 
@@ -99,14 +103,54 @@ def best_times(contenders: dict[str, Callable[[], object]], repeats: int) -> dic
     return {name: min(values) for name, values in times.items()}
 
 
+def adam_of(bind: Callable[[], Callable[[Tensor], tuple[Tensor, Tensor]]], code: Tensor, steps: int) -> Callable:
+    """A fit of codes under the flow's density by `steps` of Adam; `bind` fixes the context."""
+
+    def run() -> Tensor:
+        forward = bind()
+        leaf = code.clone().requires_grad_()
+        optimizer = torch.optim.Adam([leaf], lr=0.1)
+        for _ in range(steps):
+            mapped, log_det = forward(leaf)
+            loss = 0.5 * mapped.square().sum() - log_det.sum()
+            (leaf.grad,) = torch.autograd.grad(loss, leaf)
+            optimizer.step()
+        return leaf.detach()
+
+    return run
+
+
+def training_of(flow: torch.nn.Module, code: Tensor, context: Tensor) -> Callable[[], None]:
+    """Forward and backward of the negative log-likelihood to all parameters, codes and contexts."""
+    leaves = code.clone().requires_grad_(), context.clone().requires_grad_()
+
+    def run() -> None:
+        mapped, log_det = flow(*leaves)
+        (0.5 * mapped.square().sum(dim=1) - log_det).mean().backward()
+
+    return run
+
+
+def others() -> dict[str, Callable]:
+    """The libraries that are installed."""
+    found = {}
+    for name, build in LIBRARIES.items():
+        try:
+            found[name] = build()
+        except ModuleNotFoundError as error:
+            print(f"without {name}: {error.name} is not installed")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256])
     parser.add_argument("--coupling", choices=sorted(NFLOWS), default="additive")
     parser.add_argument("--seconds", type=float, default=6.0, help="spent per batch size, about")
+    parser.add_argument("--adam", type=int, metavar="STEPS", help="measure fits of so many steps")
+    parser.add_argument("--training", action="store_true", help="measure training instead (batches 16 and 64)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
 
     reference = nflows_flow(arguments.coupling)
@@ -116,39 +160,71 @@ def main() -> None:
         config = GlowConfig(coupling=arguments.coupling, fitting_precision=precision)
         flows[name] = GlowFlow(config, FlowInputs(features=FEATURES, context=CONTEXT))
         flows[name].load_state_dict(reference.state_dict())
-    for flow in (reference, *flows.values()):
-        flow.eval().requires_grad_(False)
 
-    print(f"coupling {arguments.coupling}, {arguments.threads} thread(s), torch {torch.__version__}")
-    print("milliseconds, ratios, relative errors in z and gradient")
-    print(
-        "  batch      nflows   unfolded    fp32    bf16   floor |  ×fp32  ×bf16  fp32/floor |    fold     bind | errors"
-    )
-    for batch in arguments.batches:
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        print(f"\ncoupling {arguments.coupling}, {threads} thread(s), torch {torch.__version__}; milliseconds, ratios")
+        if arguments.training:
+            report_training(reference, flows["fp32"], arguments.seconds)
+        else:
+            for flow in (reference, *flows.values()):
+                flow.eval().requires_grad_(False)
+            libraries = others() if arguments.coupling == "additive" else {}
+            for batch in arguments.batches:
+                report(reference, flows, libraries, batch, arguments.adam, arguments.seconds)
+
+
+def report(
+    reference: torch.nn.Module,
+    flows: dict[str, GlowFlow],
+    libraries: dict[str, Callable],
+    batch: int,
+    adam: int | None,
+    seconds: float,
+) -> None:
+    """Measure one batch size and print it."""
+    code, context = torch.randn(batch, FEATURES), torch.randn(batch, CONTEXT)
+    flows["fp32"].train().eval()  # forgets what was folded
+    start = time.perf_counter()
+    gradient_of(flows["fp32"].condition(context).forward, code)()
+    fold = time.perf_counter() - start
+
+    maps = {"nflows": reference, **libraries}
+    binds = {name: lambda f=f: lambda z: f(z, context) for name, f in maps.items()}
+    binds |= {name: lambda flow=flow: flow.condition(context).forward for name, flow in flows.items()}
+    if adam:
+        contenders = {name: adam_of(bind, code, adam) for name, bind in binds.items()}
+    else:
+        contenders = {name: gradient_of(bind(), code) for name, bind in binds.items()}
+        contenders["floor"] = floor_of(flows["fp32"].condition(context), code)
+    once = best_times(contenders, 1)
+    taken = best_times(contenders, max(1 if adam else 5, int(seconds / sum(once.values()))))
+    bind = best_times({"bind": lambda: flows["fp32"].condition(context)}, 5)["bind"]
+
+    what = f"{adam} steps of Adam" if adam else "gradient"
+    print(f"batch {batch}, {what}; fold {1e3 * fold:.0f} ms, bind {1e3 * bind:.1f} ms")
+    for name, value in taken.items():
+        print(
+            f"  {name:10s} {1e3 * value:10.2f} ms   {taken['nflows'] / value:5.2f}× as fast as nflows"
+            + (f"   {value / taken['floor']:5.2f} × floor" if "floor" in taken else "")
+        )
+    if not adam:
+        wanted, made = contenders["nflows"](), contenders["fp32"]()
+        z, gradient = (((a - b).abs().max() / a.abs().max()).item() for a, b in zip(wanted, made, strict=True))
+        print(f"  fp32 against nflows, relative: z {z:.1e}, gradient {gradient:.1e}")
+
+
+def report_training(reference: torch.nn.Module, flow: GlowFlow, seconds: float) -> None:
+    for batch in (16, 64):
         code, context = torch.randn(batch, FEATURES), torch.randn(batch, CONTEXT)
-        flows["fp32"].train().eval()  # forgets what was folded
-        start = time.perf_counter()
-        gradient_of(flows["fp32"].condition(context).forward, code)()
-        fold = time.perf_counter() - start
-        bound = {name: flow.condition(context) for name, flow in flows.items()}
         contenders = {
-            "nflows": gradient_of(lambda z, h=context: reference(z, h), code),
-            "unfolded": gradient_of(lambda z, h=context: flows["fp32"](z, h), code),
-            "fp32": gradient_of(bound["fp32"].forward, code),
-            "bf16": gradient_of(bound["bf16"].forward, code),
-            "floor": floor_of(bound["fp32"], code),
+            name: training_of(module.train(), code, context) for name, module in (("nflows", reference), ("glow", flow))
         }
         once = best_times(contenders, 1)
-        taken = best_times(contenders, max(5, int(arguments.seconds / sum(once.values()))))
-        bind = best_times({"bind": lambda h=context: flows["fp32"].condition(h)}, 5)["bind"]
-        wanted, made = contenders["nflows"](), contenders["fp32"]()
-        errors = [((a - b).abs().max() / a.abs().max()).item() for a, b in zip(wanted, made, strict=True)]
-        ms = {name: 1e3 * value for name, value in taken.items()}
-        print(
-            f"  {batch:5d} {ms['nflows']:11.2f} {ms['unfolded']:10.2f} {ms['fp32']:7.2f} {ms['bf16']:7.2f} "
-            f"{ms['floor']:7.2f} | {ms['nflows'] / ms['fp32']:6.2f} {ms['nflows'] / ms['bf16']:6.2f} "
-            f"{ms['fp32'] / ms['floor']:11.2f} | {1e3 * fold:7.0f} {1e3 * bind:8.1f} | {errors[0]:.1e} {errors[1]:.1e}"
-        )
+        taken = best_times(contenders, max(5, int(seconds / sum(once.values()))))
+        print(f"batch {batch}, training: forward and backward to parameters")
+        for name, value in taken.items():
+            print(f"  {name:10s} {1e3 * value:10.2f} ms   {taken['nflows'] / value:5.2f}× as fast as nflows")
 
 
 if __name__ == "__main__":
