@@ -1,6 +1,7 @@
 """Shipped renderers: `torch`, which defines what a picture and its gradients are, and `cpu`, which is fast."""
 
 from lipflow_core.hooks import Component, hookimpl
+from lipflow_render.adapters.packages import DRTK, NVDIFFRAST
 
 
 @hookimpl
@@ -20,4 +21,24 @@ def lipflow_components():
         config="lipflow_render.config:CpuRendererConfig",
         summary="Fused kernels compiled with numba: the fast renderer for CPUs",
         capabilities=frozenset({"cpu", "float64"}),
+    )
+    yield Component(
+        kind="renderer",
+        name="drtk",
+        implementation="lipflow_render.adapters.drtk_renderer:DrtkRenderer",
+        config="lipflow_render.config:DrtkRendererConfig",
+        summary="Adapter to Meta's DRTK (MIT licence), if you installed it",
+        capabilities=frozenset({"cpu", "cuda", "float64"}),
+        requires=(DRTK.name,),
+        install=DRTK.install,
+    )
+    yield Component(
+        kind="renderer",
+        name="nvdiffrast",
+        implementation="lipflow_render.adapters.nvdiffrast_renderer:NvdiffrastRenderer",
+        config="lipflow_render.config:NvdiffrastRendererConfig",
+        summary="Adapter to NVIDIA's nvdiffrast (licence: not for commercial use), if you installed it",
+        capabilities=frozenset({"cuda"}),
+        requires=(NVDIFFRAST.name,),
+        install=NVDIFFRAST.install,
     )

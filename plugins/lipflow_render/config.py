@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lipflow_core.parts import Config
 from lipflow_core.plans import Mismatch, Plan, RendererInputs
+from lipflow_render.adapters.packages import DRTK, NVDIFFRAST
 
 
 class RendererConfig(Config):
@@ -56,3 +57,30 @@ class CpuRendererConfig(RendererConfig):
 
     renderer: ClassVar[str] = "cpu"
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+
+class DrtkRendererConfig(RendererConfig):
+    """Options of renderer `drtk`: Meta's DRTK as you installed it.
+
+    Triangles that reach nearer than `near` are left out whole.
+    """
+
+    renderer: ClassVar[str] = "drtk"
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+
+    def plan(self, given: RendererInputs) -> Plan:
+        planned = super().plan(given)
+        DRTK.check_genuine()
+        return planned
+
+
+class NvdiffrastRendererConfig(RendererConfig):
+    """Options of renderer `nvdiffrast`: NVIDIA's nvdiffrast as you installed it, on NVIDIA GPUs, in float32."""
+
+    renderer: ClassVar[str] = "nvdiffrast"
+    devices: ClassVar[tuple[str, ...]] = ("cuda",)
+
+    def plan(self, given: RendererInputs) -> Plan:
+        planned = super().plan(given)
+        NVDIFFRAST.check_genuine()
+        return planned

@@ -11,7 +11,13 @@ from lipflow_core.captures.writing import write_capture
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import Subject, checks
 
-SUBJECTS = {f"{part.kind}-{part.name}": (part.kind, part.name) for part in default_registry().components()}
+REGISTRY = default_registry()
+SUBJECTS = {
+    f"{part.kind}-{part.name}": (part.kind, part.name)
+    for part in REGISTRY.components()
+    if not REGISTRY.missing(part) and (part.kind != "renderer" or "cpu" in part.capabilities)
+}
+"""The components that can run here, by "KIND-NAME"."""
 
 
 def multiface_options(folder: Path) -> dict[str, object]:

@@ -24,7 +24,9 @@ def names(kind: str) -> list[str]:
     return [
         component.name
         for component in REGISTRY.components(kind)
-        if REGISTRY.distribution(component) == "lipflow-core" and not REGISTRY.missing(component)
+        if REGISTRY.distribution(component) == "lipflow-core"
+        and not REGISTRY.missing(component)
+        and (kind != "renderer" or "cpu" in component.capabilities)
     ]
 
 

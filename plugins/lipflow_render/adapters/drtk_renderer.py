@@ -1,0 +1,60 @@
+"""Renderer `drtk`: an adapter to Meta's DRTK as the user installed it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from lipflow_core.interfaces import Renderer
+from lipflow_core.records import Camera, Rendering, Topology
+from lipflow_render.adapters.conventions import drtk_points, sampling_grid, seen_points
+from lipflow_render.adapters.packages import DRTK
+from lipflow_render.adapters.tables import KeptTables, backdrop, check_vertices, nothing_hit
+
+
+class DrtkRenderer(Renderer):
+    """Rasterises, interpolates and takes the gradients of edges with DRTK; samples the texture with torch.
+
+    float32 and float64 inputs are drawn in their own precision; others are drawn in float32. See docs/renderers.md
+    for where DRTK's definition differs from that of renderer `torch`.
+
+    Raises:
+        PluginError: If DRTK is not installed, or another package has its name.
+    """
+
+    def __init__(self, config, given):
+        super().__init__(config, given)
+        self._drtk = DRTK.load()
+        self._tables = KeptTables(sampling_grid)
+
+    def render(
+        self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
+    ) -> Rendering:
+        drtk, tables, batch = self._drtk, self._tables.of(topology), len(vertices)
+        check_vertices(vertices, tables)
+        dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
+        texture = texture.to(dtype)
+        behind = backdrop(texture, camera, background)
+        if batch == 0 or len(tables.triangles) == 0:
+            return nothing_hit(batch, behind)
+
+        points = drtk_points(seen_points(vertices, camera), self.config.near).to(dtype)
+        index = drtk.rasterize(points, tables.triangles, camera.height, camera.width)
+        hit = index >= 0
+        depth, barycentric = drtk.render(points, tables.triangles, index)
+        uv = tables.uv.to(dtype).expand(batch, -1, -1)
+        place = drtk.interpolate(uv, tables.uv_triangles, index, barycentric)
+        sampled = grid_sample(
+            texture.expand(batch, -1, -1, -1),
+            place.permute(0, 2, 3, 1),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        image, coverage = torch.where(hit[:, None], sampled, behind), hit.to(dtype)
+        if self.config.edge_gradients and points.requires_grad:
+            layers = torch.cat([image, coverage[:, None]], dim=1)
+            layers = drtk.edge_grad_estimator(points, tables.triangles, barycentric, layers, index)
+            image, coverage = layers[:, :-1], layers[:, -1]
+        return Rendering(image, coverage, depth, index.long(), barycentric)

@@ -1,0 +1,111 @@
+"""The packages that adapters drive: where to get them, how to know them, what to say when something is wrong.
+
+Imports neither torch nor the packages themselves, so that listing plugins stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from lipflow_core.errors import PluginError
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of the user's own installation.
+
+    Args:
+        name: Import name.
+        module: The module that holds `functions`.
+        functions: What an adapter calls.
+        mark: Glob within the package's folder that only the real one matches.
+        source: Address of its repository.
+        licence: Its licence, and what else to know before installing it, in a few words.
+    """
+
+    name: str
+    module: str
+    functions: tuple[str, ...]
+    mark: str
+    source: str
+    licence: str
+
+    @property
+    def install(self) -> str:
+        """Command that builds and installs it, with the licence as a comment."""
+        return f"pip install --no-build-isolation git+https://{self.source}.git  # {self.licence}"
+
+    def check_genuine(self) -> None:
+        """Raise if what is installed under the name is something else; imports nothing, since that runs its code.
+
+        Raises:
+            PluginError: If so.
+        """
+        try:
+            found = importlib.util.find_spec(self.name)
+        except (ImportError, ValueError):
+            return
+        if found is None:
+            return
+        folders = [Path(folder) for folder in found.submodule_search_locations or ()]
+        if not any(any(folder.glob(self.mark)) for folder in folders):
+            where = folders[0] if folders else found.origin
+            raise PluginError(
+                f"renderer '{self.name}' needs {self.name} of {self.source}, but the package of that name at {where} "
+                f"is another one or not compiled: it has no {self.mark}",
+                f"pip uninstall {self.name}, then install it with: {self.install}",
+            )
+
+    def load(self) -> ModuleType:
+        """The module with its functions.
+
+        Raises:
+            PluginError: If it is not installed, is another package of that name, can't be imported, or is too old.
+        """
+        self.check_genuine()
+        try:
+            module = importlib.import_module(self.module)
+        except ModuleNotFoundError as error:
+            if error.name != self.name:
+                raise self._broken(error) from error
+            raise PluginError(
+                f"renderer '{self.name}' needs {self.name}, which is not installed",
+                f"install it with: {self.install}",
+            ) from error
+        except Exception as error:
+            raise self._broken(error) from error
+        if lacking := [function for function in self.functions if not hasattr(module, function)]:
+            raise PluginError(
+                f"renderer '{self.name}' needs {', '.join(lacking)} of {self.module}; the installed one lacks it",
+                f"install the present one with: {self.install}",
+            )
+        return module
+
+    def _broken(self, error: Exception) -> PluginError:
+        text = " ".join(str(error).split())
+        return PluginError(
+            f"renderer '{self.name}': importing {self.module} failed: {type(error).__name__}: {text}",
+            f"it must be compiled against the installed torch: {self.install}",
+        )
+
+
+DRTK = Package(
+    name="drtk",
+    module="drtk",
+    functions=("rasterize", "render", "interpolate", "edge_grad_estimator"),
+    mark="rasterize_ext*",
+    source="github.com/facebookresearch/DRTK",
+    licence="MIT licence; PyPI's 'drtk' is an unrelated upload",
+)
+NVDIFFRAST = Package(
+    name="nvdiffrast",
+    module="nvdiffrast.torch",
+    functions=("RasterizeCudaContext", "rasterize", "interpolate", "texture", "antialias"),
+    mark="torch/ops.py",
+    source="github.com/NVlabs/nvdiffrast",
+    licence="NVIDIA Source Code License: for research or evaluation only, not commercially",
+)
