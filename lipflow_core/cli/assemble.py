@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
+    parser.add_argument(
+        "spec", metavar="SPEC", nargs="?", help="spec file, or name of a shipped spec; --list shows what is shipped"
+    )
     parser.add_argument(
         "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as preset=small"
     )
+    parser.add_argument("--list", action="store_true", help="list the shipped specs and stop")
     parser.add_argument("--check", action="store_true", help="plan only: build nothing")
     parser.add_argument("--out", metavar="DIR", help="write a model directory, weights freshly initialised")
     parser.add_argument("--json", action="store_true", help="print the parts as JSON")
@@ -26,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.list:
+        _list_shipped()
+        return 0
+    if args.spec is None:
+        print("lipflow-core assemble: name a spec; --list shows the shipped ones", file=sys.stderr)
+        return 2
     from lipflow_core.planning import plan
     from lipflow_core.specs import dump_spec, load_spec
 
@@ -61,6 +70,22 @@ def run(args: argparse.Namespace) -> int:
     if args.out and not args.json:
         print(f"wrote {args.out}")
     return 0
+
+
+def _list_shipped() -> None:
+    """Print the name of each shipped spec and the first sentence of the comment that it opens with."""
+    from itertools import takewhile
+
+    from lipflow_core.shipped import shipped
+    from lipflow_core.tables import table
+
+    rows = []
+    for file in sorted(shipped("specs").glob("*.yaml")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+        rows.append((file.stem, comment.partition(". ")[0]))
+    print(table(("spec", "is"), rows))
+    print("Each is trained by: lipflow-core train NAME preset=small --out DIR")
 
 
 def _planned_rows(planned: PlannedPart) -> Iterator[dict[str, Any]]:

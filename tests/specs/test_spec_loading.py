@@ -7,7 +7,7 @@ import pytest
 from lipflow_core.errors import SpecError
 from lipflow_core.parts import Config, CouplingSlot
 from lipflow_core.registry import Registry, find_layers
-from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
+from lipflow_core.specs import Spec, dump_spec, load_spec
 from lipflow_core.specs.model import PRESETS
 
 BASE = {
