@@ -26,10 +26,6 @@ def load(*overrides, **blocks):
     return load_spec({**BASE, **blocks}, overrides)
 
 
-def test_three_systems_are_shipped():
-    assert {"dam", "lip-flow-hmc", "lip-flow-keypoint"} <= set(shipped_specs())
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ["dam", "lip-flow-hmc", "lip-flow-keypoint"])
 def test_a_resolved_spec_loads_back_to_an_equal_one(name, preset, tmp_path):

@@ -1,4 +1,4 @@
-"""The paper's systems, each a shipped spec: every one fits together at every preset, trains, and fits held-out frames."""
+"""The paper's systems, each a shipped spec: every one fits together at every preset, trains, and fits faces."""
 
 from __future__ import annotations
 
