@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
         return 0
     print(evaluation.table())
+    if calibration := evaluation.calibration_table():
+        print(f"\n{calibration}")
     compared = counted(len(evaluation.models[0].frames), f"{evaluation.split} frame")
     print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:

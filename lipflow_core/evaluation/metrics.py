@@ -23,6 +23,13 @@ DEFINITIONS = {
     "millimetres": "mm: distance between fitted and tracked vertices, averaged over vertices.",
     "distance": "Travelled: Euclidean distance between the fitted code and the code that fitting started from, divided "
     "by the root mean square distance of the same frames' posterior codes from their mean.",
+    "nll": "NLL: −log p of Q's code under the prior that fits, in nats per dimension of the code; of Q's mean code, "
+    "and averaged over samples of Q.",
+    "coverage": "Coverage: how many of Q's samples lie in the prior's credible region of a nominal level, by their "
+    "rank among draws of the prior; in each dimension, the central interval of the draws; joint, the region of highest "
+    "density. A prior that is right covers as much as its level says, an overconfident one less.",
+    "width": "Width: standard deviation of the prior given a frame, over that of Q's codes of all frames, as a "
+    "geometric mean over dimensions and frames; 1 knows no more than how codes are spread.",
 }
 """Metric → what it is, as reports print it."""
 

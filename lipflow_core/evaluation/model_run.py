@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lipflow_core import __version__
 from lipflow_core.avatar import Avatar
+from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.pictures import observed_picture, strip
 from lipflow_core.evaluation.result import METRICS, ModelScores
 from lipflow_core.evaluation.scores import Scores, score
@@ -44,6 +45,7 @@ class Fits:
         posterior: (N, D) Q's codes.
         fits: Variant, "fitted" or "fitted-without-likelihood" → what fitting gave.
         scores: Code, as in `lipflow_core.evaluation.result.CODES` → scores of the N frames.
+        ranks: Q's codes among draws of the prior; None where that says nothing.
         pictures: For the report's frames, name such as "EXP_smile-000012.fitted" → picture (C, H, W).
         seconds: Wall-clock time of the fits.
     """
@@ -51,6 +53,7 @@ class Fits:
     posterior: Tensor
     fits: Mapping[str, FittingResult]
     scores: Mapping[str, Scores]
+    ranks: Ranks | None
     pictures: Mapping[str, Tensor]
     seconds: float
 
@@ -62,6 +65,7 @@ class Fits:
             posterior=torch.cat([part.posterior for part in parts]),
             fits={name: FittingResult.join([part.fits[name] for part in parts]) for name in first.fits},
             scores={name: Scores.join([part.scores[name] for part in parts]) for name in first.scores},
+            ranks=None if first.ranks is None else Ranks.join([part.ranks for part in parts]),
             pictures={name: picture for part in parts for name, picture in part.pictures.items()},
             seconds=sum(part.seconds for part in parts),
         )
@@ -100,6 +104,7 @@ class ModelRun:
             "split": self.split,
             "frames": self.frames,
             "without_likelihood": self.without_likelihood,
+            "calibration": [DRAWS, SAMPLES, SEED],
         }
         return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -125,11 +130,12 @@ class ModelRun:
         with progress(self._fits(variants, len(indices)), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, split, indices, observations, bar)
             shown = set(indices[spread(self.spec.evaluation.report_frames, len(indices))].tolist())
+            generator = torch.Generator(self.avatar.device).manual_seed(SEED)
             parts = []
             for chunk in np.array_split(indices, -(-len(indices) // (2 * self.spec.fitting.batch))):
                 frame = load_frames(split, chunk, observations).to(self.avatar.device)
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
-                part = self._fit(frame, variants, chosen, rows, bar)
+                part = self._fit(frame, variants, chosen, rows, generator, bar)
                 targets = dict(self._target_pictures(frame, needed, rows))
                 parts.append(replace(part, pictures={**part.pictures, **targets}))
         fits = Fits.join(parts)
@@ -176,9 +182,10 @@ class ModelRun:
         variants: Mapping[str, Fitting],
         chosen: Mapping[str, GridChoice],
         shown: Sequence[int],
+        generator: torch.Generator,
         bar: Progress,
     ) -> Fits:
-        """Fit and score one batch; `shown` are the rows of which pictures of the codes are kept."""
+        """Fit and score one batch; `shown` are the rows of which pictures of the codes are kept, `generator` ranks."""
         view = self.spec.evaluation.view
         begun = time.perf_counter()
         fits = {
@@ -188,12 +195,25 @@ class ModelRun:
         seconds = time.perf_counter() - begun
         scores, pictures = {}, {}
         with frozen(self.avatar), torch.no_grad():
-            codes = {"posterior": self.avatar.encode(frame).mean, "start": fits[FITTED].starts}
+            posterior = self.avatar.encode(frame)
+            codes = {"posterior": posterior.mean, "start": fits[FITTED].starts}
             codes |= {name: result.codes for name, result in fits.items()}
             for name, code in codes.items():
                 scores[name], rendered = score(self.avatar, code, frame, view)
                 pictures |= {f"{_stem(frame, row)}.{name}": strip(rendered[row]) for row in shown}
-        return Fits(codes["posterior"], fits, scores, pictures, seconds)
+            ranks = None
+            if self._not_calibrated is None:
+                prior = self.avatar.fitting_prior
+                driving = self.avatar.drive(frame) if "driving" in prior.planned.needs else None
+                ranks = rank(prior.condition(driving), posterior, generator)
+        return Fits(codes["posterior"], fits, scores, ranks, pictures, seconds)
+
+    @property
+    def _not_calibrated(self) -> str | None:
+        """Why Q's codes tell nothing of the prior that fits; None if they do."""
+        if self.avatar.encoder is self.avatar.driving and "driving" in self.avatar.fitting_prior.planned.needs:
+            return "Q is the driving encoder itself, so that the prior is asked about codes that it was made from"
+        return None
 
     def _target_pictures(
         self, frame: Frame, needed: Sequence[str], rows: Sequence[int]
@@ -232,6 +252,8 @@ class ModelRun:
             steps={name: result.steps.tolist() for name, result in fits.fits.items()},
             nonfinite={name: int(result.nonfinite.sum()) for name, result in fits.fits.items()},
             grid={name: choice.as_data() for name, choice in chosen.items()},
+            calibration=None if fits.ranks is None else calibration(fits.ranks),
+            not_calibrated=self._not_calibrated,
             seconds=round(fits.seconds, 3),
             provenance=self._provenance(),
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS, Calibration, finite_mean, with_nan
 from lipflow_core.tables import table
 
 METRICS = ("psnr", "ssim", "geom", "millimetres")
@@ -43,6 +44,8 @@ class ModelScores:
         steps: Fitted code → updates made per frame.
         nonfinite: Fitted code → how many frames stopped because their loss was not finite.
         grid: Fitted code → the grid search's choice; empty without a grid.
+        calibration: Of the prior that fits, on the same frames; None where Q's codes say nothing of it.
+        not_calibrated: Why there is none.
         seconds: Wall-clock time of fitting, all fits together.
         provenance: Versions, capture and options, for the report.
     """
@@ -59,6 +62,8 @@ class ModelScores:
     steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
     nonfinite: Mapping[str, int] = field(default_factory=dict)
     grid: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    not_calibrated: str | None = None
     seconds: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,16 +74,15 @@ class ModelScores:
 
     def mean(self, code: str, metric: str) -> float:
         """Mean over the frames of a metric, or of "distance", for one of the codes; NaN if it was not scored."""
-        values = self.distance.get(code, ()) if metric == "distance" else self.scores[code][metric]
-        finite = [value for value in values if math.isfinite(value)]
-        return sum(finite) / len(finite) if finite else math.nan
+        return finite_mean(self.distance.get(code, ()) if metric == "distance" else self.scores[code][metric])
 
     def as_data(self) -> dict[str, Any]:
         """For JSON: NaN and infinity become null, and means stand beside the frames' values."""
         codes = {code: {metric: self.mean(code, metric) for metric in METRICS} for code in self.scores}
         for code in self.distance:
             codes[code]["distance"] = self.mean(code, "distance")
-        return _without_nan({**asdict(self), "mean": codes})
+        calibration = None if self.calibration is None else self.calibration.as_data()
+        return _without_nan({**asdict(self), "calibration": calibration, "mean": codes})
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
@@ -93,12 +97,12 @@ class ModelScores:
             raise ValueError(f"'{values['folder']}' is not the name of a model's folder")
         values["frames"] = tuple((str(segment), int(number)) for segment, number in data["frames"])
         values["scores"] = {
-            code: {metric: [math.nan if v is None else v for v in column] for metric, column in metrics.items()}
+            code: {metric: with_nan(column) for metric, column in metrics.items()}
             for code, metrics in data["scores"].items()
         }
-        values["distance"] = {
-            code: [math.nan if v is None else v for v in column] for code, column in data["distance"].items()
-        }
+        values["distance"] = {code: with_nan(column) for code, column in data["distance"].items()}
+        if data.get("calibration") is not None:
+            values["calibration"] = Calibration.from_data(data["calibration"])
         return cls(**values)
 
     def csv(self) -> str:
@@ -108,6 +112,8 @@ class ModelScores:
         }
         columns |= {f"{code}_distance": values for code, values in self.distance.items()}
         columns |= {f"{code}_steps": values for code, values in self.steps.items()}
+        if self.calibration is not None:
+            columns |= {f"{code}_nll": values for code, values in self.calibration.nll.items()}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["segment", "frame", *columns])
@@ -210,6 +216,22 @@ class Evaluation:
         if several:
             below = ["* the best of the models, among the same kind of code"]
         return "\n".join([table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules), *below])
+
+    def calibration_table(self) -> str:
+        """How right each model's prior is about Q's codes, as plain text; a line below tells why one is not asked."""
+        rows, below = [], []
+        for model in self.models:
+            if model.calibration is not None:
+                figures = [model.calibration.figure(name) for name in CALIBRATION_HEADINGS]
+                rows.append([model.name, *(f"{value:.2f}" if math.isfinite(value) else "–" for value in figures)])
+            elif model.not_calibrated:
+                below.append(f"{model.name}: {model.not_calibrated}")
+        if rows:
+            below.append(
+                "NLL in nats per dimension; in 50 %, in 90 %: how many of Q's codes lie in the prior's regions"
+            )
+            rows = [table(["prior of", *CALIBRATION_HEADINGS.values()], rows, left=1)]
+        return "\n".join([*rows, *below])
 
 
 def _without_nan(value: Any) -> Any:

@@ -180,6 +180,51 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     return (diagonal + dots).properties(width=380, height=380).to_dict()
 
 
+def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Coverage over the nominal level of credible regions, one panel a kind of region; None if no model has any.
+
+    The band is what 95 % of priors that are right would cover, were the frames independent.
+    """
+    import altair as alt
+
+    asked = [model for model in evaluation.models if model.calibration is not None]
+    if not asked:
+        return None
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    x = alt.X("level:Q", title="nominal level", scale=scale, axis=alt.Axis(format="%"))
+    y = alt.Y("covered:Q", title="Q's samples inside", scale=scale, axis=alt.Axis(format="%"))
+    frames = min(len(model.frames) for model in asked)
+    band = [
+        {"level": level, "covered": max(0.0, level - error), "upper": min(1.0, level + error)}
+        for level in (0.0, *asked[0].calibration.levels, 1.0)
+        for error in [1.96 * math.sqrt(level * (1 - level) / frames)]
+    ]
+    expected = alt.Chart(alt.Data(values=band)).mark_area(color="#888888", opacity=0.15).encode(x=x, y=y, y2="upper:Q")
+    diagonal = alt.Chart(alt.Data(values=[{"level": end, "covered": end} for end in (0, 1)]))
+    diagonal = diagonal.mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1).encode(x=x, y=y)
+    panels = []
+    for kind, title in (("dimension", "Central intervals in each dimension"), ("joint", "Highest-density regions")):
+        points = [
+            {"model": model.name, "level": level, "covered": covered}
+            for model in asked
+            for level, covered in [
+                (0.0, 0.0), *zip(model.calibration.levels, model.calibration.coverage[kind], strict=True), (1.0, 1.0)
+            ]
+        ]  # fmt: skip
+        lines = (
+            alt.Chart(alt.Data(values=points), title=title)
+            .mark_line(point=alt.OverlayMarkDef(size=18))
+            .encode(
+                x=x,
+                y=y,
+                color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
+                tooltip=["model:N", alt.Tooltip("level:Q", format=".0%"), alt.Tooltip("covered:Q", format=".1%")],
+            )
+        )
+        panels.append((expected + diagonal + lines).properties(width=380, height=380))
+    return alt.concat(*panels, columns=2).to_dict()
+
+
 def _scale(low: float, high: float) -> Any:
     """Logarithmic where values span decades, as within one its ticks are hard to read; with a margin at both ends."""
     import altair as alt

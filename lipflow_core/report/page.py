@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lipflow_core.errors import StorageError
+from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, DIGITS, HEADINGS, Evaluation, ModelScores
 from lipflow_core.fitting.grid import GridChoice
@@ -55,7 +56,8 @@ def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> st
     sections = [
         ("scores", "Scores", [_table(evaluation), _notes(evaluation, folder), _definitions(evaluation)]),
         ("frames", "Frames", pictures),
-        ("curves", "Curves", [_chart(name, specs[name], caption) for name, caption in _CAPTIONS if specs.get(name)]),
+        ("calibration", "Calibration of the priors", _calibration(evaluation)),
+        ("curves", "Curves", [_chart(name, *shown) for name, *shown in _CAPTIONS if specs.get(name)]),
         ("provenance", "Provenance", [_provenance(model, folder) for model in evaluation.models]),
     ]
     shown = [(anchor, name, content) for anchor, name, content in sections if content]
@@ -161,12 +163,41 @@ def _definitions(evaluation: Evaluation) -> Markup:
     return join([intro, tag("details", tag("summary", "What the numbers mean"), tag("dl", terms, class_="small"))])
 
 
+def _calibration(evaluation: Evaluation) -> list[Markup]:
+    """The table of calibration, why models are not in it, and the chart; empty if there is nothing to say."""
+    asked = [model for model in evaluation.models if model.calibration is not None]
+    left_out = [
+        tag("p", f"{model.name}: {model.not_calibrated}.", class_="note small")
+        for model in evaluation.models
+        if model.calibration is None and model.not_calibrated
+    ]
+    if not asked:
+        return left_out
+    head = tag("tr", tag("th", "Prior of"), [tag("th", text, scope="col") for text in CALIBRATION_HEADINGS.values()])
+    rows = [
+        tag(
+            "tr",
+            tag("td", model.name),
+            [tag("td", _number(model.calibration.figure(name), 2)) for name in CALIBRATION_HEADINGS],
+        )
+        for model in asked
+    ]
+    table = tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
+    caption = (
+        "Q's codes of these frames under the prior that fits. NLL in nats per dimension; “in 50 %” is the share of Q's "
+        "samples that lie in regions which should hold half of them, in each dimension and for the whole code (joint). "
+        "A line below the diagonal is a prior too sure of itself, above it one too wide. The band holds 95 % of "
+        "priors that are right, were the frames independent; frames of one sequence are not."
+    )
+    return [table, *left_out, tag("p", caption, class_="soft small"), _place("calibration")]
+
+
 _CAPTIONS = (
-    ("training", "Training. Held-out losses solid, training losses dashed; systems weigh the terms differently, so "
+    ("training", "Training", "Held-out losses solid, training losses dashed; systems weigh the terms differently, so "
      "that objectives compare only within a system."),
-    ("fitting", "Fitting. Median over the frames, and the band that holds the middle half of them; a frame that "
+    ("fitting", "Fitting", "Median over the frames, and the band that holds the middle half of them; a frame that "
      "stopped keeps its last loss."),
-    ("frames", "Each dot is a frame. Above the dashed line, fitting made it better."),
+    ("frames", "Frame by frame", "Each dot is a frame. Above the dashed line, fitting made it better."),
 )  # fmt: skip
 
 
@@ -177,16 +208,17 @@ def _chart_specs(evaluation: Evaluation, folder: Path) -> dict[str, dict[str, An
         "training": charts.training_chart(metrics),
         "fitting": charts.fitting_chart(evaluation, folder),
         "frames": charts.frames_chart(evaluation),
+        "calibration": charts.calibration_chart(evaluation),
     }
 
 
-def _chart(name: str, spec: Mapping[str, Any], caption: str) -> Markup:
-    title, _, rest = caption.partition(". ")
-    return join([
-        tag("h3", {"training": "Training", "fitting": "Fitting", "frames": "Frame by frame"}[name]),
-        tag("p", rest if title in ("Training", "Fitting") else caption, class_="soft small"),
-        tag("div", class_="chart", data_spec=f"spec-{name}"),
-    ])  # fmt: skip
+def _chart(name: str, title: str, caption: str) -> Markup:
+    return join([tag("h3", title), tag("p", caption, class_="soft small"), _place(name)])
+
+
+def _place(chart: str) -> Markup:
+    """Where the script draws a chart."""
+    return tag("div", class_="chart", data_spec=f"spec-{chart}")
 
 
 def _provenance(model: ModelScores, folder: Path) -> Markup:

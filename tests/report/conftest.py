@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from lipflow_core.evaluation.calibration import Calibration
 from lipflow_core.evaluation.folder import write_evaluation
 from lipflow_core.evaluation.metrics import DEFINITIONS
 from lipflow_core.evaluation.result import Evaluation, ModelScores
@@ -38,10 +39,16 @@ def model(folder, name, level):
         "learning_rate": 0.5, "latent_weight": 0.01, "score": 30.0, "scores": [], "at_edge": ["learning_rate"],
         "frames": 2,
     }  # fmt: skip
+    levels = [i / 20 for i in range(1, 20)]
+    calibration = Calibration(
+        nll={"q_mean": [1.0, 1.5], "q_samples": [1.25, float("nan")]}, levels=levels, width=0.4, draws=199, samples=16,
+        coverage={"dimension": levels, "joint": [level**2 for level in levels]},
+    )  # fmt: skip
     return ModelScores(
         name=name, system=name, preset="tiny", model=f"/models/{name}", identity="abc", folder=name, frames=FRAMES,
         scores={code: columns for code in ("posterior", "start", "fitted")},
         distance={"fitted": [1.0, 2.0]}, steps={"fitted": [5, 3]}, nonfinite={"fitted": 1}, grid={"fitted": grid},
+        calibration=calibration if name == "dam" else None, not_calibrated=None if name == "dam" else "Q is P",
         seconds=1.0, provenance={"capture": "dome-1", "device": "cpu", "threads": 1, "parameters": 12345},
     )  # fmt: skip
 

@@ -114,9 +114,20 @@ def test_every_frame_shows_target_seen_codes_and_differences(page):
 
 def test_charts_are_in_the_page(page):
     specs = [json.loads(script) for script in page.scripts if script.startswith("{")]
-    assert len(specs) == 3
+    assert len(specs) == 4
     assert all(spec["$schema"] for spec in specs)
     assert any("window.vegaEmbed" in script for script in page.scripts)
+
+
+def test_calibration_has_its_table_its_chart_and_a_reason_where_there_is_none(text, page):
+    assert "<td>dam</td><td>1.25</td><td>1.25</td><td>0.50</td>" in text
+    assert "lip-flow: Q is P." in page.text
+    reliability = next(spec for spec in page.scripts if '"nominal level"' in spec)
+    panels = json.loads(reliability)["concat"]
+    assert [panel["layer"][-1]["title"] for panel in panels] == [
+        "Central intervals in each dimension",
+        "Highest-density regions",
+    ]
 
 
 def test_one_model_is_not_called_the_best(evaluation_folder, tmp_path):
