@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
@@ -17,6 +19,8 @@ from lipflow_core.training.checkpoints import Checkpoints
 IDENTITY = "run.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+CLAIM = ".lock"
+"""Held by the process that trains there."""
 
 
 class RunDirectory:
@@ -46,20 +50,48 @@ class RunDirectory:
         """
         if self.started and not resume:
             raise StorageError(f"{self.path} already holds a run", "go on with --resume, or choose another --out")
-        if not self.started and self.path.is_dir() and not all(map(is_temporary, self.path.iterdir())):
+        if not self.started and self.path.is_dir() and not all(map(_is_leftover, self.path.iterdir())):
             raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
         if not (self.path / RESULT).exists():
             check_folder(self.path)
 
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; a folder that was made for it and stays empty goes again.
+
+        Raises:
+            lipflow_core.errors.StorageError: If another process trains there, or the folder can't be made.
+        """
+        lock = FileLock(self.path / CLAIM)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(
+                f"{self.path}: another process is training there", "wait until it is done, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+            if not self.started or (self.path / RESULT).exists():  # then nobody waits for it
+                with contextlib.suppress(OSError):
+                    (self.path / CLAIM).unlink(missing_ok=True)
+            if not self.started:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()  # fails where other things are in it
+
     def open(self, identity: Mapping[str, Any]) -> None:
-        """Make the folder, or check that the run in it is the same.
+        """Start a run in the claimed folder, or check that the one there is the same.
 
         Args:
             identity: Everything that the run's weights depend on, as JSON.
 
         Raises:
             lipflow_core.errors.ModelError: If a run of another identity is there, naming what differs.
-            lipflow_core.errors.StorageError: If the folder can't be made.
+            lipflow_core.errors.StorageError: If it can't be written.
         """
         if self.started:
             differences = _differences(self._identity(), json.loads(json.dumps(identity)))
@@ -69,7 +101,6 @@ class RunDirectory:
                     "resume it as it was started, or start this one in another folder with --out",
                 )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             # First of all: whatever else is found here belongs to a run.
             if not self.started:
                 write_atomically(self.path / IDENTITY, _json(identity))
@@ -87,8 +118,6 @@ class RunDirectory:
         for name in (METRICS, IDENTITY):
             with contextlib.suppress(OSError):
                 (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.rmdir()  # fails where other things are in it
 
     def _identity(self) -> Any:
         try:
@@ -142,6 +171,11 @@ class Metrics:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_leftover(path: Path) -> bool:
+    """What a process that was killed before its run began may have left."""
+    return path.name == CLAIM or is_temporary(path)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

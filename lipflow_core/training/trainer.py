@@ -132,6 +132,8 @@ def train(
             # What can't be trained is refused before anything is written.
             freeze(avatar, stage)
             needs_of(avatar, stage)
+        if first and directory.result() is None:
+            stack.enter_context(directory.claimed())
         if first:
             stack.push(partial(_forget, directory))
             directory.open(_identity(spec, capture, fabric))

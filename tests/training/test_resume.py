@@ -14,6 +14,7 @@ from runs import KilledAfter, dam_regressor, make_spec, rows, same, start, weigh
 from lipflow_core.errors import Interrupted, ModelError, StorageError
 from lipflow_core.progress import Progress
 from lipflow_core.training import train
+from lipflow_core.training.run_directory import RunDirectory
 from lipflow_core.training.signals import StopOnSignal
 
 # Batch norm, dropout, a flow initialised from data, two stages with different priors, and augmentation.
@@ -161,6 +162,16 @@ def test_a_run_is_not_overwritten(finished_run):
     with pytest.raises(StorageError, match="already holds a run") as caught:
         train(make_spec("dam"), finished_run.path)
     assert "--resume" in caught.value.hint
+
+
+def test_a_folder_that_another_process_trains_in_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "run"
+    with RunDirectory(path).claimed():
+        with pytest.raises(StorageError, match="another process is training there"):
+            train(make_spec("dam"), path, resume=True)
+        assert [file.name for file in path.iterdir()] == [".lock"]
+    assert not path.exists()
+    train(make_spec("dam"), path)
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
