@@ -33,10 +33,10 @@ _TOGETHER = 2048
 CALIBRATION_HEADINGS = {
     "nll.q_mean": "NLL of Q's mean",
     "nll.q_samples": "of samples",
-    "dimension.0.5": "in 50 %",
-    "dimension.0.9": "in 90 %",
-    "joint.0.5": "joint 50 %",
-    "joint.0.9": "joint 90 %",
+    "dimension.0.5": "50 % per dim.",
+    "dimension.0.9": "90 % per dim.",
+    "joint.0.5": "50 % joint",
+    "joint.0.9": "90 % joint",
     "width": "width",
 }
 """Columns of the calibration's table, as `Calibration.figure` takes them → their headings."""

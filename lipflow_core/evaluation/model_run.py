@@ -27,7 +27,8 @@ from lipflow_core.fitting.result import FittingResult
 from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split
 from lipflow_core.frames import spread
 from lipflow_core.interfaces import Capture, Split
-from lipflow_core.model_directory import model_blueprint, read_lock
+from lipflow_core.model_directory import model_blueprint
+from lipflow_core.model_lock import read_lock
 from lipflow_core.planning import Blueprint
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame

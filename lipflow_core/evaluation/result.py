@@ -227,9 +227,7 @@ class Evaluation:
             elif model.not_calibrated:
                 below.append(f"{model.name}: {model.not_calibrated}")
         if rows:
-            below.append(
-                "NLL in nats per dimension; in 50 %, in 90 %: how many of Q's codes lie in the prior's regions"
-            )
+            below.append("NLL in nats per dimension; 50 %: the share of Q's samples in regions that should hold 50 %")
             rows = [table(["prior of", *CALIBRATION_HEADINGS.values()], rows, left=1)]
         return "\n".join([*rows, *below])
 
