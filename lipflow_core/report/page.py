@@ -184,8 +184,8 @@ def _calibration(evaluation: Evaluation) -> list[Markup]:
     ]
     table = tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
     caption = (
-        "Q's codes of these frames under the prior that fits. NLL in nats per dimension; under “50 %”, the share of Q's "
-        "samples that lie in regions which should hold half of them, in each dimension and for the whole code (joint). "
+        "Q's codes of these frames under the prior that fits. NLL in nats per dimension; under “50 %”, the share of "
+        "Q's samples in regions which should hold half of them, in each dimension or for the whole code (joint). "
         "A line below the diagonal is a prior too sure of itself, above it one too wide. The band holds 95 % of "
         "priors that are right, were the frames independent; frames of one sequence are not."
     )
