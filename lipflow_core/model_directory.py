@@ -12,72 +12,39 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lipflow_core import __version__
 from lipflow_core.assembly import build, choose_device, plan
 from lipflow_core.avatar import Avatar, TemplateBuffers
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
-from lipflow_core.hooks import API_VERSION
-from lipflow_core.parts import Config, Part
+from lipflow_core.model_lock import (
+    FORMAT,
+    LOCK,
+    RUN,
+    SPEC,
+    WEIGHTS,
+    Lock,
+    LockedPart,
+    make_lock,
+    other_versions,
+    read_lock,
+)
 from lipflow_core.planning import Blueprint
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.specs import Spec, dump_spec, load_spec, shipped_specs
+from lipflow_core.specs import Spec, dump_spec, load_spec
 from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
-SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
-RUN = "run.json"
-"""Marks the folder of a training run, whose model only the run itself writes."""
-FORMAT = "lipflow-core model 1"
-LARGEST = 2**22
-"""Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
 _TEMPLATE = "template_buffers."
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
 """Blocks of a spec that do not shape the weights."""
-
-
-class LockedPart(BaseModel):
-    """A component and who brought it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    kind: str
-    name: str
-    distribution: str
-    version: str
-
-
-class Lock(BaseModel):
-    """What made a model.
-
-    Args:
-        format: Of the directory.
-        lipflow_core: Version of lipflow-core.
-        plugin_api: (major, minor).
-        torch: Version of torch.
-        parts: Every component in the spec.
-        shapes: Of what the capture offered, so that the model opens without it.
-        sha256: File → hash of its content.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    format: str
-    lipflow_core: str
-    plugin_api: tuple[int, int]
-    torch: str
-    parts: tuple[LockedPart, ...]
-    shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
-    sha256: dict[str, str]
 
 
 class ModelWarning(UserWarning):
@@ -120,7 +87,8 @@ def write_model(avatar: Avatar, spec: Spec, path: Path, registry: Registry | Non
         SPEC: dump_spec(spec).encode(),
         WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
     }
-    lock = _lock(avatar, spec, content, registry or default_registry())
+    shapes = avatar.shapes or spec.capture.plan(CaptureInputs()).outputs
+    lock = make_lock(spec, shapes, torch.__version__, content, registry or default_registry())
     content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
     write_together(path, content)
 
@@ -180,7 +148,7 @@ def open_model(
         if not overrides:
             raise
         raise _shaped_otherwise(path, overrides) from error
-    for line in _other_versions(lock, spec, registry):
+    for line in other_versions(lock, spec, registry):
         warnings.warn(f"{path}: {line}", ModelWarning, stacklevel=2)
     return OpenedModel(avatar.to(chosen).eval(), spec)
 
@@ -188,50 +156,6 @@ def open_model(
 def model_blueprint(directory: str | os.PathLike[str], spec: Spec, device: str | None = None) -> Blueprint:
     """The plan of a model directory, made without its capture."""
     return plan(spec, device=device, shapes=read_lock(Path(directory)).shapes)
-
-
-def read_lock(directory: Path) -> Lock:
-    """Read `lock.json`.
-
-    Raises:
-        lipflow_core.errors.ModelError: If there is no model, or one of another format, or a damaged one.
-    """
-    if not directory.is_dir():
-        if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
-            raise ModelError(
-                f"{directory}: is a spec, not a model directory",
-                f"Train it first, with `lipflow-core train {directory} --out DIR`, and give that folder.",
-            )
-        what = "is a file, not a model directory" if directory.exists() else "there is no such model directory"
-        raise ModelError(f"{directory}: {what}", "Give the folder that `assemble --out` or training wrote.")
-    if (directory / RUN).is_file() and not (directory / LOCK).is_file():
-        raise ModelError(
-            f"{directory}: its training is not finished, so there is no model yet",
-            f"Go on with `lipflow-core train SPEC --out {directory} --resume`.",
-        )
-    missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
-    if missing:
-        raise ModelError(
-            f"{directory}: lacks {', '.join(missing)}", f"A model directory holds {SPEC}, {WEIGHTS} and {LOCK}."
-        )
-    file = directory / LOCK
-    try:
-        data = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise ModelError(f"{file}: is damaged: it is not valid JSON{where}", "Copy the model again.") from error
-    except OSError as error:
-        raise ModelError(f"{file}: can't be read: {error.strerror or error}") from error
-    found = data.get("format") if isinstance(data, Mapping) else None
-    if found != FORMAT:
-        raise ModelError(
-            f"{file}: has format {found!r}, not {FORMAT!r}", "It may be from a newer lipflow-core: upgrade it."
-        )
-    try:
-        return Lock.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(f"{file}: is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def check_place(directory: str | os.PathLike[str]) -> None:
@@ -252,40 +176,6 @@ def _is_model(directory: Path) -> bool:
         return json.loads((directory / LOCK).read_bytes()).get("format") == FORMAT
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
-
-
-def _lock(avatar: Avatar, spec: Spec, content: Mapping[str, bytes], registry: Registry) -> Lock:
-    parts = [
-        LockedPart(
-            kind=part.kind,
-            name=part.name,
-            distribution=part.distribution,
-            version=registry.version(part.component),
-        )
-        for part in _parts(spec)
-    ]
-    return Lock(
-        format=FORMAT,
-        lipflow_core=__version__,
-        plugin_api=API_VERSION,
-        torch=torch.__version__,
-        parts=tuple(dict.fromkeys(parts)),
-        shapes=dict(avatar.shapes or spec.capture.plan(CaptureInputs()).outputs),
-        sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
-    )
-
-
-def _parts(block: Config) -> list[Part]:
-    """Every component in a spec, nested ones included."""
-    found: list[Part] = []
-    for name in type(block).model_fields:
-        value = getattr(block, name)
-        for item in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(item, Part):
-                found += [item, *_parts(item.config)]
-            elif isinstance(item, Config):
-                found += _parts(item)
-    return found
 
 
 def _check_hashes(path: Path, lock: Lock) -> None:
@@ -431,24 +321,3 @@ def _template_names() -> list[str]:
     empty = torch.zeros(0)
     blank = Template(Topology(empty, empty, empty), empty, empty, empty, empty, empty)
     return [name for name, _ in TemplateBuffers(blank).named_buffers()]
-
-
-def _other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterable[str]:
-    if lock.lipflow_core != __version__:
-        yield f"was made with lipflow-core {lock.lipflow_core}; this is {__version__}"
-    current = {(part.kind, part.name): part for part in _parts(spec)}
-    for locked in lock.parts:
-        part = current.get((locked.kind, locked.name))
-        if part is None:
-            continue  # replaced by an override
-        version = registry.version(part.component)
-        if (locked.distribution, locked.version) != (part.distribution, version) and not (
-            locked.distribution == part.distribution == "lipflow-core"
-        ):
-            yield (
-                f"{locked.kind} '{locked.name}' was {locked.distribution} {locked.version}; "
-                f"here it is {part.distribution} {version}"
-            )
-
-
-__all__ = ["Lock", "ModelWarning", "OpenedModel", "open_model", "read_lock", "save_model"]

@@ -35,7 +35,8 @@ from lipflow_core.fitting.result import FittingResult
 from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split, select
 from lipflow_core.frames import spread
 from lipflow_core.interfaces import Split
-from lipflow_core.model_directory import model_blueprint, open_model, read_lock
+from lipflow_core.model_directory import model_blueprint, open_model
+from lipflow_core.model_lock import read_lock
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style, progress
 from lipflow_core.specs.model import Spec

@@ -1,0 +1,169 @@
+"""`lock.json` of a model directory: what made the model, and what its files hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lipflow_core import __version__
+from lipflow_core.errors import ModelError
+from lipflow_core.hooks import API_VERSION
+from lipflow_core.parts import Config, Part
+from lipflow_core.plans import Shape
+from lipflow_core.registry import Registry
+from lipflow_core.specs import Spec, shipped_specs
+
+SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
+RUN = "run.json"
+"""Marks the folder of a training run, whose model only the run itself writes."""
+FORMAT = "lipflow-core model 1"
+LARGEST = 2**22
+"""Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
+
+
+class LockedPart(BaseModel):
+    """A component and who brought it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+
+
+class Lock(BaseModel):
+    """What made a model.
+
+    Args:
+        format: Of the directory.
+        lipflow_core: Version of lipflow-core.
+        plugin_api: (major, minor).
+        torch: Version of torch.
+        parts: Every component in the spec.
+        shapes: Of what the capture offered, so that the model opens without it.
+        sha256: File → hash of its content.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: str
+    lipflow_core: str
+    plugin_api: tuple[int, int]
+    torch: str
+    parts: tuple[LockedPart, ...]
+    shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
+    sha256: dict[str, str]
+
+
+def make_lock(
+    spec: Spec, shapes: Mapping[str, Shape], torch_version: str, content: Mapping[str, bytes], registry: Registry
+) -> Lock:
+    """The lock of a model.
+
+    Args:
+        spec: What it was assembled from.
+        shapes: Of what its capture offers.
+        torch_version: Of the torch that made it.
+        content: File → content of the model's other files.
+        registry: Where versions are looked up.
+    """
+    parts = [
+        LockedPart(
+            kind=part.kind,
+            name=part.name,
+            distribution=part.distribution,
+            version=registry.version(part.component),
+        )
+        for part in _parts(spec)
+    ]
+    return Lock(
+        format=FORMAT,
+        lipflow_core=__version__,
+        plugin_api=API_VERSION,
+        torch=torch_version,
+        parts=tuple(dict.fromkeys(parts)),
+        shapes=dict(shapes),
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+    )
+
+
+def read_lock(directory: Path) -> Lock:
+    """Read `lock.json`.
+
+    Raises:
+        lipflow_core.errors.ModelError: If there is no model, or one of another format, or a damaged one.
+    """
+    if not directory.is_dir():
+        if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
+            raise ModelError(
+                f"{directory}: is a spec, not a model directory",
+                f"Train it first, with `lipflow-core train {directory} --out DIR`, and give that folder.",
+            )
+        what = "is a file, not a model directory" if directory.exists() else "there is no such model directory"
+        raise ModelError(f"{directory}: {what}", "Give the folder that `assemble --out` or training wrote.")
+    if (directory / RUN).is_file() and not (directory / LOCK).is_file():
+        raise ModelError(
+            f"{directory}: its training is not finished, so there is no model yet",
+            f"Go on with `lipflow-core train SPEC --out {directory} --resume`.",
+        )
+    missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{directory}: lacks {', '.join(missing)}", f"A model directory holds {SPEC}, {WEIGHTS} and {LOCK}."
+        )
+    file = directory / LOCK
+    try:
+        data = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise ModelError(f"{file}: is damaged: it is not valid JSON{where}", "Copy the model again.") from error
+    except OSError as error:
+        raise ModelError(f"{file}: can't be read: {error.strerror or error}") from error
+    found = data.get("format") if isinstance(data, Mapping) else None
+    if found != FORMAT:
+        raise ModelError(
+            f"{file}: has format {found!r}, not {FORMAT!r}", "It may be from a newer lipflow-core: upgrade it."
+        )
+    try:
+        return Lock.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{file}: is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
+    """A line for everything that has another version here than when the model was made."""
+    if lock.lipflow_core != __version__:
+        yield f"was made with lipflow-core {lock.lipflow_core}; this is {__version__}"
+    current = {(part.kind, part.name): part for part in _parts(spec)}
+    for locked in lock.parts:
+        part = current.get((locked.kind, locked.name))
+        if part is None:
+            continue  # replaced by an override
+        version = registry.version(part.component)
+        if (locked.distribution, locked.version) != (part.distribution, version) and not (
+            locked.distribution == part.distribution == "lipflow-core"
+        ):
+            yield (
+                f"{locked.kind} '{locked.name}' was {locked.distribution} {locked.version}; "
+                f"here it is {part.distribution} {version}"
+            )
+
+
+def _parts(block: Config) -> list[Part]:
+    """Every component in a spec, nested ones included."""
+    found: list[Part] = []
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, Part):
+                found += [item, *_parts(item.config)]
+            elif isinstance(item, Config):
+                found += _parts(item)
+    return found
