@@ -1,11 +1,24 @@
-# The two commands of the README. Each sets up its own virtual environment first; nothing else needs to be installed.
+# The two commands of the README, and `systems`. Each sets up its own virtual environment first; nothing else needs to be
+# installed.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 export LIPFLOW_CORE_CACHE ?= $(abspath $(DEMO)/captures)
 
-.PHONY: demo test lint clean
+# `make systems`: every shipped spec for one subject, and two tables. Those that nothing drives are in both.
+SYSTEMS ?= systems
+PRESET ?= small
+UNDRIVEN ?= dam dam-kl-1 dam-annealed dam-flow dam-flow-affine dam-flow-affine-clamped
+HEADSET ?= dam-hmc-encoder dam-hmc-regressor lip-kl-hmc lip-kl-hmc-annealed \
+	lip-flow-hmc lip-flow-hmc-affine lip-flow-hmc-affine-clamped
+KEYPOINT ?= dam-keypoint-encoder dam-keypoint-regressor lip-kl-keypoint lip-kl-keypoint-annealed \
+	lip-flow-keypoint lip-flow-keypoint-affine lip-flow-keypoint-affine-clamped
+# Learning rates are relative to the spread of the codes, which differs: each system's is chosen on a first batch.
+COMPARE = evaluate --without-likelihood 'fitting.grid={}'
+KEYPOINTS_ONLY = 'fitting.objectives=[keypoint, {type: latent-likelihood, weight: 0.01}]'
+
+.PHONY: demo systems test lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/lipflow-core train dam preset=small --out $(DEMO)/dam --resume
@@ -14,6 +27,17 @@ demo: $(VENV)/.ready
 	$(BIN)/lipflow-core report $(DEMO)/evaluation --out $(DEMO)/report.html
 	@echo "Open $(DEMO)/report.html"
 
+systems: $(VENV)/.ready
+	set -e; for system in $(UNDRIVEN) $(HEADSET) $(KEYPOINT); do \
+		echo "training $$system"; \
+		$(BIN)/lipflow-core train $$system preset=$(PRESET) --out $(SYSTEMS)/$$system --resume; \
+	done
+	$(BIN)/lipflow-core $(COMPARE) $(UNDRIVEN:%=$(SYSTEMS)/%) $(HEADSET:%=$(SYSTEMS)/%) --out $(SYSTEMS)/fitted-to-headset
+	$(BIN)/lipflow-core $(COMPARE) $(KEYPOINTS_ONLY) $(UNDRIVEN:%=$(SYSTEMS)/%) $(KEYPOINT:%=$(SYSTEMS)/%) \
+		--out $(SYSTEMS)/fitted-to-keypoints
+	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-headset --out $(SYSTEMS)/headset.html
+	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-keypoints --out $(SYSTEMS)/keypoints.html
+
 test: $(VENV)/.ready
 	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
@@ -21,7 +45,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) $(SYSTEMS)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lipflow-core needs Python 3.11 or newer; say: make PYTHON=python3.12")'
