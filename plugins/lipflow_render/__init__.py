@@ -1,4 +1,7 @@
-"""Shipped renderers: `torch`, which defines what a picture and its gradients are, and `cpu`, which is fast."""
+"""Shipped renderers.
+
+`torch` defines what a picture and its gradients are, `cpu` is fast, and `warp` runs on NVIDIA GPUs too.
+"""
 
 from lipflow_core.hooks import Component, hookimpl
 from lipflow_render.adapters.packages import DRTK, NVDIFFRAST
@@ -41,4 +44,14 @@ def lipflow_components():
         capabilities=frozenset({"cuda"}),
         requires=(NVDIFFRAST.name,),
         install=NVDIFFRAST.install,
+    )
+    yield Component(
+        kind="renderer",
+        name="warp",
+        implementation="lipflow_render.warp:WarpRenderer",
+        config="lipflow_render.config:WarpRendererConfig",
+        summary="NVIDIA Warp's kernels, one source for CUDA and the CPU; no toolkit needed",
+        capabilities=frozenset({"cpu", "cuda", "float64"}),
+        requires=("warp",),
+        install="pip install 'lipflow-core[warp]'",
     )

@@ -84,3 +84,9 @@ class NvdiffrastRendererConfig(RendererConfig):
         planned = super().plan(given)
         NVDIFFRAST.check_genuine()
         return planned
+
+
+class WarpRendererConfig(RendererConfig):
+    """Options of renderer `warp`."""
+
+    renderer: ClassVar[str] = "warp"

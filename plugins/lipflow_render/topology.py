@@ -50,3 +50,18 @@ def wind_alike(triangles: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
     across = triangles[np.maximum(adjacent, 0)]
     reversed_there = (across == end[..., None]) & (np.roll(across, -1, axis=2) == start[..., None])
     return reversed_there.any(axis=2) & (adjacent >= 0)
+
+
+def corners_at_vertices(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which corners of triangles lie at each vertex.
+
+    Args:
+        triangles: (F, 3) indices into the vertices.
+
+    Returns:
+        (V + 1,) int32 and (3 F,) int32: the corners at vertex v, as 3 · triangle + corner in increasing order, are the
+        second from place first[v] to first[v + 1]. V is one more than the highest index in use.
+    """
+    flat = triangles.reshape(-1)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(flat))]).astype(np.int32)
+    return starts, np.argsort(flat, kind="stable").astype(np.int32)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import torch
-from lipflow_render.config import CpuRendererConfig, TorchRendererConfig
+from lipflow_render import lipflow_components
 
 from lipflow_core.plans import RendererInputs
 from lipflow_core.records import Camera, Topology
 
-RENDERERS = {"torch": TorchRendererConfig, "cpu": CpuRendererConfig}
+COMPONENTS = {component.name: component for component in lipflow_components()}
+RENDERERS = ["torch", "cpu", "warp", "drtk"]
+"""Those that must fulfil the contract here; `warp` and `drtk` are skipped where they are not installed."""
 
 
 def make(name: str, **options):
     """A renderer by name."""
-    from lipflow_render.cpu import CpuRenderer
-    from lipflow_render.oracle import TorchRenderer
-
     given = RendererInputs(device="cpu", vertices=4, triangles=2, texture=(3, 8, 8))
-    return {"torch": TorchRenderer, "cpu": CpuRenderer}[name](RENDERERS[name](**options), given)
+    config, implementation = (
+        getattr(importlib.import_module(module), attribute)
+        for module, attribute in (
+            path.split(":") for path in (COMPONENTS[name].config, COMPONENTS[name].implementation)
+        )
+    )
+    return implementation(config(**options), given)
 
 
 def sphere(rows: int = 12, columns: int = 16, radius: float = 50.0, dtype=torch.float64):

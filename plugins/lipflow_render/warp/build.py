@@ -1,0 +1,131 @@
+"""Compiles the kernels, per precision and device, and launches them on torch's tensors."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from lipflow_render.warp import backward, geometry, raster, silhouettes
+
+THREADS = (
+    geometry.transform,
+    geometry.set_up,
+    geometry.collect,
+    raster.rasterise,
+    raster.shade,
+    raster.attributes,
+    silhouettes.edges,
+    backward.unshade,
+)
+BLOCKS = (geometry.to_camera, backward.to_corners, backward.attributes_to_corners)
+"""Kernels whose threads work together in blocks. Warp compiles a module anew for each width of block."""
+
+BLOCK = 32
+"""Threads of a block on CUDA; on the CPU a block is one thread."""
+
+_lock = threading.Lock()
+_streams: dict[tuple[int, int], wp.Stream] = {}
+
+
+def lanes(device: torch.device) -> tuple[int, int]:
+    """How the threads of one triangle share its columns and rows."""
+    return (8, 4) if device.type == "cuda" else (1, 1)
+
+
+def launch(kernel: Callable, dtype: torch.dtype, device: torch.device, size: tuple[int, ...], *given: Any) -> None:
+    """Run a kernel in order with what torch does on the device.
+
+    Args:
+        kernel: One of `THREADS` or `BLOCKS`.
+        dtype: Precision of the build.
+        device: Where the tensors are.
+        size: Number of threads along each axis, or of blocks.
+        given: The kernel's arguments; tensors are passed as they are, without a copy, None for no array.
+    """
+    if 0 in size:
+        return
+    compiled = _compiled(dtype, str(device))[kernel]
+    arguments = [
+        wp.from_torch(a, return_ctype=True, requires_grad=False) if isinstance(a, Tensor) else a for a in given
+    ]
+    where = {"stream": _stream(device)} if device.type == "cuda" else {"device": "cpu"}
+    if kernel in BLOCKS:
+        wp.launch_tiled(compiled, dim=size, inputs=arguments, block_dim=BLOCK, record_tape=False, **where)
+    else:
+        wp.launch(compiled, dim=size, inputs=arguments, record_tape=False, **where)
+
+
+def modules(dtype: torch.dtype) -> tuple[wp.Module, wp.Module]:
+    """The Warp modules of one precision: of `THREADS` and of `BLOCKS`."""
+    bound = _bound(dtype)
+    return bound[THREADS[0]].module, bound[BLOCKS[0]].module
+
+
+@cache
+def _bound(dtype: torch.dtype) -> dict[Callable, wp.Kernel]:
+    """The kernels with `Any` replaced by a precision, not compiled yet."""
+    _start_warp()
+    real = {torch.float32: wp.float32, torch.float64: wp.float64}[dtype]
+    # Rounding must not depend on which multiplications a compiler fuses with additions: the triangles on both sides of
+    # an edge must agree, and pictures be the same on every device.
+    options = {"enable_backward": False, "fuse_fp": False, "fast_math": False}
+    bound = {}
+    for name, group in (("threads", THREADS), ("blocks", BLOCKS)):
+        module = wp.get_module(f"lipflow_render.warp.{name}.{real.__name__}")
+        wp.set_module_options(options, module)
+        for function in group:
+            kernel = wp.kernel(function, module=module, enable_backward=False)
+            types = {
+                name: wp.array(dtype=real, ndim=kind.ndim)
+                for name, kind in function.__annotations__.items()
+                if getattr(kind, "dtype", None) is Any
+            }
+            bound[function] = wp.overload(kernel, types)
+    return bound
+
+
+@cache
+def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
+    """The kernels, compiled and loaded on a device."""
+    bound = _bound(dtype)
+    threads, blocks = modules(dtype)
+    line = f"lipflow-core: compiling the 'warp' renderer for {device}, once; this can take half a minute"
+    timer = threading.Timer(3.0, print, [line], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        on_cuda = device != "cpu"
+        where = wp.device_from_torch(torch.device(device))
+        threads.load(where, block_dim=256 if on_cuda else 1)
+        blocks.load(where, block_dim=BLOCK if on_cuda else 1)
+    finally:
+        timer.cancel()
+    return bound
+
+
+def _compiled(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
+    with _lock:  # Of concurrent first calls one compiles.
+        return _loaded(dtype, device)
+
+
+def _start_warp() -> None:
+    """Initialise Warp quietly: what it would print goes to stdout, where commands write their results."""
+    if wp.config.log_level < wp.LOG_WARNING:
+        wp.config.log_level = wp.LOG_WARNING
+    wp.init()
+
+
+def _stream(device: torch.device) -> wp.Stream:
+    """Warp's name for the stream that torch works on. It also is torch's while a CUDA graph is captured."""
+    stream = torch.cuda.current_stream(device)
+    key = (stream.device_index, stream.cuda_stream)
+    if key not in _streams:
+        _streams[key] = wp.stream_from_torch(stream)
+    return _streams[key]
