@@ -96,7 +96,7 @@ def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
     """The kernels, compiled and loaded on a device."""
     bound = _bound(dtype)
     threads, blocks = modules(dtype)
-    line = f"lipflow-core: compiling the 'warp' renderer for {device}, once; this can take half a minute"
+    line = f"lipflow-core: compiling the 'warp' renderer for {device}, once; about 10 seconds"
     timer = threading.Timer(3.0, print, [line], {"file": sys.stderr, "flush": True})
     timer.daemon = True
     timer.start()
