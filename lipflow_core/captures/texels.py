@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from einops import rearrange
+from torch import Tensor
 
-from lipflow_core.captures.cameras import positions
 from lipflow_core.records import Camera, Topology
 
 HIDDEN_BEHIND = 4.0
@@ -35,8 +35,7 @@ class TexelMap:
 
     def __init__(self, topology: Topology, size: int):
         self.size = size
-        self.triangles = topology.triangles.numpy()
-        self._corners = torch.from_numpy(self.triangles.reshape(-1))
+        self.triangles = topology.triangles
         uv = topology.uv.numpy().astype(np.float64)
         corners = np.stack([uv[:, 0] * size - 0.5, (1 - uv[:, 1]) * size - 0.5], axis=1)[topology.uv_triangles.numpy()]
         owner = np.full((size, size), -1, np.int64)
@@ -59,16 +58,20 @@ class TexelMap:
         self.row, self.column = np.nonzero(owner >= 0)
         self.triangle = owner[self.row, self.column]
         self.weights = weights[self.row, self.column]
+        self._corners = self.triangles[torch.from_numpy(self.triangle)]
+        self._weights = torch.from_numpy(self.weights)
 
-    def points(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """Places (B, X, 3) of the texels on meshes (B, V, 3), and their smooth unit normals (B, X, 3)."""
         a, b, c = (vertices[:, self.triangles[:, corner]] for corner in range(3))
-        areas = torch.from_numpy(np.cross(b - a, c - a)).repeat_interleave(3, dim=1)
-        normals = torch.zeros(vertices.shape, dtype=areas.dtype).index_add_(1, self._corners, areas).numpy()
-        corners = self.triangles[self.triangle]
-        places = np.einsum("bxkd,xk->bxd", vertices[:, corners], self.weights)
-        smooth = np.einsum("bxkd,xk->bxd", normals[:, corners], self.weights)
-        return places, smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-12)
+        areas = torch.linalg.cross(b - a, c - a)
+        normals = torch.zeros_like(vertices)
+        for corner in range(3):
+            normals.index_add_(1, self.triangles[:, corner], areas)
+        return self._interpolate(vertices), torch.nn.functional.normalize(self._interpolate(normals), dim=-1)
+
+    def _interpolate(self, values: Tensor) -> Tensor:
+        return sum(values[:, self._corners[:, corner]] * self._weights[:, corner, None] for corner in range(3))
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """(…, X, C) values of the covered texels → (…, C, T, T), zero elsewhere."""
@@ -77,16 +80,13 @@ class TexelMap:
         return np.moveaxis(spread, -1, -3)
 
 
-def facing(points: np.ndarray, normals: np.ndarray, extrinsics: np.ndarray) -> np.ndarray:
-    """Cosine between normals (B, X, 3) at points and the way to each camera (B, N, 3, 4); (B, N, X)."""
-    toward = positions(extrinsics)[:, :, None] - points[:, None]
-    toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
-    return np.einsum("bnxd,bxd->bnx", toward, normals)
+def facing(points: Tensor, normals: Tensor, camera: Camera) -> Tensor:
+    """Cosine (B, N, X) between normals (B, X, 3) at points (B, X, 3) and the way to each of (B, N) cameras."""
+    toward = camera.position[:, :, None] - points[:, None]
+    return torch.linalg.vecdot(toward, normals[:, None]) / torch.linalg.vector_norm(toward, dim=-1)
 
 
-def unwrap(
-    texels: TexelMap, vertices: np.ndarray, pictures: torch.Tensor, camera: Camera, depth: torch.Tensor
-) -> np.ndarray:
+def unwrap(texels: TexelMap, vertices: Tensor, pictures: Tensor, camera: Camera, depth: Tensor) -> np.ndarray:
     """Lay pictures out over the texture: what each camera sees of each texel, black where it sees nothing of it.
 
     Args:
@@ -99,28 +99,24 @@ def unwrap(
     Returns:
         (B, N, 3, T, T) float32 in [0, 1].
     """
-    points, normals = texels.points(vertices.astype(np.float64))
+    points, normals = texels.points(vertices)
     count = pictures.shape[1]
-    extrinsics = camera.extrinsics.double()
-    places, away = Camera(camera.intrinsics.double(), extrinsics, camera.height, camera.width).project(
-        torch.from_numpy(points)[:, None].expand(-1, count, -1, -1)
-    )
+    places, away = camera.project(points[:, None].expand(-1, count, -1, -1))
     scale = torch.tensor([camera.width, camera.height])
-    grid = rearrange((2 * places + 1) / scale - 1, "b n x d -> (b n) 1 x d").float()
+    grid = rearrange((2 * places + 1) / scale - 1, "b n x d -> (b n) 1 x d")
     flat = rearrange(pictures, "b n c h w -> (b n) c h w")
     colors = torch.nn.functional.grid_sample(flat, grid, align_corners=False, padding_mode="border")
     seen = torch.nn.functional.grid_sample(
-        rearrange(depth, "b n h w -> (b n) 1 h w").float(), grid, mode="nearest", align_corners=False
+        rearrange(depth, "b n h w -> (b n) 1 h w"), grid, mode="nearest", align_corners=False
     )
-    seen = rearrange(seen, "(b n) 1 1 x -> b n x", n=count).numpy()
-    cosine = facing(points, normals, extrinsics.numpy())
-    away = away.numpy()
-    footprint = away / camera.intrinsics[..., 0, 0].double().numpy()[..., None]
-    slope = np.sqrt(np.clip(1 - cosine**2, 0, 1)) / np.maximum(cosine, GRAZING)
+    seen = rearrange(seen, "(b n) 1 1 x -> b n x", n=count)
+    cosine = facing(points, normals, camera)
+    footprint = away / camera.intrinsics[..., 0, 0, None]
+    slope = (1 - cosine**2).clamp(0, 1).sqrt() / cosine.clamp(min=GRAZING)
     visible = (cosine > GRAZING) & (away > 0) & (seen > 0)
     visible &= away < seen + TEXEL_HIDDEN_BEHIND + 1.5 * footprint * slope
-    colors = rearrange(colors, "(b n) c 1 x -> b n x c", n=count).numpy()
-    return texels.spread(colors * visible[..., None])
+    colors = rearrange(colors, "(b n) c 1 x -> b n x c", n=count)
+    return texels.spread((colors * visible[..., None]).numpy())
 
 
 def blend(textures: np.ndarray, weights: np.ndarray, average: np.ndarray) -> np.ndarray:

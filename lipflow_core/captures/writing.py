@@ -255,7 +255,12 @@ class _Writer:
             for name, values in _extras(frame):
                 recorded.setdefault(name, []).append(values)
         arrays = {name: np.concatenate(values) for name, values in recorded.items()}
-        write_atomically(folder.truth(segment), lambda file: np.savez(file, **arrays))
+        # Renamed into place but, like the segment's many pictures, not forced to the disk: that would take longer than
+        # all else.
+        truth = folder.truth(segment)
+        temporary = truth.with_name(f".{truth.name}")
+        np.savez(temporary, **arrays)
+        os.replace(temporary, truth)
         return len(positions)
 
     def _load(self, split: Split, positions: np.ndarray) -> Frame:
@@ -264,7 +269,7 @@ class _Writer:
 
     def _write_mesh(self, segment: str, frame: Frame) -> None:
         text = format_mesh_vertices(frame["face"].vertices[0].numpy()) + self._faces
-        write_atomically(self.folder.mesh(segment, int(frame.numbers[0])), text)
+        self.folder.mesh(segment, int(frame.numbers[0])).write_text(text, encoding="utf-8", newline="\n")
 
     def _write_meshes(self, segment: str, frame: Frame) -> None:
         extrinsics = _extrinsics(frame)
@@ -315,7 +320,7 @@ class _Writer:
                 views.camera.flatten(),
             ).depth
         depth = rearrange(depth, "(b n) h w -> b n h w", n=count)
-        unwrapped = unwrap(self._texels, face.vertices.numpy(), views.images, views.camera, depth)
+        unwrapped = unwrap(self._texels, face.vertices, views.images, views.camera, depth)
         return _to_bytes(torch.from_numpy(unwrapped))
 
 

@@ -28,7 +28,7 @@ from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS
 from lipflow_dome.simulation import simulate
 
-DATA_VERSION = 5
+DATA_VERSION = 6
 """Raised whenever the same options would give other frames: caches of older versions are then left alone."""
 
 CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"

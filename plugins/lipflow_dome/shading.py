@@ -8,6 +8,7 @@ import numpy as np
 
 from lipflow_dome.atlas import load_albedo, map_texels
 from lipflow_dome.head import Head
+from lipflow_dome.lighting import GAMMA, send
 from lipflow_dome.surface import Surface
 
 # Direction to each lamp in the dome, and its strength. A dome lights evenly; a little asymmetry is what real ones have.
@@ -28,7 +29,6 @@ SHEEN = 0.07
 """Of the dome's own glow, mirrored at grazing angles."""
 
 EXPOSURE = 0.86
-GAMMA = 2.2
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Finish:
     """How a part of the head reflects: strength and exponent of its highlights."""
 
     strength: float
-    exponent: float
+    exponent: int
 
 
 FINISHES = {
@@ -68,7 +68,7 @@ class Shader:
         part = head.asset.part[self.texels.triangle]
         strength = np.array([FINISHES[name].strength for name in head.asset.part_names])
         exponent = np.array([FINISHES[name].exponent for name in head.asset.part_names])
-        self.strength, self.exponent = strength[part].astype(np.float32), exponent[part].astype(np.float32)
+        self.strength, self.exponent = strength[part].astype(np.float32), exponent[part]
 
     def shade(
         self, vertices: np.ndarray, expression: np.ndarray, pose: np.ndarray, viewpoints: np.ndarray
@@ -85,24 +85,25 @@ class Shader:
             Colours (B, N, C, 3) float32 in [0, 1] of the covered texels seen from each viewpoint, and (B, N, C) how
             squarely each viewpoint sees each texel.
         """
-        points, normals = self.surface.at_texels(vertices)
-        look = self.surface.condition(points, vertices, expression)
+        points, normals, areas = self.surface.locate(vertices)
+        look = self.surface.condition(points, areas, vertices, expression)
         normals = look.bend(normals)
         lamps = np.einsum("bij,li->blj", pose[:, :, :3], LAMPS[:, :3]).astype(np.float32)
         power = LAMPS[:, 3].astype(np.float32)
-        diffuse = self._diffuse(normals, lamps, power, look.open, pose)
-        base = self.albedo * look.tint * diffuse
-        colors = np.empty((*viewpoints.shape[:2], *base.shape[1:]), np.float32)
-        facing = np.empty(colors.shape[:3], np.float32)
-        for index in range(viewpoints.shape[1]):
-            toward = viewpoints[:, index, None].astype(np.float32) - points
-            toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
-            cosine = np.einsum("bci,bci->bc", normals, toward)
-            highlight = self._highlight(normals, toward, cosine, lamps, power) * look.open
-            linear = EXPOSURE * (base + highlight[..., None])
-            colors[:, index] = np.clip(linear, 0, 1) ** (1 / GAMMA)
-            facing[:, index] = np.maximum(cosine, 0)
-        return colors, facing
+        base = self.albedo * look.tint * self._diffuse(normals, lamps, power, look.open, pose)
+        return send(
+            points,
+            normals,
+            viewpoints,
+            base,
+            look.open,
+            lamps,
+            power,
+            self.strength,
+            self.exponent,
+            sheen=SHEEN,
+            exposure=EXPOSURE,
+        )
 
     def _diffuse(
         self, normals: np.ndarray, lamps: np.ndarray, power: np.ndarray, open_: np.ndarray, pose: np.ndarray
@@ -116,14 +117,3 @@ class Shader:
         ]
         direct = np.stack(wrapped, axis=-1) * (0.35 + 0.65 * open_)[..., None]
         return ambient[..., None] + direct * open_[..., None]
-
-    def _highlight(
-        self, normals: np.ndarray, toward: np.ndarray, cosine: np.ndarray, lamps: np.ndarray, power: np.ndarray
-    ) -> np.ndarray:
-        """Lamps and surroundings mirrored in the surface: Phong lobes with Schlick's Fresnel term; (B, C)."""
-        mirrored = 2 * cosine[..., None] * normals - toward
-        lobe = np.maximum(np.einsum("bci,bli->bcl", mirrored, lamps), 1e-6)
-        lobe = np.exp(np.log(lobe) * self.exponent[:, None])
-        grazing = np.clip(1 - cosine, 0, 1) ** 4
-        lamps_seen = self.strength * (0.4 + 0.6 * grazing) * np.einsum("bcl,l->bc", lobe, power)
-        return (lamps_seen + SHEEN * grazing) * (cosine > 0)

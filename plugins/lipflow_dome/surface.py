@@ -8,6 +8,7 @@ import numpy as np
 
 from lipflow_dome.atlas import Texels, lay_atlas
 from lipflow_dome.head import EYE_PARTS, Head
+from lipflow_dome.lighting import at_texels, mesh_normals
 from lipflow_dome.occlusion import load_occlusion
 from lipflow_dome.wrinkles import wrinkle_height, wrinkle_slope
 
@@ -64,7 +65,6 @@ class Surface:
         self.triangles = asset.triangles
         self.corners = asset.triangles[texels.triangle]
         self.barycentric = texels.barycentric.astype(np.float32)
-        self.incident, self.poles = _incident_triangles(asset.triangles, len(head.neutral))
         self.anchors = asset.anchors
         part = np.array(asset.part_names)[asset.part[texels.triangle]]
         self.eyes = {name: np.flatnonzero(part == name) for name in EYE_PARTS}
@@ -74,8 +74,8 @@ class Surface:
         self.base_open, self.open_changes = (array.astype(np.float64) for array in load_occlusion())
 
         rest = head.neutral[None].astype(np.float32)
-        self.rest_area = self._vertex_areas(self._face_normals(rest))
-        points, normals = (array[0].astype(np.float64) for array in self.at_texels(rest))
+        points, normals, self.rest_area = self.locate(rest)
+        points, normals = points[0].astype(np.float64), normals[0].astype(np.float64)
         anchors = {name: head.neutral[vertex] for name, vertex in asset.anchors.items()}
         footprint = _footprint(head, texels)[self.skin]
         points, normals = points[self.skin], normals[self.skin]
@@ -85,42 +85,30 @@ class Surface:
         self.furrow = np.clip(-wrinkle_height(points, anchors, footprint), 0, 1).astype(np.float32)
         self.blood = _blood(points, anchors).astype(np.float32)
 
-    def _face_normals(self, vertices: np.ndarray) -> np.ndarray:
-        """Normals (B, F + 1, 3) as long as twice each triangle's area; the last one is 0, for padding."""
-        a, b, c = (vertices[:, self.triangles[:, k]] for k in range(3))
-        u, v = b - a, c - a
-        normals = np.zeros((len(vertices), len(self.triangles) + 1, 3), np.float32)
-        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            normals[:, :-1, i] = u[..., j] * v[..., k] - u[..., k] * v[..., j]
-        return normals
+    def locate(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where texels are, which way they face, and how much surface lies about each vertex.
 
-    def _around(self, values: np.ndarray) -> np.ndarray:
-        """Sums over the triangles around each vertex: (B, F + 1, …) → (B, V, …)."""
-        total = sum(values[:, self.incident[:, k]] for k in range(self.incident.shape[1]))
-        for vertex, triangles in self.poles.items():
-            total[:, vertex] = values[:, triangles].sum(1)
-        return total
+        Args:
+            vertices: (B, V, 3) float32.
 
-    def _vertex_areas(self, face_normals: np.ndarray) -> np.ndarray:
-        return self._around(np.sqrt(np.einsum("bfi,bfi->bf", face_normals, face_normals)))
+        Returns:
+            Points (B, C, 3), unit normals (B, C, 3), and areas (B, V) of the triangles around each vertex.
+        """
+        at_vertices, areas = mesh_normals(vertices, self.triangles)
+        normals = self._lerp(at_vertices)
+        normals /= np.maximum(np.sqrt(np.einsum("bci,bci->bc", normals, normals)), 1e-9)[..., None]
+        return self._lerp(vertices), normals, areas
 
     def _lerp(self, values: np.ndarray) -> np.ndarray:
-        """Values at vertices (B, V, …) → at texels (B, C, …)."""
-        weights = self.barycentric.reshape(*self.barycentric.shape, *[1] * (values.ndim - 2))
-        return sum(values[:, self.corners[:, k]] * weights[:, k] for k in range(3))
+        """Values at vertices (B, V, K) → at texels (B, C, K), float32."""
+        return at_texels(np.ascontiguousarray(values, np.float32), self.corners, self.barycentric)
 
-    def at_texels(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (B, C, 3) and unit normals (B, C, 3) under each texel; vertices: (B, V, 3) float32."""
-        normals = self._around(self._face_normals(vertices))
-        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-        at_texels = self._lerp(normals)
-        return self._lerp(vertices), at_texels / np.maximum(np.linalg.norm(at_texels, axis=-1, keepdims=True), 1e-9)
-
-    def condition(self, points: np.ndarray, vertices: np.ndarray, expression: np.ndarray) -> Look:
+    def condition(self, points: np.ndarray, areas: np.ndarray, vertices: np.ndarray, expression: np.ndarray) -> Look:
         """What the expression does to the look of each texel.
 
         Args:
             points: (B, C, 3) where the texels are.
+            areas: (B, V) of the triangles around each vertex.
             vertices: (B, V, 3) float32 millimetres, head frame.
             expression: (B, E) weights of the expression units.
         """
@@ -128,12 +116,13 @@ class Surface:
         weights = expression.astype(np.float64)
         # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
         at_vertices = np.clip(self.base_open + weights @ self.open_changes, 0.03, 1).astype(np.float32)
-        open_ = self._lerp(at_vertices)
+        compression = (1 - areas / self.rest_area).astype(np.float32)
+        open_, compression = np.moveaxis(self._lerp(np.stack([at_vertices, compression], -1)), -1, 0).copy()
         open_[:, self.inside] = 0.15 + 0.85 * np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
             open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
 
-        compression = self._lerp(1 - self._vertex_areas(self._face_normals(vertices)) / self.rest_area)[:, self.skin]
+        compression = compression[:, self.skin]
         fold = np.clip(compression / FULL_FOLD, 0, 1.2)
         tilt = np.zeros((batch, count, 3), np.float32)
         tilt[:, self.skin] = -fold[..., None] * self.wrinkle_slope
@@ -183,18 +172,3 @@ def _blood(points: np.ndarray, anchors: dict[str, np.ndarray]) -> np.ndarray:
     forehead = 0.5 * np.exp(-((side / 40) ** 2) - ((points[:, 1] - eye[1] - 40) / 18) ** 2)
     front = np.clip((points[:, 2] + 20) / 40, 0, 1)
     return np.clip(cheek + tip + forehead, 0, 1) * front + 0.25 * (1 - front)
-
-
-def _incident_triangles(triangles: np.ndarray, vertices: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """(V, 8) triangles around each vertex, padded with the index one past the last triangle; poles apart.
-
-    The eyeballs' front poles have 36 triangles each: a table as wide as that would be all padding.
-    """
-    order = np.argsort(triangles.reshape(-1), kind="stable")
-    vertex = triangles.reshape(-1)[order]
-    count = np.bincount(vertex, minlength=vertices)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    table = np.full((vertices, 8), len(triangles))
-    fits = count[vertex] <= 8
-    table[vertex[fits], rank[fits]] = order[fits] // 3
-    return table, {int(pole): order[vertex == pole] // 3 for pole in np.flatnonzero(count > 8)}

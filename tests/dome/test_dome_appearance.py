@@ -28,8 +28,8 @@ def expression(**weights):
 
 def condition(head, surface, **weights):
     vertices = head.deform(expression(**weights).astype(float), np.zeros((1, 2, 2)))
-    points, _ = surface.at_texels(vertices)
-    return points[0], surface.condition(points, vertices, expression(**weights))
+    points, _, areas = surface.locate(vertices)
+    return points[0], surface.condition(points, areas, vertices, expression(**weights))
 
 
 def near(points, place, radius):

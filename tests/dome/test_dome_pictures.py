@@ -44,7 +44,7 @@ def test_a_painted_mark_is_seen_where_it_projects_to(make_capture, view):
     if view == "headset":
         name, rig, size = "chin_front", film.headset, film.config.headset
     extrinsics = compose(rig.extrinsics, pose if view == "frontal" else np.eye(3, 4)[None])
-    points, _ = film.shader.surface.at_texels(vertices)
+    points, _, _ = film.shader.surface.locate(vertices)
     mark = vertices[0, film.head.asset.anchors[name]]
     colors = np.exp(-(((points[0] - mark) / 2.5) ** 2).sum(-1))[None, None, :, None].astype(np.float32)
     picture = film._draw(vertices, np.repeat(colors, extrinsics.shape[1], 1), rig, extrinsics, size)[0][0, -1, 0]
