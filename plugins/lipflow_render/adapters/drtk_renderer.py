@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -19,13 +21,18 @@ class DrtkRenderer(Renderer):
     float32 and float64 inputs are drawn in their own precision; others are drawn in float32. See docs/renderers.md
     for where DRTK's definition differs from that of renderer `torch`.
 
+    Args:
+        config: Its options.
+        given: The inputs of its kind.
+        operations: A module with DRTK's functions; the installed one if None.
+
     Raises:
         PluginError: If DRTK is not installed, or another package has its name.
     """
 
-    def __init__(self, config, given):
+    def __init__(self, config, given, operations: ModuleType | None = None):
         super().__init__(config, given)
-        self._drtk = DRTK.load()
+        self._drtk = operations or DRTK.load()
         self._tables = KeptTables(sampling_grid)
 
     def render(

@@ -39,24 +39,21 @@ class Package:
         """Command that builds and installs it, with the licence as a comment."""
         return f"pip install --no-build-isolation git+https://{self.source}.git  # {self.licence}"
 
+    def is_installed(self) -> bool:
+        """Whether it is installed: it, and not another package of its name. Imports nothing."""
+        return any(any(Path(folder).glob(self.mark)) for folder in self._folders())
+
     def check_genuine(self) -> None:
         """Raise if what is installed under the name is something else; imports nothing, since that runs its code.
 
         Raises:
             PluginError: If so.
         """
-        try:
-            found = importlib.util.find_spec(self.name)
-        except (ImportError, ValueError):
-            return
-        if found is None:
-            return
-        folders = [Path(folder) for folder in found.submodule_search_locations or ()]
-        if not any(any(folder.glob(self.mark)) for folder in folders):
-            where = folders[0] if folders else found.origin
+        folders = self._folders()
+        if folders and not self.is_installed():
             raise PluginError(
-                f"renderer '{self.name}' needs {self.name} of {self.source}, but the package of that name at {where} "
-                f"is another one or not compiled: it has no {self.mark}",
+                f"renderer '{self.name}' needs {self.name} of {self.source}, but the one at {folders[0]} "
+                f"is another package of that name, or not compiled: it has no {self.mark}",
                 f"pip uninstall {self.name}, then install it with: {self.install}",
             )
 
@@ -84,6 +81,16 @@ class Package:
                 f"install the present one with: {self.install}",
             )
         return module
+
+    def _folders(self) -> list[str]:
+        """Where a package of that name is, or its one file."""
+        try:
+            found = importlib.util.find_spec(self.name)
+        except (ImportError, ValueError):
+            return []
+        if found is None:
+            return []
+        return list(found.submodule_search_locations or [found.origin])
 
     def _broken(self, error: Exception) -> PluginError:
         text = " ".join(str(error).split())
