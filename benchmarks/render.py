@@ -1,7 +1,7 @@
 """How long rendering takes, forward and backward to vertices and texture, against `grid_sample` alone.
 
     python benchmarks/render.py                    # sizes of a laptop and of the paper, batch 1 and 16
-    python benchmarks/render.py --oracle           # also renderer `torch` (slow)
+    python benchmarks/render.py --also torch drtk  # other renderers, if installed, too; `torch` is slow
 
 `grid_sample` is given the texture coordinates that the renderer found, and carries gradients back to texture and
 grid: the last step of a renderer built on torch. Ratios are of the best of several interleaved runs in one process.
@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lipflow_render.config import CpuRendererConfig, TorchRendererConfig
+from lipflow_render.config import CpuRendererConfig
 from lipflow_render.cpu import CpuRenderer
-from lipflow_render.oracle import TorchRenderer
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from lipflow_core.parts import RendererSlot
 from lipflow_core.plans import RendererInputs
 from lipflow_core.records import Camera, Topology
 
@@ -75,7 +76,7 @@ def timed(
 
 
 def measure(
-    height: int, width: int, batch: int, threads: int, runs: int, with_oracle: bool, clock: Callable[[], float]
+    height: int, width: int, batch: int, threads: int, runs: int, also: list[str], clock: Callable[[], float]
 ) -> dict[str, object]:
     """Best times in milliseconds of each contestant for one size."""
     torch.set_num_threads(threads)
@@ -104,9 +105,9 @@ def measure(
         ),
         "cpu": lambda: (cpu(meshes, texture, topology, view).image, [meshes, texture]),
     }
-    if with_oracle:
-        oracle = TorchRenderer(TorchRendererConfig(), given)
-        contestants["torch"] = lambda: (oracle(meshes, texture, topology, view).image, [meshes, texture])
+    for name in also:
+        renderer = TypeAdapter(RendererSlot).validate_python(name).build(given)
+        contestants[name] = lambda draw=renderer: (draw(meshes, texture, topology, view).image, [meshes, texture])
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(runs + 1):
         for name, function in contestants.items():
@@ -125,14 +126,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7, help="timed runs of each contestant")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--oracle", action="store_true", help="measure renderer `torch` too")
+    parser.add_argument("--also", nargs="+", default=[], metavar="RENDERER", help="measure these at batch 1 too")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="time that passes, or of this process")
     options = parser.parse_args()
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     for height, width in SIZES:
         for batch in options.batch:
             for threads in options.threads:
-                row = measure(height, width, batch, threads, options.runs, options.oracle and batch == 1, clock)
+                row = measure(height, width, batch, threads, options.runs, options.also if batch == 1 else [], clock)
                 print(json.dumps(row), flush=True)
 
 

@@ -17,7 +17,6 @@ DIFFERENCES = {
         "test_recovers_a_pose": "to 0.052 px, not to 0.05",
         "test_closed_mesh_has_no_holes": "it leaves out triangles that reach behind the camera",
         "test_cuts_at_the_near_plane": "it leaves out triangles that cross the near plane",
-        "test_draws_in_a_forked_worker": "its OpenMP threads do not survive a fork",
     }
 }
 """Where a renderer's own definition differs from ours: renderer → test → how. docs/renderers.md tells them."""

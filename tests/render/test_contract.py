@@ -253,8 +253,8 @@ def _draw_in_child(name, given, threads, pipe):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_draws_in_a_forked_worker(renderer, turn, threads):
-    # torch's own OpenMP threads do not survive a fork: renderer `torch` is given one, as data loaders do.
-    count = 1 if renderer.config.renderer == "torch" else 2
+    # torch's own OpenMP threads do not survive a fork: who draws with them is given one, as data loaders do.
+    count = 1 if renderer.config.renderer in ("torch", "drtk") else 2
     threads(count)
     given = scene(turn)
     _, here = gradients(renderer, *given)
