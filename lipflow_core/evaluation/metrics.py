@@ -14,10 +14,11 @@ from lipflow_core.records import Template
 
 DEFINITIONS = {
     "psnr": "PSNR: in dB, 10 log10(1 / e) for colours in [0, 1], where e is the squared error averaged over the "
-    "picture's mask and its channels; averaged over pictures, not over pixels of all pictures.",
+    "channels and over the pixels that the picture's mask shows wholly; averaged over pictures, not over pixels of all "
+    "pictures. In a partly masked pixel the picture mixes face and background, which no face drawn with hard edges can.",
     "ssim": "SSIM: structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² "
-    "and 0.03², computed on whole pictures for each channel; its map is averaged over the mask. The background is "
-    "not blanked.",
+    "and 0.03², computed on whole pictures for each channel; its map is averaged over the same pixels. The "
+    "background is not blanked.",
     "geom": "Geom: squared error of vertices standardised by the subject's mean mesh and one scale, averaged over "
     "vertices and axes.",
     "millimetres": "mm: distance between fitted and tracked vertices, averaged over vertices.",
@@ -35,6 +36,11 @@ DEFINITIONS = {
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
+
+
+def wholly_shown(mask: Tensor) -> Tensor:
+    """1 for the pixels that a mask shows wholly, 0 for all others, partly masked ones included; of the mask's type."""
+    return (mask >= 1).to(mask.dtype)
 
 
 def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar
-from lipflow_core.evaluation.metrics import geometry_error, psnr, ssim, vertex_distance
+from lipflow_core.evaluation.metrics import geometry_error, psnr, ssim, vertex_distance, wholly_shown
 from lipflow_core.records import Frame, Record
 
 
@@ -54,7 +54,8 @@ def score(avatar: Avatar, code: Tensor, frame: Frame, view: str) -> tuple[Scores
     face = avatar.decode(code, seen.camera)
     pictures = avatar.render(face, seen.camera).image.clamp(0, 1)
     count = seen.images.shape[1]
-    targets, masks = rearrange(seen.images, "b n c h w -> (b n) c h w"), rearrange(seen.mask, "b n h w -> (b n) h w")
+    targets = rearrange(seen.images, "b n c h w -> (b n) c h w")
+    masks = rearrange(wholly_shown(seen.mask), "b n h w -> (b n) h w")
     unknown = code.new_full((code.shape[0],), torch.nan)
     geom, millimetres = unknown, unknown
     if "face" in frame.observations:

@@ -12,7 +12,7 @@ import torch
 
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
-from lipflow_core.evaluation.metrics import psnr
+from lipflow_core.evaluation.metrics import psnr, wholly_shown
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.interfaces import FittingObjective
@@ -146,7 +146,7 @@ def view_psnr(avatar: Avatar, codes: torch.Tensor, views: Views, points: int) ->
     for i, group in enumerate(codes.split(points)):
         seen = views.rows(torch.full((points,), i, device=codes.device))
         picture = avatar.render(avatar.decode(group, seen.camera), seen.camera).image.clamp(0, 1)
-        values = psnr(picture, seen.images.flatten(0, 1), seen.mask.flatten(0, 1))
+        values = psnr(picture, seen.images.flatten(0, 1), wholly_shown(seen.mask).flatten(0, 1))
         rows.append(values.reshape(points, -1).nanmean(dim=1))
     return torch.stack(rows)
 

@@ -9,7 +9,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lipflow_core.evaluation import DEFINITIONS, psnr, ssim
-from lipflow_core.evaluation.metrics import geometry_error, vertex_distance
+from lipflow_core.evaluation.metrics import geometry_error, vertex_distance, wholly_shown
 from lipflow_core.evaluation.result import METRICS
 from lipflow_core.testing import inputs
 
@@ -107,3 +107,7 @@ def test_vertex_errors_in_standard_units_and_millimetres():
 def test_every_metric_is_defined():
     assert set(METRICS) <= set(DEFINITIONS)
     assert all(": " in text for text in DEFINITIONS.values())
+
+
+def test_partly_masked_pixels_are_not_scored():
+    assert wholly_shown(torch.tensor([0.0, 0.25, 0.996, 1.0])).tolist() == [0, 0, 0, 1]
