@@ -15,7 +15,7 @@ from lipflow_core.records import Template
 DEFINITIONS = {
     "psnr": "PSNR: in dB, 10 log10(1 / e) for colours in [0, 1], where e is the squared error averaged over the "
     "channels and over the pixels that the picture's mask shows wholly; averaged over pictures, not over pixels of all "
-    "pictures. In a partly masked pixel the picture mixes face and background, which no face drawn with hard edges can.",
+    "pictures. In a partly masked pixel the picture mixes face and background, which hard edges cannot.",
     "ssim": "SSIM: structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² "
     "and 0.03², computed on whole pictures for each channel; its map is averaged over the same pixels. The "
     "background is not blanked.",
