@@ -27,6 +27,9 @@ def multiface_options(folder: Path) -> dict[str, object]:
     return {"path": folder, "cache": folder.parent / "packed"}
 
 
+DIFFERENCES = {"renderer-drtk": {"silhouettes move with the vertices": "9.2, not 10: it moves pixels, not the edge"}}
+"""Where an adapter's package has its own definition: key → check → how. docs/renderers.md tells them."""
+
 OPTIONS = {"capture-multiface": multiface_options}
 """Makers of options for components that can't be built without; each gets a folder to use."""
 
@@ -52,4 +55,6 @@ def subject(tmp_path_factory):
     ],
 )
 def test_conformance(subject, name, check):
+    if difference := DIFFERENCES.get(name, {}).get(str(check)):
+        pytest.skip(difference)
     check(subject(name))
