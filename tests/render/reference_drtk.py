@@ -61,11 +61,11 @@ def interpolate(vert_attributes: Tensor, vi: Tensor, index_img: Tensor, bary_img
 def edge_grad_estimator(v_pix: Tensor, vi: Tensor, bary_img: Tensor, img: Tensor, index_img: Tensor) -> Tensor:
     """The picture itself; its gradient reaches the points that pixels show where neighbours show different surfaces.
 
-    Of two neighbours, the surface that lies in front is moved by the loss as if its edge were at the pixel. Triangles
-    of one surface side by side pass nothing: neither covers the other's pixel.
+    Of two neighbours, the surface in front is moved by the loss as if its edge were at the pixel. Triangles of one
+    surface side by side pass nothing: neither covers the other's pixel.
     """
     points = interpolate(v_pix, vi, index_img, bary_img.detach())
-    return _EdgeGradient.apply(points, img, index_img, v_pix.detach()[:, :, :], vi)
+    return _EdgeGradient.apply(points, img, index_img, v_pix.detach(), vi)
 
 
 class _EdgeGradient(torch.autograd.Function):
@@ -87,8 +87,7 @@ class _EdgeGradient(torch.autograd.Function):
             slope = (mean * (img[:, :, *here[1:]] - img[:, :, *there[1:]])).sum(1)
             for b, row, column in (one != other).nonzero().tolist():
                 first, second = one[b, row, column].item(), other[b, row, column].item()
-                both = first >= 0 and second >= 0
-                if both:
+                if first >= 0 and second >= 0:
                     # The one behind continues under the other's pixel; the one in front ends before it.
                     first_behind = _covers(v_pix[b], vi[first], column + right, row + down)
                     second_behind = _covers(v_pix[b], vi[second], column, row)

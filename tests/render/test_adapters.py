@@ -262,22 +262,23 @@ def test_nvdiffrasts_raster_gives_indices_from_zero_and_three_weights():
 @pytest.fixture
 def without(monkeypatch, tmp_path):
     """Hide what is installed of a package; gives the folder to install something of its name into."""
+    hidden = []
+
+    def modules(name):
+        return [module for module in sys.modules if module.partition(".")[0] == name]
 
     def hide(package):
-        for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        hidden.append(package.name)
+        for name in modules(package.name):
             monkeypatch.delitem(sys.modules, name)
-        monkeypatch.setattr(
-            sys,
-            "path",
-            [
-                str(tmp_path),
-                *(place for place in sys.path if not importlib.machinery.PathFinder.find_spec(package.name, [place])),
-            ],
-        )
+        elsewhere = [place for place in sys.path if not importlib.machinery.PathFinder.find_spec(package.name, [place])]
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *elsewhere])
         importlib.invalidate_caches()
         return tmp_path
 
-    return hide
+    yield hide
+    for module in [module for name in hidden for module in modules(name)]:
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("package", [DRTK, NVDIFFRAST], ids=lambda package: package.name)
