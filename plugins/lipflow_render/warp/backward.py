@@ -25,67 +25,70 @@ def unshade(
     texture: wp.array4d(dtype=Any),
     found: wp.array3d(dtype=wp.int32),
     image_gradient: wp.array4d(dtype=Any),
+    lanes: int,
     slopes: wp.array4d(dtype=Any),
     unit: wp.array1d(dtype=wp.float64),
     texture_units: wp.array4d(dtype=wp.int64),
     texture_gradient: wp.array4d(dtype=Any),
     background_gradient: wp.array4d(dtype=Any),
 ):
-    """Gradients of textures and backgrounds, and of the planes at each pixel; a thread per pixel.
+    """Gradients of textures and backgrounds, and of the planes at each pixel; `lanes` threads per row.
 
     Args:
         planes, texture, found: As in `raster.shade`.
         image_gradient: (B, C, H, W).
+        lanes: How many threads share a row.
         slopes: (B, 3, H, W), gradients of the planes of 1/depth, u/depth and v/depth, written where covered; or none.
         unit: (1,) one over the unit in which to sum up whole numbers; or none to sum up as they are.
         texture_units: (B or 1, C, Ht, Wt), added to if there is a unit; or none.
         texture_gradient: (B or 1, C, Ht, Wt), added to if there is no unit; or none.
         background_gradient: (B, C, H, W), written; or none.
     """
-    b, row, column = wp.tid()
-    t = found[b, row, column]
-    if background_gradient.shape[0] > 0:
-        for c in range(image_gradient.shape[1]):
-            background_gradient[b, c, row, column] = wp.where(
-                t < 0, image_gradient[b, c, row, column], image_gradient.dtype(0.0)
-            )
-    if t < 0:
-        return
-    u, v, depth = look(planes, b, t, row, column)
-    left, share_u = texel(u, texture.shape[3])
-    upper, share_v = texel(v, texture.shape[2])
-    right, lower = wp.min(left + 1, texture.shape[3] - 1), wp.min(upper + 1, texture.shape[2] - 1)
-    n = b % texture.shape[0]
-    zero = planes.dtype(0.0)
-    if texture_units.shape[0] > 0 or texture_gradient.shape[0] > 0:
-        for c in range(image_gradient.shape[1]):
-            g = image_gradient[b, c, row, column]
-            below = g * share_v
-            above = g - below
-            above_right, below_right = above * share_u, below * share_u
-            add(texture_gradient, texture_units, unit, n, c, upper, left, above - above_right)
-            add(texture_gradient, texture_units, unit, n, c, upper, right, above_right)
-            add(texture_gradient, texture_units, unit, n, c, lower, left, below - below_right)
-            add(texture_gradient, texture_units, unit, n, c, lower, right, below_right)
-    if slopes.shape[0] > 0:
-        gu, gv = planes.dtype(0.0), planes.dtype(0.0)
-        for c in range(image_gradient.shape[1]):
-            g = image_gradient[b, c, row, column]
-            p, q = texture[n, c, upper, left], texture[n, c, upper, right]
-            r, s = texture[n, c, lower, left], texture[n, c, lower, right]
-            twist = (s - r) - (q - p)
-            gu += g * ((q - p) + share_v * twist)
-            gv += g * ((r - p) + share_u * twist)
-        # Beyond the outermost texel centres the texture is constant.
-        if not (u >= zero and u <= planes.dtype(texture.shape[3] - 1)):
-            gu = zero
-        if not (v >= zero and v <= planes.dtype(texture.shape[2] - 1)):
-            gv = zero
-        gu *= depth
-        gv *= depth
-        slopes[b, 0, row, column] = -(gu * u + gv * v)
-        slopes[b, 1, row, column] = gu
-        slopes[b, 2, row, column] = gv
+    b, row, lane = wp.tid()
+    for column in range(lane, found.shape[2], lanes):
+        t = found[b, row, column]
+        if background_gradient.shape[0] > 0:
+            for c in range(image_gradient.shape[1]):
+                background_gradient[b, c, row, column] = wp.where(
+                    t < 0, image_gradient[b, c, row, column], image_gradient.dtype(0.0)
+                )
+        if t < 0:
+            continue
+        u, v, depth = look(planes, b, t, row, column)
+        left, share_u = texel(u, texture.shape[3])
+        upper, share_v = texel(v, texture.shape[2])
+        right, lower = wp.min(left + 1, texture.shape[3] - 1), wp.min(upper + 1, texture.shape[2] - 1)
+        n = b % texture.shape[0]
+        zero = planes.dtype(0.0)
+        if texture_units.shape[0] > 0 or texture_gradient.shape[0] > 0:
+            for c in range(image_gradient.shape[1]):
+                g = image_gradient[b, c, row, column]
+                below = g * share_v
+                above = g - below
+                above_right, below_right = above * share_u, below * share_u
+                add(texture_gradient, texture_units, unit, n, c, upper, left, above - above_right)
+                add(texture_gradient, texture_units, unit, n, c, upper, right, above_right)
+                add(texture_gradient, texture_units, unit, n, c, lower, left, below - below_right)
+                add(texture_gradient, texture_units, unit, n, c, lower, right, below_right)
+        if slopes.shape[0] > 0:
+            gu, gv = planes.dtype(0.0), planes.dtype(0.0)
+            for c in range(image_gradient.shape[1]):
+                g = image_gradient[b, c, row, column]
+                p, q = texture[n, c, upper, left], texture[n, c, upper, right]
+                r, s = texture[n, c, lower, left], texture[n, c, lower, right]
+                twist = (s - r) - (q - p)
+                gu += g * ((q - p) + share_v * twist)
+                gv += g * ((r - p) + share_u * twist)
+            # Beyond the outermost texel centres the texture is constant.
+            if not (u >= zero and u <= planes.dtype(texture.shape[3] - 1)):
+                gu = zero
+            if not (v >= zero and v <= planes.dtype(texture.shape[2] - 1)):
+                gv = zero
+            gu *= depth
+            gv *= depth
+            slopes[b, 0, row, column] = -(gu * u + gv * v)
+            slopes[b, 1, row, column] = gu
+            slopes[b, 2, row, column] = gv
 
 
 def to_corners(

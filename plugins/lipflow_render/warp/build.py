@@ -13,6 +13,7 @@ import warp as wp
 from torch import Tensor
 
 from lipflow_render.warp import backward, geometry, raster, silhouettes
+from lipflow_render.warp.locks import Lock
 
 THREADS = (
     geometry.transform,
@@ -28,9 +29,15 @@ BLOCKS = (geometry.to_camera, backward.to_corners, backward.attributes_to_corner
 """Kernels whose threads work together in blocks. Warp compiles a module anew for each width of block."""
 
 BLOCK = 32
-"""Threads of a block on CUDA; on the CPU a block is one thread."""
+"""Threads of a block of `BLOCKS` on CUDA; on the CPU a block is one thread."""
 
-_lock = threading.Lock()
+GRID_BLOCK = 256
+"""The same of `THREADS`."""
+
+_compiling = Lock()
+_in_blocks = Lock()
+"""On the CPU: Warp keeps a block's memory in one place for all threads of the process."""
+
 _streams: dict[tuple[int, int], wp.Stream] = {}
 
 
@@ -55,11 +62,18 @@ def launch(kernel: Callable, dtype: torch.dtype, device: torch.device, size: tup
     arguments = [
         wp.from_torch(a, return_ctype=True, requires_grad=False) if isinstance(a, Tensor) else a for a in given
     ]
-    where = {"stream": _stream(device)} if device.type == "cuda" else {"device": "cpu"}
-    if kernel in BLOCKS:
-        wp.launch_tiled(compiled, dim=size, inputs=arguments, block_dim=BLOCK, record_tape=False, **where)
+    options = {"dim": size, "inputs": arguments, "record_tape": False}
+    if device.type == "cuda":
+        options["stream"] = _stream(device)
     else:
-        wp.launch(compiled, dim=size, inputs=arguments, record_tape=False, **where)
+        options["device"] = "cpu"
+    if kernel not in BLOCKS:
+        wp.launch(compiled, block_dim=GRID_BLOCK if device.type == "cuda" else 1, **options)
+    elif device.type == "cuda":
+        wp.launch_tiled(compiled, block_dim=BLOCK, **options)
+    else:
+        with _in_blocks:
+            wp.launch_tiled(compiled, block_dim=BLOCK, **options)
 
 
 def modules(dtype: torch.dtype) -> tuple[wp.Module, wp.Module]:
@@ -77,9 +91,9 @@ def _bound(dtype: torch.dtype) -> dict[Callable, wp.Kernel]:
     # an edge must agree, and pictures be the same on every device.
     options = {"enable_backward": False, "fuse_fp": False, "fast_math": False}
     bound = {}
-    for name, group in (("threads", THREADS), ("blocks", BLOCKS)):
+    for name, group, width in (("threads", THREADS, GRID_BLOCK), ("blocks", BLOCKS, BLOCK)):
         module = wp.get_module(f"lipflow_render.warp.{name}.{real.__name__}")
-        wp.set_module_options(options, module)
+        wp.set_module_options({**options, "block_dim": width}, module)
         for function in group:
             kernel = wp.kernel(function, module=module, enable_backward=False)
             types = {
@@ -103,7 +117,7 @@ def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
     try:
         on_cuda = device != "cpu"
         where = wp.device_from_torch(torch.device(device))
-        threads.load(where, block_dim=256 if on_cuda else 1)
+        threads.load(where, block_dim=GRID_BLOCK if on_cuda else 1)
         blocks.load(where, block_dim=BLOCK if on_cuda else 1)
     finally:
         timer.cancel()
@@ -111,7 +125,7 @@ def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
 
 
 def _compiled(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
-    with _lock:  # Of concurrent first calls one compiles.
+    with _compiling:  # Of concurrent first calls one compiles.
         return _loaded(dtype, device)
 
 

@@ -141,48 +141,51 @@ def shade(
     texture: wp.array4d(dtype=Any),
     background: wp.array4d(dtype=Any),
     keys: wp.array3d(dtype=wp.int64),
+    lanes: int,
     image: wp.array4d(dtype=Any),
     coverage: wp.array3d(dtype=Any),
     found: wp.array3d(dtype=wp.int32),
     visible: wp.array2d(dtype=wp.int32),
 ):
-    """Colour what was found; a thread per pixel.
+    """Colour what was found; `lanes` threads per row.
 
     Args:
         planes: (B, F, PLANE).
         texture: (B or 1, C, Ht, Wt).
         background: (B or 1, C, H, W), or none for black.
         keys: (B, H, W) as `rasterise` left them.
+        lanes: How many threads share a row.
         image: (B, C, H, W), written.
         coverage: (B, H, W), written.
         found: (B, H, W), written: the triangle at each pixel, -1 for none.
         visible: (B, F), becomes 1 where a triangle is seen.
     """
-    b, row, column = wp.tid()
-    key = keys[b, row, column]
-    if key == wp.int64(0):
-        found[b, row, column] = -1
-        coverage[b, row, column] = coverage.dtype(0.0)
+    b, row, lane = wp.tid()
+    for column in range(lane, found.shape[2], lanes):
+        key = keys[b, row, column]
+        if key == wp.int64(0):
+            found[b, row, column] = -1
+            coverage[b, row, column] = coverage.dtype(0.0)
+            for c in range(image.shape[1]):
+                if background.shape[0] > 0:
+                    image[b, c, row, column] = background[b % background.shape[0], c, row, column]
+                else:
+                    image[b, c, row, column] = image.dtype(0.0)
+            continue
+        t = int(LAST - (key & LAST))
+        found[b, row, column] = t
+        coverage[b, row, column] = coverage.dtype(1.0)
+        visible[b, t] = 1
+        u, v, _depth = look(planes, b, t, row, column)
+        left, share_u = texel(u, texture.shape[3])
+        upper, share_v = texel(v, texture.shape[2])
+        right, lower = wp.min(left + 1, texture.shape[3] - 1), wp.min(upper + 1, texture.shape[2] - 1)
+        n = b % texture.shape[0]
         for c in range(image.shape[1]):
-            if background.shape[0] > 0:
-                image[b, c, row, column] = background[b % background.shape[0], c, row, column]
-            else:
-                image[b, c, row, column] = image.dtype(0.0)
-        return
-    t = int(LAST - (key & LAST))
-    found[b, row, column] = t
-    coverage[b, row, column] = coverage.dtype(1.0)
-    visible[b, t] = 1
-    u, v, _depth = look(planes, b, t, row, column)
-    left, share_u = texel(u, texture.shape[3])
-    upper, share_v = texel(v, texture.shape[2])
-    right, lower = wp.min(left + 1, texture.shape[3] - 1), wp.min(upper + 1, texture.shape[2] - 1)
-    n = b % texture.shape[0]
-    for c in range(image.shape[1]):
-        p, q = texture[n, c, upper, left], texture[n, c, upper, right]
-        r, s = texture[n, c, lower, left], texture[n, c, lower, right]
-        above, below = p + share_u * (q - p), r + share_u * (s - r)
-        image[b, c, row, column] = above + share_v * (below - above)
+            p, q = texture[n, c, upper, left], texture[n, c, upper, right]
+            r, s = texture[n, c, lower, left], texture[n, c, lower, right]
+            above, below = p + share_u * (q - p), r + share_u * (s - r)
+            image[b, c, row, column] = above + share_v * (below - above)
 
 
 def attributes(
@@ -190,28 +193,31 @@ def attributes(
     projection: wp.array3d(dtype=wp.float64),
     triangles: wp.array2d(dtype=wp.int32),
     found: wp.array3d(dtype=wp.int32),
+    lanes: int,
     depth: wp.array3d(dtype=Any),
     barycentric: wp.array4d(dtype=Any),
 ):
-    """Depth and perspective-correct corner weights; a thread per pixel.
+    """Depth and perspective-correct corner weights; `lanes` threads per row.
 
     Args:
         vertices, projection, triangles: As in `geometry.set_up`.
         found: (B, H, W).
+        lanes: How many threads share a row.
         depth: (B, H, W), written.
         barycentric: (B, 3, H, W), written.
     """
-    b, row, column = wp.tid()
-    t = found[b, row, column]
-    weights, z = wp.vec3d(), wp.float64(0.0)
-    if t >= 0:
-        x, y = wp.float64(column), wp.float64(row)
-        h0 = relative(homogeneous(vertices, projection, b, triangles[t, 0]), x, y)
-        h1 = relative(homogeneous(vertices, projection, b, triangles[t, 1]), x, y)
-        h2 = relative(homogeneous(vertices, projection, b, triangles[t, 2]), x, y)
-        u0, u1, u2 = h1[0] * h2[1] - h2[0] * h1[1], h2[0] * h0[1] - h0[0] * h2[1], h0[0] * h1[1] - h1[0] * h0[1]
-        weights = wp.vec3d(u0, u1, u2) / (u0 + u1 + u2)
-        z = wp.dot(weights, wp.vec3d(h0[2], h1[2], h2[2]))
-    depth[b, row, column] = depth.dtype(z)
-    for n in range(3):
-        barycentric[b, n, row, column] = barycentric.dtype(weights[n])
+    b, row, lane = wp.tid()
+    for column in range(lane, found.shape[2], lanes):
+        t = found[b, row, column]
+        weights, z = wp.vec3d(), wp.float64(0.0)
+        if t >= 0:
+            x, y = wp.float64(column), wp.float64(row)
+            h0 = relative(homogeneous(vertices, projection, b, triangles[t, 0]), x, y)
+            h1 = relative(homogeneous(vertices, projection, b, triangles[t, 1]), x, y)
+            h2 = relative(homogeneous(vertices, projection, b, triangles[t, 2]), x, y)
+            u0, u1, u2 = h1[0] * h2[1] - h2[0] * h1[1], h2[0] * h0[1] - h0[0] * h2[1], h0[0] * h1[1] - h1[0] * h0[1]
+            weights = wp.vec3d(u0, u1, u2) / (u0 + u1 + u2)
+            z = wp.dot(weights, wp.vec3d(h0[2], h1[2], h2[2]))
+        depth[b, row, column] = depth.dtype(z)
+        for n in range(3):
+            barycentric[b, n, row, column] = barycentric.dtype(weights[n])

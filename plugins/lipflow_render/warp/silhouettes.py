@@ -130,11 +130,12 @@ def edges(
     found: wp.array3d(dtype=wp.int32),
     image_gradient: wp.array4d(dtype=Any),
     coverage_gradient: wp.array3d(dtype=Any),
+    lanes: int,
     unit: wp.array1d(dtype=wp.float64),
     screen_units: wp.array3d(dtype=wp.int64),
     screen_gradient: wp.array3d(dtype=wp.float64),
 ):
-    """Gradients of the boundaries between each pixel and the next ones in its row and column; a thread per pixel.
+    """Gradients of the boundaries between each pixel and the next ones in its row and column; `lanes` threads per row.
 
     Args:
         near, screen, triangles, planes: As in `geometry.set_up`.
@@ -144,65 +145,67 @@ def edges(
         found: (B, H, W) as drawn.
         image_gradient: (B, C, H, W).
         coverage_gradient: (B, H, W), or none.
+        lanes: How many threads share a row.
         unit: (1,) one over the unit in which to sum up whole numbers; or none to sum up as they are.
         screen_units: (B, V, 2), added to if there is a unit.
         screen_gradient: (B, V, 2), added to if there is none.
     """
-    b, row, column = wp.tid()
-    here = wp.int32(found[b, row, column])
-    for axis in range(2):
-        next_row, next_column = row + axis, column + 1 - axis
-        if next_row >= found.shape[1] or next_column >= found.shape[2]:
-            continue
-        there = wp.int32(found[b, next_row, next_column])
-        if here == there:
-            continue
-        if here >= 0 and there >= 0 and alike(sheet, planes, b, here, there):
-            continue
-        line, begin = wp.where(axis == 0, row, column), wp.where(axis == 0, column, row)
-        forth, low, high, share = walk(near, screen, triangles, adjacent, b, here, there, axis, 1, line, begin)
-        if forth == CONTINUOUS:
-            continue
-        back, back_low, back_high, back_share = walk(
-            near, screen, triangles, adjacent, b, there, here, axis, -1, line, begin + 1
-        )
-        if back == CONTINUOUS or (forth != SILHOUETTE and back != SILHOUETTE):
-            continue
-        if back == SILHOUETTE:
-            # The nearer of two boundaries counts: that of the greater 1 / depth.
-            take = forth != SILHOUETTE
-            if not take:
-                mine = screen[b, low, 2] + share * (screen[b, high, 2] - screen[b, low, 2])
-                other = screen[b, back_low, 2] + back_share * (screen[b, back_high, 2] - screen[b, back_low, 2])
-                take = mine < other
-            if take:
-                low, high, share = back_low, back_high, back_share
-        # ½ of the sum over both pixels: whichever of them the boundary sweeps over changes.
-        change = wp.float64(0.0)
-        for c in range(image.shape[1]):
-            gradient = image_gradient[b, c, row, column] + image_gradient[b, c, next_row, next_column]
-            change += wp.float64(gradient * (image[b, c, row, column] - image[b, c, next_row, next_column]))
-        if coverage_gradient.shape[0] > 0:
-            gradient = coverage_gradient[b, row, column] + coverage_gradient[b, next_row, next_column]
-            change += wp.float64(gradient) * wp.float64(wp.where(here >= 0, 1, 0) - wp.where(there >= 0, 1, 0))
-        along_x = wp.float64(screen[b, high, 0] - screen[b, low, 0])
-        along_y = wp.float64(screen[b, high, 1] - screen[b, low, 1])
-        squared = along_x * along_x + along_y * along_y
-        if not squared > wp.float64(1e-24):
-            continue
-        change *= wp.float64(0.5) * wp.where(axis == 0, along_y, -along_x) / squared
-        gx, gy = change * along_y, -change * along_x
-        if not (wp.isfinite(gx) and wp.isfinite(gy)):
-            continue
-        part = wp.float64(share)
-        rest = wp.float64(1.0) - part
-        if unit.shape[0] > 0:
-            wp.atomic_add(screen_units, b, low, 0, wp.int64(wp.rint(rest * gx * unit[0])))
-            wp.atomic_add(screen_units, b, low, 1, wp.int64(wp.rint(rest * gy * unit[0])))
-            wp.atomic_add(screen_units, b, high, 0, wp.int64(wp.rint(part * gx * unit[0])))
-            wp.atomic_add(screen_units, b, high, 1, wp.int64(wp.rint(part * gy * unit[0])))
-        else:
-            wp.atomic_add(screen_gradient, b, low, 0, rest * gx)
-            wp.atomic_add(screen_gradient, b, low, 1, rest * gy)
-            wp.atomic_add(screen_gradient, b, high, 0, part * gx)
-            wp.atomic_add(screen_gradient, b, high, 1, part * gy)
+    b, row, lane = wp.tid()
+    for column in range(lane, found.shape[2], lanes):
+        here = wp.int32(found[b, row, column])
+        for axis in range(2):
+            next_row, next_column = row + axis, column + 1 - axis
+            if next_row >= found.shape[1] or next_column >= found.shape[2]:
+                continue
+            there = wp.int32(found[b, next_row, next_column])
+            if here == there:
+                continue
+            if here >= 0 and there >= 0 and alike(sheet, planes, b, here, there):
+                continue
+            line, begin = wp.where(axis == 0, row, column), wp.where(axis == 0, column, row)
+            forth, low, high, share = walk(near, screen, triangles, adjacent, b, here, there, axis, 1, line, begin)
+            if forth == CONTINUOUS:
+                continue
+            back, back_low, back_high, back_share = walk(
+                near, screen, triangles, adjacent, b, there, here, axis, -1, line, begin + 1
+            )
+            if back == CONTINUOUS or (forth != SILHOUETTE and back != SILHOUETTE):
+                continue
+            if back == SILHOUETTE:
+                # The nearer of two boundaries counts: that of the greater 1 / depth.
+                take = forth != SILHOUETTE
+                if not take:
+                    mine = screen[b, low, 2] + share * (screen[b, high, 2] - screen[b, low, 2])
+                    other = screen[b, back_low, 2] + back_share * (screen[b, back_high, 2] - screen[b, back_low, 2])
+                    take = mine < other
+                if take:
+                    low, high, share = back_low, back_high, back_share
+            # ½ of the sum over both pixels: whichever of them the boundary sweeps over changes.
+            change = wp.float64(0.0)
+            for c in range(image.shape[1]):
+                gradient = image_gradient[b, c, row, column] + image_gradient[b, c, next_row, next_column]
+                change += wp.float64(gradient * (image[b, c, row, column] - image[b, c, next_row, next_column]))
+            if coverage_gradient.shape[0] > 0:
+                gradient = coverage_gradient[b, row, column] + coverage_gradient[b, next_row, next_column]
+                change += wp.float64(gradient) * wp.float64(wp.where(here >= 0, 1, 0) - wp.where(there >= 0, 1, 0))
+            along_x = wp.float64(screen[b, high, 0] - screen[b, low, 0])
+            along_y = wp.float64(screen[b, high, 1] - screen[b, low, 1])
+            squared = along_x * along_x + along_y * along_y
+            if not squared > wp.float64(1e-24):
+                continue
+            change *= wp.float64(0.5) * wp.where(axis == 0, along_y, -along_x) / squared
+            gx, gy = change * along_y, -change * along_x
+            if not (wp.isfinite(gx) and wp.isfinite(gy)):
+                continue
+            part = wp.float64(share)
+            rest = wp.float64(1.0) - part
+            if unit.shape[0] > 0:
+                wp.atomic_add(screen_units, b, low, 0, wp.int64(wp.rint(rest * gx * unit[0])))
+                wp.atomic_add(screen_units, b, low, 1, wp.int64(wp.rint(rest * gy * unit[0])))
+                wp.atomic_add(screen_units, b, high, 0, wp.int64(wp.rint(part * gx * unit[0])))
+                wp.atomic_add(screen_units, b, high, 1, wp.int64(wp.rint(part * gy * unit[0])))
+            else:
+                wp.atomic_add(screen_gradient, b, low, 0, rest * gx)
+                wp.atomic_add(screen_gradient, b, low, 1, rest * gy)
+                wp.atomic_add(screen_gradient, b, high, 0, part * gx)
+                wp.atomic_add(screen_gradient, b, high, 1, part * gy)

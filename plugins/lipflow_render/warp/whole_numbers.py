@@ -14,7 +14,11 @@ from torch import Tensor
 
 
 class WholeNumbers:
-    """A sum of atomics: as it comes, or in whole units after `measure`."""
+    """A sum of atomics: as it comes, or in whole units after `measure`.
+
+    Args:
+        gradient: Zeros, of the shape and precision of the sum.
+    """
 
     def __init__(self, gradient: Tensor):
         self._gradient = gradient
@@ -25,10 +29,6 @@ class WholeNumbers:
     def wanted(device: torch.device) -> bool:
         """Whether order matters on a device and the user asked that it does not. On the CPU kernels run in order."""
         return device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
-
-    @classmethod
-    def zeros(cls, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> WholeNumbers:
-        return cls(torch.zeros(shape, dtype=dtype, device=device))
 
     def measure(self, greatest: Tensor, count: int) -> None:
         """Choose the unit, without waiting for the device.
