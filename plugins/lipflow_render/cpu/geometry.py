@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_render.cpu.jit import inline, kernel
+from lipflow_render.cpu.lanes import ceil, floor, lane, load, maximum, minimum
 
 SLIVER = 1e-3
 DEGENERATE = 1e-12
@@ -18,7 +19,7 @@ PLANE = 12
 """Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, unused."""
 
 
-@kernel
+@inline
 def transform(vertices, projection, near, screen):
     """Project the vertices of one sample.
 
@@ -30,7 +31,7 @@ def transform(vertices, projection, near, screen):
     """
     p = projection
     for v in range(vertices.shape[0]):
-        a, b, c = np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2])
+        a, b, c = (np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2]))
         x = p[0, 0] * a + p[0, 1] * b + p[0, 2] * c + p[0, 3]
         y = p[1, 0] * a + p[1, 1] * b + p[1, 2] * c + p[1, 3]
         w = p[2, 0] * a + p[2, 1] * b + p[2, 2] * c + p[2, 3]
@@ -45,7 +46,7 @@ def transform(vertices, projection, near, screen):
 def homogeneous(vertices, projection, v):
     """(X, Y, W) of one vertex in float64."""
     p = projection
-    a, b, c = np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2])
+    a, b, c = (np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2]))
     return (
         p[0, 0] * a + p[0, 1] * b + p[0, 2] * c + p[0, 3],
         p[1, 0] * a + p[1, 1] * b + p[1, 2] * c + p[1, 3],
@@ -95,18 +96,7 @@ def inverse_crossing(vertices, projection, i, j, k, column, row):
     a2, b2, c2 = y0 * w1 - w0 * y1, w0 * x1 - x0 * w1, x0 * y1 - y0 * x1
     det = x0 * a0 + y0 * b0 + w0 * c0
     over = 1.0 / det
-    return (
-        a0 * over,
-        b0 * over,
-        c0 * over,
-        a1 * over,
-        b1 * over,
-        c1 * over,
-        a2 * over,
-        b2 * over,
-        c2 * over,
-        det,
-    )
+    return (a0 * over, b0 * over, c0 * over, a1 * over, b1 * over, c1 * over, a2 * over, b2 * over, c2 * over, det)
 
 
 @inline
@@ -129,14 +119,7 @@ def clipped_bounds(vertices, projection, near, i, j, k):
 
 
 @inline
-def ceil(value):
-    """The least integer not below a value ≥ 0."""
-    whole = np.int32(value)
-    return whole + np.int32(1) if whole < value else whole
-
-
-@kernel
-def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, bins, starts):
+def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, starts):
     """Planes and bounds of the triangles that may hit a pixel centre, sorted into bands of rows.
 
     Args:
@@ -149,40 +132,38 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
         texels: Width and height of the texture.
         size: Width and height of the picture.
         band: Rows per band.
-        planes: (F, PLANE), written.
+        planes: (F, PLANE), written for triangles in bins.
         bounds: (F, 4) int32, written for triangles in bins: left, right, top, bottom. Triangles that cross the near
             plane have -1 - left for left.
-        bins: int32, grown as needed; returned: triangles of all bands in turn, each in increasing order.
         starts: (bands + 1,) int64, written: where each band begins in bins.
+
+    Returns:
+        bins: (N,) int32, triangles of all bands in turn, each in increasing order.
     """
     real = screen.dtype.type
     zero, one, half = real(0), real(1), real(0.5)
     last_column, last_row = real(size[0] - 1), real(size[1] - 1)
     wide, high = real(texels[0]), real(texels[1])
     band = np.int32(band)
-    live = np.empty(triangles.shape[0], np.int32)
+    live = np.empty(triangles.shape[0] + 1, np.int32)
+    candidates = select_near_centres(near, screen, triangles, last_column, last_row, live)
     count = 0
     starts[:] = 0
-    for t in range(triangles.shape[0]):
-        i, j, k = np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
-        w0, w1, w2 = screen[i, 3], screen[j, 3], screen[k, 3]
-        crossing = False
-        if w0 >= near and w1 >= near and w2 >= near:
-            x0, x1, x2 = screen[i, 0], screen[j, 0], screen[k, 0]
-            y0, y1, y2 = screen[i, 1], screen[j, 1], screen[k, 1]
-            x_low, x_high = min(x0, min(x1, x2)), max(x0, max(x1, x2))
-            y_low, y_high = min(y0, min(y1, y2)), max(y0, max(y1, y2))
-        elif w0 >= near or w1 >= near or w2 >= near:
-            crossing = True
+    for n in range(candidates):
+        t = np.uint32(live[n])
+        i, j, k = (np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2]))
+        crossing = not (screen[i, 3] >= near and screen[j, 3] >= near and screen[k, 3] >= near)
+        if crossing:
             left_, right_, top_, bottom_ = clipped_bounds(vertices, projection, near, i, j, k)
             x_low, x_high = real(left_) - one, real(right_) + one
             y_low, y_high = real(top_) - one, real(bottom_) + one
+            if not (x_high >= zero and y_high >= zero and x_low <= last_column and y_low <= last_row):
+                continue
         else:
-            continue
-        if not (x_high >= zero and y_high >= zero and x_low <= last_column and y_low <= last_row):
-            continue
-        left, right = ceil(max(x_low, zero)), np.int32(min(x_high, last_column))
-        top, bottom = ceil(max(y_low, zero)), np.int32(min(y_high, last_row))
+            low, high_ = corner_bounds(screen, i, j, k)
+            x_low, x_high, y_low, y_high = (lane(low, 0), lane(high_, 0), lane(low, 1), lane(high_, 1))
+        left, right = (np.int32(np.ceil(max(x_low, zero))), np.int32(min(x_high, last_column)))
+        top, bottom = (np.int32(np.ceil(max(y_low, zero))), np.int32(min(y_high, last_row)))
         if left > right or top > bottom:
             continue
         column, row = real(left), real(top)
@@ -190,59 +171,97 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
             a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(
                 vertices, projection, i, j, k, np.float64(left), np.float64(top)
             )
-            a0, b0, c0, a1, b1, c1 = real(a0), real(b0), real(c0), real(a1), real(b1), real(c1)
+            a0, b0, c0, a1, b1, c1 = (real(a0), real(b0), real(c0), real(a1), real(b1), real(c1))
             a2, b2, c2 = real(a2), real(b2), real(c2)
         else:
             a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
         if not abs(area) > DEGENERATE:
             continue
-        u0, u1, u2 = uv[t, 0] * wide - half, uv[t, 2] * wide - half, uv[t, 4] * wide - half
-        v0, v1, v2 = (one - uv[t, 1]) * high - half, (one - uv[t, 3]) * high - half, (one - uv[t, 5]) * high - half
-        planes[t, 0], planes[t, 1], planes[t, 2] = a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2
-        planes[t, 3], planes[t, 4] = a0 * u0 + a1 * u1 + a2 * u2, b0 * u0 + b1 * u1 + b2 * u2
+        u0, u1, u2 = (uv[t, 0] * wide - half, uv[t, 2] * wide - half, uv[t, 4] * wide - half)
+        v0, v1, v2 = ((one - uv[t, 1]) * high - half, (one - uv[t, 3]) * high - half, (one - uv[t, 5]) * high - half)
+        planes[t, 0], planes[t, 1], planes[t, 2] = (a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2)
+        planes[t, 3], planes[t, 4] = (a0 * u0 + a1 * u1 + a2 * u2, b0 * u0 + b1 * u1 + b2 * u2)
         planes[t, 5] = c0 * u0 + c1 * u1 + c2 * u2
-        planes[t, 6], planes[t, 7] = a0 * v0 + a1 * v1 + a2 * v2, b0 * v0 + b1 * v1 + b2 * v2
+        planes[t, 6], planes[t, 7] = (a0 * v0 + a1 * v1 + a2 * v2, b0 * v0 + b1 * v1 + b2 * v2)
         planes[t, 8] = c0 * v0 + c1 * v1 + c2 * v2
         planes[t, 9], planes[t, 10] = column, row
         planes[t, 11] = one if area > 0 else -one
-        bounds[t, 0], bounds[t, 1], bounds[t, 2], bounds[t, 3] = -1 - left if crossing else left, right, top, bottom
+        bounds[t, 0], bounds[t, 1], bounds[t, 2], bounds[t, 3] = (-1 - left if crossing else left, right, top, bottom)
         live[count] = t
         count += 1
-        for n in range(top // band, bottom // band + 1):
-            starts[n + 1] += 1
-    for n in range(1, starts.shape[0]):
-        starts[n] += starts[n - 1]
-    if bins.shape[0] < starts[-1]:
-        bins = np.empty(starts[-1], np.int32)
+        for b in range(top // band, bottom // band + 1):
+            starts[b + 1] += 1
+    for b in range(1, starts.shape[0]):
+        starts[b] += starts[b - 1]
+    bins = np.empty(starts[-1], np.int32)
     for n in range(count):
         t = live[n]
         for b in range(bounds[t, 2] // band, bounds[t, 3] // band + 1):
             bins[starts[b]] = t
             starts[b] += 1
-    for n in range(starts.shape[0] - 1, 0, -1):
-        starts[n] = starts[n - 1]
+    for b in range(starts.shape[0] - 1, 0, -1):
+        starts[b] = starts[b - 1]
     starts[0] = 0
     return bins
 
 
-@kernel
-def triangles_to_seen(vertices, projection, near, screen, triangles, planes, sums, seen_gradient):
+@inline
+def corner_bounds(screen, i, j, k):
+    """The least and the greatest (x, y, 1 / depth, depth) of three vertices."""
+    one, other, third = (
+        load(screen, np.intp(i) * 4, 4),
+        load(screen, np.intp(j) * 4, 4),
+        load(screen, np.intp(k) * 4, 4),
+    )
+    return minimum(minimum(one, other), third), maximum(maximum(one, other), third)
+
+
+@inline
+def select_near_centres(near, screen, triangles, last_column, last_row, chosen):
+    """Find the triangles whose bounds hold a pixel centre of the picture, and those that cross the near plane.
+
+    In a small picture most triangles lie between pixel centres; which of them do nobody could predict, so that every
+    triangle is written and the next takes its place if it is of no use.
+
+    Args:
+        near, screen, triangles: As in `set_up`.
+        last_column, last_row: The last pixel centres.
+        chosen: (F + 1,) int32, written.
+
+    Returns:
+        How many there are.
+    """
+    zero = screen.dtype.type(0)
+    count = 0
+    for t in range(triangles.shape[0]):
+        low, high = corner_bounds(
+            screen, np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
+        )
+        chosen[count] = t
+        if lane(low, 3) >= near:
+            first, last = ceil(maximum(low, zero)), floor(high)
+            hit = (lane(first, 0) <= min(lane(last, 0), last_column)) & (lane(first, 1) <= min(lane(last, 1), last_row))
+            count += np.intp(hit)
+        else:
+            count += np.intp(lane(high, 3) >= near)
+    return count
+
+
+@inline
+def triangles_to_seen(vertices, projection, near, screen, triangles, planes, touched, sums, seen_gradient):
     """Carry gradients from the planes of triangles to the homogeneous coordinates of their corners.
 
     The derivative of the value that plane q = Σ aᵢ(H⁻¹)ᵢ has at a pixel, with respect to hᵢ, is -q Nᵢ.
 
     Args:
         vertices, projection, near, screen, triangles, planes: As in `set_up`.
-        sums: (F, 9): for each plane the sum over its pixels of the gradient, and of it times x and times y, relative
-            to the triangle's own pixel.
+        touched: (N,) int32 triangles.
+        sums: (N, 9): for each plane of each of them the sum over its pixels of the gradient, and of it times x and
+            times y, relative to the triangle's own pixel.
         seen_gradient: (V, 3) float64, added to.
     """
-    for t in range(triangles.shape[0]):
-        touched = False
-        for n in range(9):
-            touched = touched or sums[t, n] != 0
-        if not touched:
-            continue
+    for place in range(touched.shape[0]):
+        t = np.uint32(touched[place])
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         column, row = planes[t, 9], planes[t, 10]
         if screen[i, 3] >= near and screen[j, 3] >= near and screen[k, 3] >= near:
@@ -264,7 +283,7 @@ def triangles_to_seen(vertices, projection, near, screen, triangles, planes, sum
             a, b, c = inverse[n]
             x = y = w = 0.0
             for q in range(3):
-                g = a * sums[t, 3 * q + 1] + b * sums[t, 3 * q + 2] + c * sums[t, 3 * q]
+                g = a * sums[place, 3 * q + 1] + b * sums[place, 3 * q + 2] + c * sums[place, 3 * q]
                 x -= planes[t, 3 * q] * g
                 y -= planes[t, 3 * q + 1] * g
                 w -= planes[t, 3 * q + 2] * g
@@ -276,35 +295,20 @@ def triangles_to_seen(vertices, projection, near, screen, triangles, planes, sum
 
 
 @kernel
-def screen_to_seen(screen, near, screen_gradient, seen_gradient):
-    """Carry gradients from pixel coordinates to homogeneous ones.
-
-    Args:
-        screen: (V, 4).
-        near: Depth of the near plane.
-        screen_gradient: (V, 2) float64.
-        seen_gradient: (V, 3) float64, added to.
-    """
-    for v in range(screen.shape[0]):
-        if screen[v, 3] >= near:
-            x, y = screen_gradient[v, 0] * screen[v, 2], screen_gradient[v, 1] * screen[v, 2]
-            seen_gradient[v, 0] += x
-            seen_gradient[v, 1] += y
-            seen_gradient[v, 2] -= x * screen[v, 0] + y * screen[v, 1]
-
-
-@kernel
-def seen_to_inputs(vertices, projection, seen_gradient, vertices_gradient, projection_gradient):
+def seen_to_inputs(vertices, projection, parts, vertices_gradient, projection_gradient):
     """Carry gradients from homogeneous coordinates to vertices and camera.
 
     Args:
         vertices: (V, 3).
         projection: (3, 4) float64.
-        seen_gradient: (V, 3) float64.
+        parts: (N, V, 3) float64, added up in the first of them.
         vertices_gradient: (V, 3), written; or of length 0 if not wanted.
         projection_gradient: (3, 4) float64, written; or of length 0 if not wanted.
     """
     p = projection
+    seen_gradient = parts[0]
+    for n in range(1, parts.shape[0]):
+        seen_gradient += parts[n]
     if vertices_gradient.shape[0] > 0:
         for v in range(vertices.shape[0]):
             x, y, w = seen_gradient[v, 0], seen_gradient[v, 1], seen_gradient[v, 2]

@@ -1,0 +1,281 @@
+"""A numba type for several numbers that are computed with at once: what the hot loops of the kernels are written in.
+
+Left alone, the compiler computes the few pixels of a triangle in a row, and the few channels of a texel, one by one:
+its vectors start where a loop is long. `Lanes` are LLVM's vectors, which it turns into the machine's own, or into
+several or into plain numbers where the machine's are narrower.
+
+    low = minimum(load(screen, 4 * i, 4), load(screen, 4 * j, 4))  # four numbers from flat index 4 i and 4 j on
+    inside = (low >= zero) & (low <= limit)                          # a mask
+    store(screen, 4 * i, select(inside, low, zero * low))
+
+Operators take lanes and plain numbers of the same type; the index of `load` and `store` counts numbers of a contiguous
+array of any shape.
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+_INDEX = ir.IntType(32)
+
+
+class Lanes(types.Type):
+    """`count` numbers of type `item` (a numba real or signed integer type, or boolean: a mask)."""
+
+    def __init__(self, item: types.Type, count: int):
+        self.item, self.count = item, count
+        super().__init__(f"Lanes({item}, {count})")
+
+    @property
+    def real(self) -> bool:
+        return isinstance(self.item, types.Float)
+
+
+@register_model(Lanes)
+class _LanesModel(PrimitiveModel):
+    def __init__(self, manager, kind: Lanes):
+        reals = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.boolean: ir.IntType(1)}
+        item = reals[kind.item] if kind.item in reals else ir.IntType(kind.item.bitwidth)
+        super().__init__(manager, kind, ir.VectorType(item, kind.count))
+
+
+def _splat(builder, value, count: int):
+    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(undefined, value, _INDEX(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INDEX, count), [0] * count))
+
+
+def _spread(builder, kinds, values):
+    """The operands as vectors: plain numbers become lanes of themselves."""
+    count = next(kind.count for kind in kinds if isinstance(kind, Lanes))
+    return [
+        value if isinstance(kind, Lanes) else _splat(builder, value, count)
+        for kind, value in zip(kinds, values, strict=True)
+    ]
+
+
+def _operand(kinds) -> Lanes | None:
+    """The type that both operands have, or would have as lanes."""
+    lanes = [kind for kind in kinds if isinstance(kind, Lanes)]
+    if not lanes or any(kind not in (lanes[0], lanes[0].item) for kind in kinds):
+        return None
+    return lanes[0]
+
+
+def _define(symbol, result, emit) -> None:
+    """Give lanes an operator: `result(lanes)` is its type, `emit(builder, lanes, one, other)` its instruction."""
+
+    @infer_global(symbol)
+    class _Operator(AbstractTemplate):
+        def generic(self, args, kws):
+            lanes = _operand(args) if len(args) == 2 else None
+            return None if lanes is None else signature(result(lanes), *args)
+
+    def lower(context, builder, sig, args):
+        return emit(builder, _operand(sig.args), *_spread(builder, sig.args, args))
+
+    for kinds in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
+        lower_builtin(symbol, *kinds)(lower)
+
+
+def _arithmetic(real: str, whole: str):
+    return lambda builder, lanes, one, other: getattr(builder, real if lanes.real else whole)(one, other)
+
+
+def _comparison(symbol: str):
+    def emit(builder, lanes, one, other):
+        compare = builder.fcmp_ordered if lanes.real else builder.icmp_signed
+        return compare(symbol, one, other)
+
+    return emit
+
+
+for _symbol, _real, _whole in (
+    (operator.add, "fadd", "add"),
+    (operator.sub, "fsub", "sub"),
+    (operator.mul, "fmul", "mul"),
+):
+    _define(_symbol, lambda lanes: lanes, _arithmetic(_real, _whole))
+_define(operator.truediv, lambda lanes: lanes, lambda builder, lanes, one, other: builder.fdiv(one, other))
+_define(operator.and_, lambda lanes: lanes, lambda builder, lanes, one, other: builder.and_(one, other))
+for _symbol, _text in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+    (operator.eq, "=="),
+):
+    _define(_symbol, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_text))
+
+
+def _address(context, builder, kind, array, index, lanes):
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), context.get_value_type(lanes).as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def load(typing, array, index, count):
+    """`count` numbers of a contiguous array from flat `index` on."""
+    lanes = Lanes(array.dtype, count.literal_value)
+
+    def emit(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
+        return builder.load(address, align=lanes.item.bitwidth // 8)
+
+    return lanes(array, types.intp, count), emit
+
+
+@intrinsic
+def store(typing, array, index, value):
+    """Write lanes into a contiguous array from flat `index` on."""
+
+    def emit(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1], value)
+        builder.store(args[2], address, align=value.item.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), emit
+
+
+@intrinsic(prefer_literal=True)
+def lanes(typing, value, count):
+    """The same number in each of `count` lanes."""
+    kind = Lanes(types.unliteral(value), count.literal_value)
+
+    def emit(context, builder, sig, args):
+        return _splat(builder, context.cast(builder, args[0], sig.args[0], kind.item), kind.count)
+
+    return kind(value, count), emit
+
+
+@intrinsic(prefer_literal=True)
+def ramp(typing, start, count):
+    """start, start + 1, start + 2 …"""
+    item = types.unliteral(start)
+    lanes = Lanes(item, count.literal_value)
+
+    def emit(context, builder, sig, args):
+        steps = ir.Constant(context.get_value_type(lanes), list(range(lanes.count)))
+        first = _splat(builder, context.cast(builder, args[0], sig.args[0], item), lanes.count)
+        return builder.fadd(first, steps) if lanes.real else builder.add(first, steps)
+
+    return lanes(start, count), emit
+
+
+@intrinsic(prefer_literal=True)
+def lane(typing, value, index):
+    """One of the numbers, by a literal index."""
+    place = index.literal_value
+
+    def emit(context, builder, sig, args):
+        return builder.extract_element(args[0], _INDEX(place))
+
+    return value.item(value, index), emit
+
+
+@intrinsic
+def select(typing, mask, one, other):
+    """`one` where the mask holds, else `other`, which may be a plain number."""
+
+    def emit(context, builder, sig, args):
+        return builder.select(args[0], *_spread(builder, sig.args[1:], args[1:]))
+
+    return one(mask, one, other), emit
+
+
+def _extremum(symbol: str):
+    def typed(typing, one, other):
+        def emit(context, builder, sig, args):
+            one, other = _spread(builder, sig.args, args)
+            return builder.select(_comparison(symbol)(builder, _operand(sig.args), one, other), one, other)
+
+        return _operand((one, other))(one, other), emit
+
+    return typed
+
+
+minimum = intrinsic(_extremum("<"))
+"""The lesser of two lanes or of lanes and a number: the second where the first is NaN."""
+maximum = intrinsic(_extremum(">"))
+"""The greater of two lanes or of lanes and a number: the second where the first is NaN."""
+
+
+def _rounding(name: str):
+    def typed(typing, value):
+        def emit(context, builder, sig, args):
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(args[0].type, [args[0].type]),
+                f"llvm.{name}.v{value.count}f{value.item.bitwidth}",
+            )
+            return builder.call(function, args)
+
+        return value(value), emit
+
+    return typed
+
+
+floor = intrinsic(_rounding("floor"))
+"""The greatest whole numbers not above."""
+ceil = intrinsic(_rounding("ceil"))
+"""The least whole numbers not below."""
+
+
+@intrinsic
+def whole(typing, value):
+    """Real lanes cut off to int32; what does not fit becomes anything."""
+    lanes = Lanes(types.int32, value.count)
+
+    def emit(context, builder, sig, args):
+        return builder.fptosi(args[0], context.get_value_type(lanes))
+
+    return lanes(value), emit
+
+
+@intrinsic
+def real_like(typing, value, like):
+    """int32 lanes as reals of the type of lanes `like`."""
+
+    def emit(context, builder, sig, args):
+        return builder.sitofp(args[0], context.get_value_type(like))
+
+    return like(value, like), emit
+
+
+@intrinsic
+def leading(typing, mask):
+    """How many lanes from the first on the mask holds for without a gap: intp."""
+
+    def emit(context, builder, sig, args):
+        # A bit beyond the lanes ends the count where the mask holds for all.
+        bits = builder.zext(builder.bitcast(builder.not_(args[0]), ir.IntType(mask.count)), ir.IntType(64))
+        bits = builder.or_(bits, ir.IntType(64)(1 << mask.count))
+        return builder.cttz(bits, ir.IntType(1)(1))
+
+    return types.intp(mask), emit
+
+
+@intrinsic
+def total(typing, value):
+    """The sum of all lanes: halves are added to each other until one number is left."""
+
+    def emit(context, builder, sig, args):
+        rest, count = args[0], value.count
+        while count > 1:
+            count //= 2
+            parts = [
+                builder.shuffle_vector(
+                    rest, rest, ir.Constant(ir.VectorType(_INDEX, count), list(range(first, first + count)))
+                )
+                for first in (0, count)
+            ]
+            rest = builder.fadd(*parts) if value.real else builder.add(*parts)
+        return builder.extract_element(rest, _INDEX(0))
+
+    return value.item(value), emit

@@ -1,0 +1,273 @@
+"""Which kernel runs on what, sample by sample, and in parts of pictures where threads outnumber samples.
+
+Pictures are drawn in bands of rows, and their gradients are summed in strips of rows, whose sizes depend on the
+picture alone: results are the same to the bit for any number of threads. A texture's gradients are shared out by its
+own rows, so that each texel is added to by one thread, in the order of the pixels.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lipflow_render.cpu import backward, edges, geometry, raster
+from lipflow_render.cpu.prepared import PreparedTopology
+from lipflow_render.cpu.workers import run
+
+BAND = 1 << 15
+"""Pixels drawn together, about: their depths fit a second-level cache."""
+
+STRIP = 256
+"""Rows whose gradients are summed together."""
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A contiguous tensor's memory."""
+    return tensor.detach().contiguous().numpy()
+
+
+def draw(
+    vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None, prepared: PreparedTopology,
+    size: tuple[int, int], near: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Draw B pictures.
+
+    Args:
+        vertices: (B, V, 3).
+        projection: (B or 1, 3, 4) float64.
+        texture: (B or 1, C, Ht, Wt).
+        background: (B or 1, C, H, W), or None.
+        prepared: The topology.
+        size: Rows and columns of the picture.
+        near: Depth of the near plane.
+
+    Returns:
+        image (B, C, H, W), found (B, H, W) int32, and for `undraw` screen (B, V, 4) and planes (B, F, PLANE).
+    """
+    batch, channels = len(vertices), texture.shape[1]
+    height, width = size
+    image = vertices.new_empty((batch, channels, height, width))
+    found = torch.empty((batch, height, width), dtype=torch.int32)
+    screen = vertices.new_empty((batch, vertices.shape[1], 4))
+    planes = vertices.new_empty((batch, len(prepared.triangles), geometry.PLANE))
+    points, cameras, textures = (array(vertices), array(projection), array(texture.flatten(2)))
+    behind = np.empty((1, 0, 0, 0), points.dtype) if background is None else array(background)
+    images, founds, screens, all_planes = map(array, (image, found, screen, planes))
+    triangles, uv = prepared.triangles, prepared.corners[points.dtype]
+    band = max(1, min(height, BAND // max(1, width)))
+    bands = -(-height // band)
+    texels, extent, colours = ((texture.shape[3], texture.shape[2]), (width, height), (0,) * channels)
+    starts, set_up = np.zeros((batch, bands + 1), np.int64), [None] * batch
+
+    def prepare(b: int) -> None:
+        bounds = np.empty((len(triangles), 4), np.int32)
+        bins = raster.prepare(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, uv, texels, extent, band, all_planes[b],
+            bounds, starts[b],
+        )  # fmt: skip
+        set_up[b] = bounds, bins
+
+    def draw_bands(b: int, first: int, last: int) -> None:
+        bounds, bins = set_up[b]
+        raster.draw(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, all_planes[b], bounds, bins, starts[b],
+            band, (first, last), texels, textures[b % len(textures)], colours, behind[b % len(behind)], images[b],
+            founds[b],
+        )  # fmt: skip
+
+    def draw_whole(b: int) -> None:
+        prepare(b)
+        draw_bands(b, 0, bands)
+        set_up[b] = None
+
+    if batch >= torch.get_num_threads():
+        run(draw_whole, range(batch))
+    else:
+        run(prepare, range(batch))
+        run(lambda item: draw_bands(item[0], item[1], item[1] + 1), list(product(range(batch), range(bands))))
+    return image, found, screen, planes
+
+
+def undraw(
+    image_gradient: Tensor, vertices: Tensor, projection: Tensor, texture: Tensor, prepared: PreparedTopology,
+    near: float, with_edges: bool, image: Tensor, found: Tensor, screen: Tensor, planes: Tensor, wants: list[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
+    """Carry gradients of pictures back.
+
+    Args:
+        image_gradient: (B, C, H, W).
+        vertices, projection, texture, prepared, near: As drawn.
+        with_edges: Whether gradients include the motion of silhouettes.
+        image, found, screen, planes: What `draw` returned.
+        wants: Which of the gradients are wanted.
+
+    Returns:
+        Gradients of vertices, projection and texture in their shapes, and of the background (B, C, H, W); None if not
+        wanted.
+    """
+    wants_vertices, wants_camera, wants_texture, wants_background = wants
+    wants_geometry = wants_vertices or wants_camera
+    batch, channels, height, _ = image.shape
+    texels, colours = (texture.shape[3], texture.shape[2]), (0,) * channels
+    texture_gradient = torch.zeros_like(texture, memory_format=torch.contiguous_format) if wants_texture else None
+    background_gradient = image.new_empty(image.shape) if wants_background else None
+    points, cameras, textures, images, founds, screens, all_planes, from_image = map(
+        array, (vertices, projection, texture.flatten(2), image, found, screen, planes, image_gradient)
+    )
+    triangles, kind = prepared.triangles, points.dtype
+    to_inputs = _ToInputs(points, cameras, wants_vertices, wants_camera)
+    strips = -(-height // STRIP)
+    flat, none, nowhere = (np.empty((0, 0), kind), np.empty((0, 0, 0), kind), np.empty((0, 0, 0)))
+    to_texture = flat if texture_gradient is None else texture_gradient.flatten(2).numpy()
+    to_background = None if background_gradient is None else background_gradient.numpy()
+    parts: list[np.ndarray | None] = [None] * batch
+
+    def pixels(b: int, first: int, last: int, rows: tuple[int, int] | None, seen: np.ndarray, behind: bool) -> None:
+        backward.undraw(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, all_planes[b], texels,
+            textures[b % len(textures)], colours, founds[b], STRIP, (first, last), (0, 0) if rows is None else rows,
+            from_image[b], seen, flat if rows is None else to_texture[b % len(to_texture)],
+            to_background[b] if behind and to_background is not None else none,
+        )  # fmt: skip
+
+    def boundaries(b: int) -> None:
+        edges.undraw_edges(
+            near, screens[b], triangles, prepared.adjacent, prepared.sheet, prepared.edges, all_planes[b], images[b],
+            founds[b], from_image[b], flat, parts[b][strips],
+        )  # fmt: skip
+
+    def begin(b: int) -> None:
+        if wants_geometry:
+            parts[b] = np.empty((strips + with_edges, points.shape[1], 3))
+
+    def end(b: int) -> None:
+        if wants_geometry:
+            to_inputs(b, parts[b])
+            parts[b] = None
+
+    def whole(b: int) -> None:
+        begin(b)
+        pixels(b, 0, strips, (0, texels[1]) if wants_texture else None, parts[b] if wants_geometry else nowhere, True)
+        if wants_geometry and with_edges:
+            boundaries(b)
+        end(b)
+
+    threads = torch.get_num_threads()
+    if threads <= 1 or (batch >= threads and (not wants_texture or len(texture) == batch)):
+        run(whole, range(batch))
+    else:
+        tasks = []
+        for b in range(batch):
+            begin(b)
+            if wants_geometry and with_edges:
+                tasks.append(lambda b=b: boundaries(b))
+            if wants_geometry or wants_background:
+                seen = parts[b] if wants_geometry else nowhere
+                tasks += [lambda b=b, n=n, seen=seen: pixels(b, n, n + 1, None, seen, True) for n in range(strips)]
+        if wants_texture:
+            cuts = [texels[1] * n // threads for n in range(threads + 1)]
+            for m, rows in product(range(len(texture)), pairwise(cuts)):
+
+                def fill(m=m, rows=rows) -> None:
+                    for b in range(m, batch, len(texture)):
+                        pixels(b, 0, strips, rows, nowhere, False)
+
+                tasks.append(fill)
+        run(lambda task: task(), tasks)
+        run(end, range(batch))
+    return *to_inputs.gradients(), texture_gradient, background_gradient
+
+
+def undraw_coverage(
+    coverage_gradient: Tensor, vertices: Tensor, projection: Tensor, prepared: PreparedTopology, near: float,
+    found: Tensor, screen: Tensor, planes: Tensor, wants: list[bool],
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of vertices and projection from those of the coverage (B, H, W); arguments as in `undraw`."""
+    points, cameras, founds, screens, all_planes, from_coverage = map(
+        array, (vertices, projection, found, screen, planes, coverage_gradient)
+    )
+    to_inputs = _ToInputs(points, cameras, *wants)
+    none = np.empty((0, 0, 0), points.dtype)
+
+    def boundaries(b: int) -> None:
+        seen = np.empty((1, points.shape[1], 3))
+        edges.undraw_edges(
+            near, screens[b], prepared.triangles, prepared.adjacent, prepared.sheet, prepared.edges, all_planes[b],
+            none, founds[b], none, from_coverage[b], seen[0],
+        )  # fmt: skip
+        to_inputs(b, seen)
+
+    run(boundaries, range(len(points)))
+    return to_inputs.gradients()
+
+
+def draw_attributes(
+    vertices: Tensor, projection: Tensor, found: Tensor, prepared: PreparedTopology
+) -> tuple[Tensor, Tensor]:
+    """Depth (B, H, W) and corner weights (B, 3, H, W) where triangles were found."""
+    batch, height, width = found.shape
+    depth = vertices.new_empty((batch, height, width))
+    barycentric = vertices.new_empty((batch, 3, height, width))
+    points, cameras, founds, depths, barycentrics = map(array, (vertices, projection, found, depth, barycentric))
+
+    def attributes(b: int) -> None:
+        raster.attributes(
+            points[b], cameras[b % len(cameras)], prepared.triangles, founds[b], depths[b], barycentrics[b]
+        )
+
+    run(attributes, range(batch))
+    return depth, barycentric
+
+
+def undraw_attributes(
+    depth_gradient: Tensor | None, barycentric_gradient: Tensor | None, vertices: Tensor, projection: Tensor,
+    found: Tensor, prepared: PreparedTopology, near: float, wants: list[bool],
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of vertices and projection from those of depth and corner weights."""
+    points, cameras, founds = map(array, (vertices, projection, found))
+    none, flat = np.empty((0, 0, 0), points.dtype), np.empty((0, 0), points.dtype)
+    from_depth = None if depth_gradient is None else array(depth_gradient)
+    from_barycentric = None if barycentric_gradient is None else array(barycentric_gradient)
+    to_inputs = _ToInputs(points, cameras, *wants)
+
+    def attributes(b: int) -> None:
+        seen = np.zeros((1, points.shape[1], 3))
+        backward.attributes_to_seen(
+            points[b], cameras[b % len(cameras)], near, prepared.triangles, founds[b],
+            flat if from_depth is None else from_depth[b],
+            none if from_barycentric is None else from_barycentric[b], seen[0],
+        )  # fmt: skip
+        to_inputs(b, seen)
+
+    run(attributes, range(len(points)))
+    return to_inputs.gradients()
+
+
+class _ToInputs:
+    """Collects the gradients of vertices and cameras from those of homogeneous coordinates, sample by sample."""
+
+    def __init__(self, points: np.ndarray, cameras: np.ndarray, wants_vertices: bool, wants_camera: bool):
+        self.points, self.cameras = points, cameras
+        self.vertices = np.empty_like(points) if wants_vertices else None
+        self.projections = np.empty((len(points), 3, 4)) if wants_camera else None
+
+    def __call__(self, b: int, parts: np.ndarray) -> None:
+        """Take gradients of homogeneous coordinates, parts (N, V, 3) of them to be summed."""
+        geometry.seen_to_inputs(
+            self.points[b],
+            self.cameras[b % len(self.cameras)],
+            parts,
+            np.empty((0, 3), self.points.dtype) if self.vertices is None else self.vertices[b],
+            np.empty((0, 4)) if self.projections is None else self.projections[b],
+        )
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of all vertices, and of all cameras or the one that all samples share."""
+        vertices = None if self.vertices is None else torch.from_numpy(self.vertices)
+        cameras = None if self.projections is None else torch.from_numpy(self.projections)
+        if cameras is not None and len(self.cameras) != len(cameras):
+            cameras = cameras.sum(0, keepdim=True)
+        return vertices, cameras
