@@ -82,6 +82,22 @@ def draw_slip(generators: Sequence[np.random.Generator], scale: float) -> np.nda
     return rigid(np.radians(2.0) * drawn[:, :3], 1.5 * drawn[:, 3:], SLIP_PIVOT)
 
 
+@dataclass(frozen=True)
+class Light:
+    """What was drawn for each of N pictures of B frames, float32.
+
+    Args:
+        light: (B, N, 4) gain, offset, change of gain from the left to the right edge and from the upper to the lower.
+        background: (B, N, 3) grey behind the middle of the picture, its change from the left to the right edge and from
+            the upper to the lower; cut off at 0 and at the brightest grey.
+        noise: (B, N) standard deviation of the noise of pixels.
+    """
+
+    light: np.ndarray
+    background: np.ndarray
+    noise: np.ndarray
+
+
 def light_pictures(
     pictures: np.ndarray,
     coverage: np.ndarray,
@@ -92,7 +108,7 @@ def light_pictures(
     gradient: float,
     background: float,
     noise: float,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Light]:
     """Put headset pictures into changing light, before a changing background, and add noise.
 
     Args:
@@ -106,20 +122,26 @@ def light_pictures(
         noise: Standard deviation of the noise of pixels.
 
     Returns:
-        Pictures (B, N, 1, h, w), and the light of each (B, N, 4) float32: gain, offset, change of gain from the left
-        to the right edge and from the upper to the lower.
+        Pictures (B, N, 1, h, w), and what was drawn for each.
     """
     count, height, width = coverage.shape[1:]
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
-    light = np.empty((len(pictures), count, 4), np.float32)
+    drawn = Light(
+        np.empty((len(pictures), count, 4), np.float32),
+        np.empty((len(pictures), count, 3), np.float32),
+        np.full((len(pictures), count), noise, np.float32),
+    )
     lit = np.empty_like(pictures)
     for row, generator in enumerate(generators):
-        light[row] = generator.normal(0, 1, (count, 4)) * np.array([gain, offset, gradient, gradient])
-        light[row, :, 0] = np.exp(light[row, :, 0])
-        gains, offsets, across, down = light[row].T[..., None, None]
+        light = generator.normal(0, 1, (count, 4)) * np.array([gain, offset, gradient, gradient])
+        light[:, 0] = np.exp(light[:, 0])
+        drawn.light[row] = light
         level, slope = generator.uniform(0, 1, count), generator.uniform(-0.5, 0.5, (2, count))
-        behind = level[:, None, None] + slope[0, :, None, None] * x + slope[1, :, None, None] * y
+        drawn.background[row] = background * np.stack([level, *slope], 1)
+        gains, offsets, across, down = drawn.light[row].T[..., None, None]
+        level, rightwards, downwards = drawn.background[row].T[..., None, None]
+        behind = np.clip(level + rightwards * x + downwards * y, 0, background)
         scene = pictures[row, :, 0] * (gains * (1 + across * x + down * y)) + offsets * coverage[row]
         grain = generator.normal(0, noise, (count, height, width))
-        lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * (background * np.clip(behind, 0, 1)) + grain, 0, 1)
-    return lit, light
+        lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * behind + grain, 0, 1)
+    return lit, drawn

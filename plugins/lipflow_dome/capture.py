@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS
 from lipflow_dome.simulation import simulate
 
-DATA_VERSION = 6
+DATA_VERSION = 7
 """Raised whenever the same options would give other frames: caches of older versions are then left alone."""
 
 CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"
@@ -51,6 +51,8 @@ class Truth(Record):
         pose: (B, 3, 4) [R|t], head frame → dome.
         slip: (B, 3, 4) [R|t], head frame → a head that the headset sits on perfectly.
         light: (B, 3, 4) of each headset picture: gain, offset, change of gain over the width, over the height.
+        background: (B, 3, 3) grey behind each headset picture's middle, its change over the width, over the height.
+        noise: (B, 3) standard deviation of each headset picture's noise.
     """
 
     expression: Tensor
@@ -58,6 +60,8 @@ class Truth(Record):
     pose: Tensor
     slip: Tensor
     light: Tensor
+    background: Tensor
+    noise: Tensor
 
 
 class DomeSplit(Split):
@@ -108,7 +112,7 @@ class DomeSplit(Split):
             camera = frontal.apply(lambda tensor: tensor[:, 0])
             return Keypoints(self._read("points", frames), self._read("visible", frames), camera)
         if name == "truth":
-            return Truth(*(self._read(part, frames) for part in ("expression", "gaze", "pose", "slip", "light")))
+            return Truth(**{field.name: self._read(field.name, frames) for field in fields(Truth)})
         raise CaptureError(f"the dome has no observation '{name}'", f"It has {', '.join(self.OBSERVATIONS)}.")
 
     def _dome_views(self, frames: np.ndarray, cameras: np.ndarray) -> Views:

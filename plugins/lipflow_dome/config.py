@@ -152,6 +152,8 @@ class DomeConfig(Config):
                 "truth.pose": (3, 4),
                 "truth.slip": (3, 4),
                 "truth.light": (3, 4),
+                "truth.background": (3, 3),
+                "truth.noise": (3,),
                 "topology.triangles": (TRIANGLES, 3),
                 "template.landmarks": (LANDMARKS,),
             },

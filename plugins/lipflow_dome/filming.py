@@ -43,6 +43,8 @@ def layout(config: DomeConfig) -> dict[str, tuple[tuple[int, ...], str]]:
         "pose": ((3, 4), "<f4"),
         "slip": ((3, 4), "<f4"),
         "light": ((3, 4), "<f4"),
+        "background": ((3, 3), "<f4"),
+        "noise": ((3,), "<f4"),
     }
 
 
@@ -140,7 +142,7 @@ class Film:
         pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image)
         grey = (colors[:, count:] @ GREY)[..., None]
         eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset)
-        eyes, light = light_pictures(
+        eyes, drawn = light_pictures(
             eyes,
             eyes_coverage,
             generators,
@@ -162,7 +164,9 @@ class Film:
             "points": points,
             "visible": visible,
             "slip": slip,
-            "light": light,
+            "light": drawn.light,
+            "background": drawn.background,
+            "noise": drawn.noise,
         }
 
     def _average(self, colors: np.ndarray, facing: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class Finish:
 
 
 FINISHES = {
-    "skin": Finish(0.55, 11),
+    "skin": Finish(0.50, 16),
     "mouth": Finish(0.12, 30),
     "eye_socket": Finish(0.05, 12),
     "eye_l": Finish(9.0, 160),

@@ -15,6 +15,9 @@ from lipflow_dome.wrinkles import wrinkle_height, wrinkle_slope
 FULL_FOLD = 0.30
 """Loss of area at which skin is fully wrinkled."""
 
+ENAMEL = (1.10, 1.0, 1.06)
+"""Takes some of the green out of the asset's teeth, which beside red lips look dead with it."""
+
 EFFORT = {
     "cheekPuff": 0.9,
     "mouthPressLeft": 0.4,
@@ -68,7 +71,8 @@ class Surface:
         self.anchors = asset.anchors
         part = np.array(asset.part_names)[asset.part[texels.triangle]]
         self.eyes = {name: np.flatnonzero(part == name) for name in EYE_PARTS}
-        self.inside = np.flatnonzero(np.isin(part, ("mouth", "teeth", "tongue")))
+        self.inside = np.flatnonzero(np.isin(part, ("mouth", "tongue")))
+        self.teeth = np.flatnonzero(part == "teeth")
         self.skin = np.flatnonzero(part == "skin")
         self.effort = np.array([EFFORT.get(name, 0.0) for name in asset.expression_names])
         self.base_open, self.open_changes = (array.astype(np.float64) for array in load_occlusion())
@@ -119,6 +123,7 @@ class Surface:
         compression = (1 - areas / self.rest_area).astype(np.float32)
         open_, compression = np.moveaxis(self._lerp(np.stack([at_vertices, compression], -1)), -1, 0).copy()
         open_[:, self.inside] = 0.15 + 0.85 * np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
+        open_[:, self.teeth] = self._between_lips(points[:, self.teeth], vertices)
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
             open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
 
@@ -132,7 +137,25 @@ class Surface:
         tint = np.ones((batch, count, 3), np.float32)
         for channel, amount in enumerate((0.03, -0.14, -0.12)):
             tint[:, self.skin, channel] = dark * (1 + amount * flushed)
+        tint[:, self.teeth] = ENAMEL
         return Look(open_, tint, tilt)
+
+    def _between_lips(self, points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        """Openness of the teeth's texels: the angle at which each looks out between the lips, and what bounces about.
+
+        The lips' inner edges are taken as parabolas from corner to corner of the mouth.
+        """
+        left, right, top, bottom = (
+            vertices[:, self.anchors[name], None]
+            for name in ("mouth_left", "mouth_right", "lip_inner_upper", "lip_inner_lower")
+        )
+        middle, half = (left + right) / 2, np.abs(left - right)[..., 0] / 2
+        across = np.clip(1 - ((points[..., 0] - middle[..., 0]) / half) ** 2, 0, 1)[..., None]
+        upper, lower = middle + (top - middle) * across, middle + (bottom - middle) * across
+        behind = np.maximum((upper + lower)[..., 2] / 2 - points[..., 2], 2)
+        upwards = np.arctan((upper[..., 1] - points[..., 1]) / behind)
+        downwards = np.arctan((lower[..., 1] - points[..., 1]) / behind)
+        return 0.15 + 0.85 * np.clip(2.6 * (upwards - downwards) / np.pi, 0, 1)
 
     def _between_lids(self, points: np.ndarray, vertices: np.ndarray, side: str) -> np.ndarray:
         """Openness of an eyeball's texels: shadowed by the upper lid, a little by the lower, dark behind them.

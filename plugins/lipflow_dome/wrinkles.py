@@ -59,7 +59,7 @@ def _fields(points: Points, anchors: Mapping[str, np.ndarray]) -> dict[str, tupl
     forehead = 0.55 * _lines(forehead_y, WAVELENGTHS["forehead"])
     forehead_mask = _step(y - eye_y, 20, 28) * (1 - _step(y - eye_y, 54, 66)) * (1 - _step(side, 34, 52)) * front
 
-    glabella = 0.6 * _lines(x + 0.25 * WAVELENGTHS["glabella"] + 0.02 * y, WAVELENGTHS["glabella"])
+    glabella = 0.6 * _lines(x + 0.5 * WAVELENGTHS["glabella"], WAVELENGTHS["glabella"])
     glabella_mask = _bump(x, 0, 8) * _bump(y, eye_y + 14, 10) * front
 
     bridge = 0.4 * _lines(y - nasion[1] + 0.02 * x * x, WAVELENGTHS["bridge"])
@@ -74,7 +74,7 @@ def _fields(points: Points, anchors: Mapping[str, np.ndarray]) -> dict[str, tupl
     end = np.array([corner[0] + 7, mouth[1] - 6])
     away, along = _from_line(np.stack([side, y], 1), start, end)
     bow = away - 4 * np.sin(np.pi * np.clip(along, 0, 1))
-    nasolabial = -1.5 * _bump(bow, 0, WAVELENGTHS["nasolabial"] / 4)
+    nasolabial = -1.0 * _bump(bow, 0, WAVELENGTHS["nasolabial"] / 4)
     nasolabial_mask = _step(along, -0.1, 0.15) * (1 - _step(along, 0.9, 1.2)) * front
 
     around = np.hypot((x - mouth[0]) / 24, (y - mouth[1]) / 14)

@@ -28,7 +28,7 @@ from lipflow_multiface.reading import FrameReader
 from lipflow_multiface.split import MultifaceSplit
 from lipflow_multiface.survey import Survey, landmark_file, mean_vertices
 
-DATA_VERSION = 1
+DATA_VERSION = 2
 """Raised whenever the same files and options would give other frames: older packs are then left alone."""
 
 CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"

@@ -24,7 +24,7 @@ class MultifaceSplit(Split):
     """Frames of one split, read from the layout on disk as they are asked for.
 
     Besides the standard observations it has those that lie beside a simulated capture ("truth"), and of virtual
-    headset pictures what was sampled ("sampled": slip and light).
+    headset pictures what was sampled ("sampled": slip, light, background and noise).
 
     Args:
         reader: Reads single frames.

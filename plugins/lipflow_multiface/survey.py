@@ -23,7 +23,7 @@ from lipflow_multiface.config import MultifaceConfig
 NEGLIGIBLE = 0.05
 """Lens distortion that moves no point farther than so many pixels, at the size read, is left in the pictures."""
 
-SAMPLED = ("slip", "light")
+SAMPLED = {"slip": (3, 4), "light": (3, 4), "background": (3, 3), "noise": (3,)}
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _others(
     """Ground truth that lies beside the capture, and what was sampled for virtual headset pictures."""
     others: dict[str, tuple[int, ...]] = {}
     if headset is not None and not recorded:
-        others |= {"sampled.slip": (3, 4), "sampled.light": (3, 4)}
+        others |= {f"sampled.{name}": shape for name, shape in SAMPLED.items()}
     for segment, _ in frames:
         path = folder.truth(segment)
         if path.is_file():

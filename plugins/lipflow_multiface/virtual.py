@@ -45,7 +45,7 @@ class VirtualHeadset:
         )
 
     def film(self, frames: Frames) -> tuple[Views, Record]:
-        """Pictures of some frames, and what was sampled for them: slip (B, 3, 4) and light (B, 3, 4)."""
+        """Pictures of some frames, and what was sampled for them: slip (B, 3, 4) and `Light`."""
         options, size = self.reader.config.headset, self.reader.found.headset
         intrinsics, fitted = headset_cameras(size, self.anchors)
         # By name, not by position: a frame looks the same whichever frames are skipped before it.
@@ -58,7 +58,7 @@ class VirtualHeadset:
         intrinsics = np.broadcast_to(intrinsics, (len(slip), 3, 3, 3))
         textures = self._textures(frames, positions(extrinsics))
         drawn = self.drawing.draw(frames.vertices, intrinsics, extrinsics, size, textures)
-        lit, light = light_pictures(
+        lit, told = light_pictures(
             drawn.image[:, :, None],
             drawn.coverage,
             generators,
@@ -69,7 +69,8 @@ class VirtualHeadset:
             noise=options.noise,
         )
         views = Views(quantised(lit), as_camera(intrinsics, extrinsics, size), quantised(drawn.coverage))
-        return views, named_record("sampled", ("slip", "light"))(as_tensor(slip), as_tensor(light))
+        sampled = {"slip": slip, "light": told.light, "background": told.background, "noise": told.noise}
+        return views, named_record("sampled", tuple(sampled))(*map(as_tensor, sampled.values()))
 
     def _textures(self, frames: Frames, eyes: np.ndarray) -> np.ndarray:
         """(B, 3, T, T) grey: the multi-view texture as the headset's cameras at `eyes` (B, 3, 3) see it."""

@@ -184,7 +184,8 @@ def test_virtual_headset_pictures_record_what_was_sampled(frames):
     one, again, other = (frames(names, headset={**VIRTUAL, "seed": seed}) for seed in (0, 0, 1))
     assert torch.equal(one["headset"].images, again["headset"].images)
     assert not torch.equal(one["sampled"].light, other["sampled"].light)
-    assert one["sampled"].slip.shape == (4, 3, 4) and one["sampled"].light.shape == (4, 3, 4)
+    shapes = {"slip": (4, 3, 4), "light": (4, 3, 4), "background": (4, 3, 3), "noise": (4, 3)}
+    assert {name: tuple(getattr(one["sampled"], name).shape) for name in shapes} == shapes
     still = frames(names, headset={**VIRTUAL, "slip": 0})
     fitted = still["headset"].camera.extrinsics[0]
     assert torch.equal(still["headset"].camera.extrinsics, fitted.expand(4, 3, 3, 4))

@@ -61,7 +61,7 @@ def test_keypoints_and_ground_truth_are_the_same_to_the_bit(both):
     before, after = both
     assert torch.equal(before["keypoints"].points, after["keypoints"].points)
     assert torch.equal(before["keypoints"].visible, after["keypoints"].visible)
-    for name in ("expression", "gaze", "pose", "slip", "light"):
+    for name in ("expression", "gaze", "pose", "slip", "light", "background", "noise"):
         assert torch.equal(getattr(before["truth"], name), getattr(after["truth"], name)), name
 
 

@@ -92,8 +92,39 @@ def test_counts_agree_with_their_noun():
     assert (counted(1, "frame"), counted(0, "frame"), counted(2, "error")) == ("1 frame", "0 frames", "2 errors")
 
 
-def test_check_says_which_option_it_can_not_give(capsys):
+def test_check_says_which_option_it_lacks(capsys):
     assert main(["plugins", "check", "multiface"]) == 5
     told = capsys.readouterr().err
     assert "can't be checked with its options as they are: path: Field required" in told
-    assert "check_component('capture', 'multiface', {…})" in told
+    assert "lipflow-core plugins check capture/multiface KEY=VALUE" in told
+
+
+def test_check_takes_options(capsys):
+    assert "checks passed" in said(capsys, "plugins", "check", "coupling/spline", "bins=4")
+    assert main(["plugins", "check", "coupling/spline", "bins=many"]) == 5
+    assert "bins: Input should be a valid integer" in capsys.readouterr().err
+
+
+def test_check_of_several_components_takes_no_options(capsys):
+    assert main(["plugins", "check", "lipflow_priors", "weight=1"]) == 5
+    assert "Name one of them" in capsys.readouterr().err
+
+
+def test_check_of_a_plugin_names_what_is_not_installed_and_checks_the_rest(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.toml").write_text('[plugins.mine]\npath = "mine.py"\n')
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from lipflow_core.hooks import hookimpl\n"
+        "import lipflow_glow\n"
+        "@hookimpl\n"
+        "def lipflow_components():\n"
+        "    additive = next(part for part in lipflow_glow.lipflow_components() if part.name == 'additive')\n"
+        "    yield replace(additive, name='twin')\n"
+        "    yield replace(additive, name='elsewhere', requires=('no_such_package',), install='pip install it')\n"
+    )
+    assert main(["plugins", "check", "mine"]) == 0
+    told = capsys.readouterr()
+    assert "coupling 'elsewhere' can't be checked: no_such_package is not installed" in told.err
+    assert "pip install it" in told.err and "coupling 'twin': " in told.out
+    assert main(["plugins", "check", "coupling/elsewhere"]) == 5

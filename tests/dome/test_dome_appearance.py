@@ -61,6 +61,17 @@ def test_an_open_jaw_lets_light_into_the_mouth(head, surface):
     assert (lit > unlit + 0.1).mean() > 0.05 and lit.mean() > unlit.mean()
 
 
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_parted_lips_let_light_on_the_teeth(subject, surface):
+    head = Head(subject_identities()[subject])
+    _, shut = condition(head, surface)
+    raised = {f"mouth{name}{side}": 0.8 for name in ("UpperUp", "LowerDown", "Smile") for side in ("Left", "Right")}
+    _, grinning = condition(head, surface, **raised)
+    front = np.argsort(-surface.locate(head.neutral[None].astype(np.float32))[0][0, surface.teeth, 2])[:200]
+    brightest = np.sort(grinning.open[0, surface.teeth[front]])[-40:].mean()
+    assert brightest > 0.4 > 0.3 > np.median(shut.open[0, surface.teeth])
+
+
 def test_a_lid_shadows_the_eye_that_it_covers(head, surface):
     _, open_ = condition(head, surface)
     _, shut = condition(head, surface, eyeBlinkLeft=0.5, **{"mh_eye-left-closure": 0.45})

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     check = add("check", help="run the conformance kit on a component, or on all of a plugin's")
     _add_name(check)
+    check.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options of the component, as in a spec")
     check.add_argument("--preset", default="tiny", choices=("tiny", "small", "medium", "paper"), help="default: tiny")
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(action_module="lipflow_core.cli.plugins.check")

@@ -1,8 +1,10 @@
-"""`lipflow-core plugins check NAME`: run the conformance kit."""
+"""`lipflow-core plugins check NAME [KEY=VALUE …]`: run the conformance kit."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import Any
 
 from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.errors import PluginError
@@ -12,13 +14,21 @@ from lipflow_core.registry import default_registry
 def run(args: argparse.Namespace) -> int:
     """Print every check's outcome; 5 if any failed."""
     registry = default_registry()
-    components = chosen(registry, args.name, args.kind)
-    for component in components:
+    every = chosen(registry, args.name, args.kind)
+    components = [component for component in every if not registry.missing(component)]
+    for component in every:
         if missing := registry.missing(component):
-            raise PluginError(
+            refusal = PluginError(
                 f"{component.kind} '{component.name}' can't be checked: {', '.join(missing)} is not installed",
                 f"install it with: {component.install}" if component.install else None,
             )
+            if not components:
+                raise refusal
+            print(refusal, file=sys.stderr)  # a plugin's other components can be
+    options = _options(args.overrides)
+    if options and len(components) > 1:
+        names = ", ".join(registry.spelling(component) for component in components)
+        raise PluginError(f"options are for one component, and '{args.name}' has {names}", "Name one of them.")
     from pydantic import ValidationError
 
     from lipflow_core.plans import Mismatch
@@ -28,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
     for component in components:
         name = registry.spelling(component)
         try:
-            reports.append(check_component(component.kind, name, preset=args.preset, registry=registry))
+            reports.append(check_component(component.kind, name, options, preset=args.preset, registry=registry))
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
             raise PluginError(
                 f"{component.kind} '{component.name}' can't be checked with its options as they are: {wrong}",
-                f"give options in a test: check_component({component.kind!r}, {name!r}, {{…}}) of lipflow_core.testing",
+                f"give its options: lipflow-core plugins check {component.kind}/{name} KEY=VALUE …; "
+                f"`lipflow-core plugins info {component.kind}/{name}` lists them",
             ) from error
         except (Mismatch, ValueError) as error:
             # Neither its plan nor its options take what the kit gives: nothing could be asked.
@@ -46,3 +57,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join(map(str, reports)))
     return 0 if all(report.passed for report in reports) else PluginError.exit_code
+
+
+def _options(overrides: list[str]) -> dict[str, Any]:
+    """The component's options that KEY=VALUE arguments name."""
+    from lipflow_core.specs.document import Document
+    from lipflow_core.specs.options import apply_overrides, parse_override
+
+    document = Document({})
+    apply_overrides(document, [parse_override(text) for text in overrides])
+    return document.data
