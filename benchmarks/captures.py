@@ -1,16 +1,18 @@
-"""How fast captures on disk are read, packed and not, against what training consumes; and how soon a large one opens.
+"""How fast captures are simulated, written and read, packed and not, and how soon a large one opens.
 
     python benchmarks/captures.py [--sequences N] [--steps N] [--batches N]
 
-One subject at preset small is simulated, written in Multiface's layout and packed. Timed are batches of 16 as training
-lip-flow-hmc asks for them: from the PNG layout (decoding alone, and with the masks that the layout lacks), from the
-pack, and by training steps on the pack. All ratios are of one run. Then a pack of 12,000 frames at the paper's sizes,
-made of sparse files, is opened in a process of its own.
+Some sequences of one subject at preset small are simulated, written in Multiface's layout and packed. What that costs
+in processor time is set against encoding the same pictures with Pillow alone, and extrapolated to all of small. Timed
+are batches of 16 as training lip-flow-hmc asks for them: from the PNG layout (decoding alone, and with the masks that
+the layout lacks), from the pack, and by training steps on the pack. All ratios are of one run. Then a pack of 12,000
+frames at the paper's sizes, made of sparse files, is opened in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from lipflow_dome.config import DomeConfig
 from lipflow_multiface.capture import MultifaceCapture
 from lipflow_multiface.config import MultifaceConfig
 from lipflow_multiface.index import signature
+from PIL import Image
 
 from lipflow_core.captures.krt import KrtCamera, format_krt
 from lipflow_core.captures.layout import AVERAGE, CaptureFolder
@@ -34,7 +37,7 @@ from lipflow_core.captures.packing import FORMAT
 from lipflow_core.captures.pictures import write_picture
 from lipflow_core.captures.store import Store
 from lipflow_core.captures.writing import write_capture
-from lipflow_core.interfaces import FrameRequest, Split
+from lipflow_core.interfaces import FrameRequest, Renderer, Split
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.specs import load_spec
 from lipflow_core.training import train
@@ -64,12 +67,25 @@ def main() -> None:
 def compare(folder: Path, args: argparse.Namespace) -> None:
     """Simulate, write, pack, and time reading and training."""
     torch.set_num_threads(1)
-    options = {**DomeConfig.presets["small"], "sequences": args.sequences, "held_out_sequences": 2}
+    options = {**DomeConfig.presets["small"], "sequences": args.sequences, "held_out_sequences": 2, "workers": 1}
     simulated = DomeCapture(DomeConfig(**options, cache=folder / "dome"), CaptureInputs())
+    renderer = simulated.config.renderer.build(simulated.config.renderer_inputs)
+    warm(simulated, renderer, folder)
+    begin = time.process_time()
     frames = sum(len(simulated.split(name)) for name in ("train", "held-out"))
-    begin = time.perf_counter()
-    write_capture(simulated, folder / "subject", style="none")
-    print(f"writing {frames} frames in Multiface's layout: {frames / (time.perf_counter() - begin):.0f} frames/s")
+    filmed = time.process_time()
+    write_capture(simulated, folder / "subject", renderer, workers=1, style="none")
+    written = time.process_time()
+    encoding = pillow(folder / "subject")
+    small = DomeConfig(**DomeConfig.presets["small"])
+    every = (small.sequences + small.held_out_sequences) * small.frames_per_sequence
+    print(
+        f"{frames} frames of preset small, processor time; encoding their pictures with Pillow alone {encoding:.1f} s:"
+    )
+    print(f"  simulating  {filmed - begin:6.1f} s   {(filmed - begin) / encoding:.1f} × Pillow")
+    print(f"  writing     {written - filmed:6.1f} s   {(written - filmed) / encoding:.1f} × Pillow")
+    whole = (written - begin) / frames * every
+    print(f"  all {every} frames of small: {whole:.0f} s, on two cores {whole / 2:.0f} s (aim: 120)")
     config = MultifaceConfig(path=folder / "subject", cache=folder / "packed", image=96, texture=64)
     unpacked = MultifaceCapture(config, CaptureInputs()).split("train")
     capture = MultifaceCapture(config, CaptureInputs())
@@ -86,6 +102,25 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
     print(f"  PNG layout, with masks      {reading:8.0f}")
     print(f"  packed cache                {from_pack:8.0f}   {from_pack / decoding:.1f} × decoding alone (aim: 10)")
     print(f"  consumed by training        {consumed:8.0f}   the pack gives {from_pack / consumed:.1f} × this (aim: 5)")
+
+
+def warm(simulated: DomeCapture, renderer: Renderer, folder: Path) -> None:
+    """Compile what is compiled on first use, and set up what every frame needs."""
+    simulated.template()
+    few = {**simulated.config.model_dump(), "sequences": 1, "held_out_sequences": 1, "cache": folder / "warm"}
+    write_capture(DomeCapture(DomeConfig(**few), CaptureInputs()), folder / "warm-subject", renderer, style="none")
+
+
+def pillow(folder: Path) -> float:
+    """Processor seconds that Pillow, at its first level, takes to encode every picture of a capture again."""
+    seconds = 0.0
+    for path in sorted(folder.rglob("*.png")):
+        with Image.open(path) as picture:
+            picture.load()
+            begin = time.process_time()
+            picture.save(io.BytesIO(), "PNG", compress_level=1)
+            seconds += time.process_time() - begin
+    return seconds
 
 
 def request(split: Split, step: int) -> FrameRequest:

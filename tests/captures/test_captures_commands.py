@@ -35,6 +35,13 @@ def test_simulate_is_deterministic_and_valid(tmp_path, cache, capsys):
     assert one == two
 
 
+def test_workers_are_for_simulating_too(tmp_path, cache, monkeypatch):
+    taken = []
+    monkeypatch.setattr("lipflow_dome.simulation._fill", lambda config, *rest: taken.append(config.workers))
+    main([*SIMULATE, "--out", str(tmp_path / "one"), "--workers", "3", *SMALL])
+    assert taken[0] == 3
+
+
 def test_simulate_says_what_is_wrong_with_its_options(tmp_path, cache, capsys):
     out = str(tmp_path / "out")
     assert main([*SIMULATE, "--out", out, "camras=2"]) == 3

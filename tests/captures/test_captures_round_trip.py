@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +121,32 @@ def test_an_interrupted_writing_is_taken_up(simulated, renderer, written, damage
     assert again.new == 2
     for path in sorted(path for path in written.rglob("*") if path.is_file()):
         assert (damaged / path.relative_to(written)).read_bytes() == path.read_bytes(), path.name
+
+
+KILLED = """
+import json, sys
+from lipflow_core.captures.writing import write_capture
+from lipflow_core.plans import CaptureInputs
+from lipflow_dome.capture import DomeCapture
+from lipflow_dome.config import DomeConfig
+config = DomeConfig(**json.loads(sys.argv[1]))
+capture = DomeCapture(config, CaptureInputs())
+write_capture(capture, sys.argv[2], config.renderer.build(config.renderer_inputs), workers=1)
+"""
+
+
+def test_a_killed_writing_is_taken_up_to_the_same_bytes(simulated, renderer, written, tmp_path):
+    folder, options = tmp_path / "subject", simulated.config.model_dump_json(exclude={"renderer"})
+    process = subprocess.Popen([sys.executable, "-c", KILLED, options, str(folder)])
+    while process.poll() is None and not list(folder.glob("images/*/dome-01/*.png")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "frame_list.txt").exists()
+    assert write_capture(simulated, folder, renderer, style="none").new > 0
+    files = {path.relative_to(written) for path in written.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    assert all((folder / file).read_bytes() == (written / file).read_bytes() for file in files)
 
 
 def test_another_capture_in_the_way_is_left_alone(simulated, tmp_path):

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     simulate.add_argument("--preset", default="paper", choices=_PRESETS, help="its sizes (default: paper)")
     simulate.add_argument("--capture", default="dome", metavar="NAME", help="capture to write (default: dome)")
     simulate.add_argument("--average-only", action="store_true", help="write no texture of each camera")
-    simulate.add_argument("--workers", type=_count, default=0, metavar="N", help="threads (default: one per core)")
+    simulate.add_argument("--workers", type=_count, default=0, metavar="N", help="at once (default: one per core)")
     simulate.add_argument("--quiet", action="store_true", help="show no progress")
 
     validate = add("validate", "list what is missing or wrong in a capture, frame by frame; 6 if anything is")

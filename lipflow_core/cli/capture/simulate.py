@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_folder(args.out)  # before hours of work
     options = {} if args.subject is None else {"subject": args.subject}
+    if args.workers and _has_workers(args.capture):
+        options["workers"] = args.workers
     capture = build_capture(args.capture, options, args.preset, args.overrides)
     renderer = None
     if not args.average_only:
@@ -39,3 +41,15 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.out}: {frames} in {segments}{there}")
     print(f"in a spec:  capture: {{type: multiface, path: {args.out}}}")
     return 0
+
+
+def _has_workers(name: str) -> bool:
+    """Whether a capture has an option of that name too: processes that simulate."""
+    from lipflow_core.errors import PluginError
+    from lipflow_core.registry import default_registry
+
+    registry = default_registry()
+    try:
+        return "workers" in registry.load_config(registry.component("capture", name)).model_fields
+    except PluginError:  # building it will say what is wrong
+        return False
