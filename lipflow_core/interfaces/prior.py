@@ -81,6 +81,13 @@ class ConditionedPrior(ABC):
     def log_prob(self, code: Tensor) -> Tensor:
         """log p(z) in nats, (B,), of codes (B, D); differentiable in the code."""
 
+    def fitting_log_prob(self, code: Tensor) -> Tensor:
+        """What fitting ascends, (B,) nats: log p(z) itself, unless a prior has a cheaper stand-in for it.
+
+        Like `log_prob` it is differentiable, without randomness, and a function of each row alone.
+        """
+        return self.log_prob(code)
+
     @abstractmethod
     def mode(self) -> Tensor:
         """The most likely code (B, D), or where that has no closed form, what the base's mode maps to."""

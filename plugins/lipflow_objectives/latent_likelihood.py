@@ -11,8 +11,9 @@ from lipflow_core.records import Frame
 class LatentLikelihoodObjective(FittingObjective):
     """−log p(z) / D in nats per dimension, under the prior given the driving signal (paper, supplement H.2).
 
+    A prior whose log p is costly may stand in for it by something cheaper (`ConditionedPrior.fitting_log_prob`).
     Per dimension, so that its weight does not depend on the code's size. It may be negative: it is a density.
     """
 
     def loss(self, state: FittingState, target: Frame) -> Tensor:
-        return -state.prior.log_prob(state.code) / state.code.shape[1]
+        return -state.prior.fitting_log_prob(state.code) / state.code.shape[1]

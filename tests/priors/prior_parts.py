@@ -28,6 +28,8 @@ PRIORS = {
     "mixture": {"type": "mixture", "components": 3},
     "mixture-sample": {"type": "mixture", "components": 3, "divergence": "sample"},
     "flow-student": {"type": "flow-student", "freedom": 5},
+    "flow-matching": {"type": "flow-matching", "hidden": 16, "blocks": 1},
+    "flow-matching-standard": {"type": "flow-matching", "base": "standard-normal", "hidden": 16, "blocks": 1},
     "flow-student-standard": {"type": "flow-student", "base": "standard", "posterior_entropy": "keep"},
 }
 

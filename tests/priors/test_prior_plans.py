@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prior_parts import CODE, FEATURES, PRIORS, driving_plan
+from prior_parts import CODE, FEATURES, PRIORS, TAKES_FLOW, driving_plan
 from pydantic import TypeAdapter, ValidationError
 
 from lipflow_core.parts import FlowSlot, PriorSlot
@@ -17,7 +17,7 @@ def plan(options, *, driving=True, flow=True, code=CODE, driving_code=CODE):
     return part.plan(PriorInputs(code=code, driving=given, driving_name="hmc", flow=flow_part))
 
 
-@pytest.mark.parametrize("name", ["standard-normal", "kl", "mixture"])
+@pytest.mark.parametrize("name", ["standard-normal", "kl", "mixture", "flow-matching"])
 def test_a_flow_is_refused_where_none_is_taken(name):
     with pytest.raises(Mismatch, match=f"^prior '{name}' takes no flow but the spec names flow 'glow'"):
         plan(PRIORS[name])
@@ -29,16 +29,16 @@ def test_a_flow_is_missed(name):
         plan({"type": name}, flow=False)
 
 
-@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student"])
+@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student", "flow-matching"])
 def test_a_driving_encoder_is_missed(name):
     with pytest.raises(Mismatch, match="needs a driving encoder, but the spec's slot 'driving' is empty"):
-        plan(PRIORS[name], driving=False, flow="flow" in name)
+        plan(PRIORS[name], driving=False, flow=PRIORS[name]["type"] in TAKES_FLOW)
 
 
-@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student"])
+@pytest.mark.parametrize("name", ["kl", "lip-flow", "mixture", "flow-student", "flow-matching"])
 def test_another_size_of_code_is_refused(name):
     with pytest.raises(Mismatch, match="code of 3 dimensions, but driving encoder 'hmc' predicts 7"):
-        plan(PRIORS[name], flow="flow" in name, driving_code=7)
+        plan(PRIORS[name], flow=PRIORS[name]["type"] in TAKES_FLOW, driving_code=7)
 
 
 def test_the_flow_is_conditioned_on_the_driving_features():

@@ -36,6 +36,7 @@ TAKES = {
     "mixture": {"driving"},
     "flow": {"driving", "flow"},
     "flow-student": {"driving", "flow"},
+    "flow-matching": {"driving"},
 }
 """What each prior takes by default; a new prior needs a line here."""
 
