@@ -2,6 +2,7 @@
 
     python benchmarks/render.py                    # sizes of a laptop and of the paper, batch 1 and 16
     python benchmarks/render.py --also torch drtk  # other renderers, if installed, too; `torch` is slow
+    python benchmarks/render.py --device cuda      # `grid_sample` and `warp` on a GPU
 
 `grid_sample` is given the texture coordinates that the renderer found, and carries gradients back to texture and
 grid: the last step of a renderer built on torch. Ratios are of the best of several interleaved runs in one process.
@@ -14,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +77,21 @@ def timed(
     return middle - start, clock() - middle
 
 
+def wait_and_tell() -> float:
+    """The time when the GPU has done all that it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def measure(
-    height: int, width: int, batch: int, threads: int, runs: int, also: list[str], clock: Callable[[], float]
+    height: int,
+    width: int,
+    batch: int,
+    threads: int,
+    runs: int,
+    also: list[str],
+    clock: Callable[[], float],
+    device: str = "cpu",
 ) -> dict[str, object]:
     """Best times in milliseconds of each contestant for one size."""
     torch.set_num_threads(threads)
@@ -96,15 +111,19 @@ def measure(
         grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], dim=-1)
         # What the renderer does not cover looks outside the texture, where grid_sample has nothing to fetch.
         grid = torch.where(one.coverage[0, ..., None] > 0, grid, 3.0)
-    grid = grid[None].repeat(batch, 1, 1, 1).requires_grad_()
+    grid = grid[None].repeat(batch, 1, 1, 1)
+    grid, texture, meshes = (part.detach().to(device).requires_grad_() for part in (grid, texture, meshes))
+    gradient, topology, view = (part.to(device) for part in (gradient, topology, view))
 
     contestants: dict[str, Callable[[], tuple[Tensor, list[Tensor]]]] = {
         "grid_sample": lambda: (
             grid_sample(texture, grid, align_corners=False, padding_mode="zeros"),
             [texture, grid],
         ),
-        "cpu": lambda: (cpu(meshes, texture, topology, view).image, [meshes, texture]),
     }
+    if device == "cpu":
+        contestants["cpu"] = lambda: (cpu(meshes, texture, topology, view).image, [meshes, texture])
+    given = replace(given, device=device)
     for name in also:
         renderer = TypeAdapter(RendererSlot).validate_python(name).build(given)
         contestants[name] = lambda draw=renderer: (draw(meshes, texture, topology, view).image, [meshes, texture])
@@ -128,12 +147,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--also", nargs="+", default=[], metavar="RENDERER", help="measure these at batch 1 too")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="time that passes, or of this process")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     clock = time.perf_counter if options.clock == "wall" else time.process_time
+    if options.device == "cuda":
+        clock = wait_and_tell
+        options.also, options.threads = options.also or ["warp"], options.threads[:1]
     for height, width in SIZES:
         for batch in options.batch:
             for threads in options.threads:
-                row = measure(height, width, batch, threads, options.runs, options.also if batch == 1 else [], clock)
+                also = options.also if batch == 1 or options.device == "cuda" else []
+                row = measure(height, width, batch, threads, options.runs, also, clock, options.device)
                 print(json.dumps(row), flush=True)
 
 

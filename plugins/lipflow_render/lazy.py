@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
 from lipflow_core.records import Rendering
+
+
+class _made_once:
+    """Like `functools.cached_property`, but without its lock, which `torch.compile` does not know."""
+
+    def __init__(self, make: Callable[[Any], Any]):
+        self._make = make
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        made = instance.__dict__[self._make.__name__] = self._make(instance)
+        return made
 
 
 class LazyRendering(Rendering):
@@ -34,23 +45,23 @@ class LazyRendering(Rendering):
         rendering.__dict__.update(image=image, _coverage=coverage, _found=found, _draw_attributes=draw_attributes)
         return rendering
 
-    @cached_property
+    @_made_once
     def coverage(self) -> Tensor:
         return self._coverage if isinstance(self._coverage, Tensor) else self._coverage()
 
-    @cached_property
+    @_made_once
     def triangle(self) -> Tensor:
         return self._found.long()
 
-    @cached_property
+    @_made_once
     def _attributes(self) -> tuple[Tensor, Tensor]:
         return self._draw_attributes()
 
-    @cached_property
+    @_made_once
     def depth(self) -> Tensor:
         return self._attributes[0]
 
-    @cached_property
+    @_made_once
     def barycentric(self) -> Tensor:
         return self._attributes[1]
 

@@ -17,19 +17,23 @@ DIFFERENCES = {
         "test_recovers_a_pose": "to 0.052 px, not to 0.05",
         "test_closed_mesh_has_no_holes": "it leaves out triangles that reach behind the camera",
         "test_cuts_at_the_near_plane": "it leaves out triangles that cross the near plane",
-    }
+    },
+    "warp-cuda": {"test_draws_in_a_forked_worker": "CUDA does not survive a fork"},
 }
 """Where a renderer's own definition differs from ours: renderer → test → how. docs/renderers.md tells them."""
 
 
 @pytest.fixture(params=RENDERERS)
 def renderer(request):
-    if request.param == "warp":
+    if request.param.startswith("warp"):
         pytest.importorskip("warp", reason="renderer 'warp' needs warp-lang: pip install 'lipflow-core[warp]'")
     if request.param == "drtk" and not DRTK.is_installed():
         pytest.skip("DRTK is not installed")
     if difference := DIFFERENCES.get(request.param, {}).get(request.function.__name__):
         pytest.skip(difference)
+    if request.param.endswith("-cuda"):
+        torch.use_deterministic_algorithms(True)
+        request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
     return make(request.param)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from types import SimpleNamespace
 
+import pytest
 import torch
 from lipflow_render import lipflow_components
 
@@ -12,12 +14,26 @@ from lipflow_core.plans import RendererInputs
 from lipflow_core.records import Camera, Topology
 
 COMPONENTS = {component.name: component for component in lipflow_components()}
-RENDERERS = ["torch", "cpu", "warp", "drtk"]
+RENDERERS = ["torch", "cpu", "warp", pytest.param("warp-cuda", marks=pytest.mark.cuda), "drtk"]
 """Those that must fulfil the contract here; `warp` and `drtk` are skipped where they are not installed."""
 
 
+class OnCuda:
+    """A renderer that draws on the GPU what lies on the CPU, and brings back the rendering."""
+
+    def __init__(self, name: str, options: dict[str, object]):
+        self._renderer = make(name, **options)
+        self.config = SimpleNamespace(renderer=f"{name}-cuda", **options)
+
+    def __call__(self, *given):
+        drawn = self._renderer(*(None if part is None else part.to("cuda") for part in given))
+        return drawn.apply(torch.Tensor.cpu)
+
+
 def make(name: str, **options):
-    """A renderer by name."""
+    """A renderer by name; with "-cuda" after it, one that draws on the GPU."""
+    if name.endswith("-cuda"):
+        return OnCuda(name.removesuffix("-cuda"), options)
     given = RendererInputs(device="cpu", vertices=4, triangles=2, texture=(3, 8, 8))
     config, implementation = (
         getattr(importlib.import_module(module), attribute)

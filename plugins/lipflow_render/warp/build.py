@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,26 @@ def modules(dtype: torch.dtype) -> tuple[wp.Module, wp.Module]:
     """The Warp modules of one precision: of `THREADS` and of `BLOCKS`."""
     bound = _bound(dtype)
     return bound[THREADS[0]].module, bound[BLOCKS[0]].module
+
+
+def compile_ahead(dtype: torch.dtype, architectures: Iterable[int], folder: Path) -> list[Path]:
+    """Compile for GPUs that need not be here, such as 80 (A100) and 90 (H100). What is in the folder runs nowhere by
+    itself; it shows that the kernels compile, and how large they become.
+
+    Args:
+        dtype: Precision.
+        architectures: Compute capabilities, ten times.
+        folder: Where the files go.
+
+    Returns:
+        A file per module and architecture.
+    """
+    _bound(dtype)
+    return [
+        path
+        for module in modules(dtype)
+        for path in wp.compile_aot_module(module, arch=list(architectures), module_dir=folder, use_ptx=False)
+    ]
 
 
 @cache

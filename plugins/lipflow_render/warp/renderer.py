@@ -29,8 +29,9 @@ class WarpRenderer(Renderer):
         dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
         vertices, texture = vertices.to(dtype), texture.to(dtype)
         background = None if background is None else background.to(dtype)
-        # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px.
-        projection = camera.intrinsics.double() @ camera.extrinsics.double()
+        # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px. Written
+        # out, since cuBLAS refuses matrix products where torch is told to be deterministic.
+        projection = (camera.intrinsics.double()[..., None] * camera.extrinsics.double()[:, None]).sum(dim=2)
         parts, near = (topology.triangles, topology.uv, topology.uv_triangles), self.config.near
         image, coverage, found, screen, _, bounds, visible = operators.draw(
             vertices, projection, texture, background, *parts, camera.height, camera.width, near,
