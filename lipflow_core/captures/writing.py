@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,9 @@ from lipflow_core.storage import check_folder, storage_error, write_atomically
 
 FORMAT = 1
 FRAMES_AT_ONCE = 8
+PIXELS_AT_ONCE = 1 << 24
+"""Of dome pictures in memory as floats, unless a single frame has more."""
+
 SPLITS = ("train", "held-out")
 _STANDARD = ("face", "dome", "frontal", "headset", "keypoints")
 
@@ -217,6 +220,8 @@ class _Writer:
                 topology.uv_triangles.numpy(),
             )
         )
+        cameras, _, height, width = capture.planned.outputs["dome.images"]
+        self._at_once = max(1, min(FRAMES_AT_ONCE, PIXELS_AT_ONCE // (cameras * height * width)))
         self._drawing = threading.Lock()
         self._texels = None if renderer is None else TexelMap(template.topology, template.texture_mean.shape[-1])
 
@@ -245,8 +250,8 @@ class _Writer:
         for path in folders:
             path.mkdir(parents=True, exist_ok=True)
         recorded: dict[str, list[np.ndarray]] = {}
-        for start in range(0, len(positions), FRAMES_AT_ONCE):
-            frame = self._load(split, positions[start : start + FRAMES_AT_ONCE])
+        for start in range(0, len(positions), self._at_once):
+            frame = self._load(split, positions[start : start + self._at_once])
             if start == 0:
                 self._write_mesh(segment, frame)
             for path, content in self._pictures(segment, frame, split.cameras):
@@ -285,43 +290,42 @@ class _Writer:
             self.folder.vertices(segment, number).write_bytes(vertices.tobytes())
             self.folder.transform(segment, number).write_text(format_transform(poses[row]), encoding="utf-8")
 
-    def _pictures(self, segment: str, frame: Frame, cameras: Sequence[str]) -> list[tuple[Path, np.ndarray]]:
+    def _pictures(self, segment: str, frame: Frame, cameras: Sequence[str]) -> Iterator[tuple[Path, np.ndarray]]:
         """Path and content of every picture of some frames."""
         folder = self.folder
-        pictures = _to_bytes(frame["dome"].images)
-        average = _to_bytes(frame["face"].texture)
-        textures = self._unwrap(frame)
-        headset = frame["headset"] if "headset" in self.observations else None
-        tasks = []
         for row, number in enumerate(frame.numbers.tolist()):
-            tasks.append((folder.texture(segment, AVERAGE, number), average[row]))
+            yield folder.texture(segment, AVERAGE, number), _to_bytes(frame["face"].texture[row])
             for index, camera in enumerate(cameras):
-                tasks.append((folder.picture(segment, camera, number), pictures[row, index]))
-                if textures is not None:
-                    tasks.append((folder.texture(segment, camera, number), textures[row, index]))
-        if headset is not None:
-            images, masks = _to_bytes(headset.images), _to_bytes(headset.mask.unsqueeze(2))
-            for row, number in enumerate(frame.numbers.tolist()):
+                yield folder.picture(segment, camera, number), _to_bytes(frame["dome"].images[row, index])
+            if "headset" in self.observations:
+                images, masks = frame["headset"].images[row], frame["headset"].mask[row]
                 for index, camera in enumerate(HEADSET_NAMES):
-                    tasks.append((folder.headset(segment, camera, number), images[row, index]))
-                    tasks.append((folder.headset_mask(segment, camera, number), masks[row, index]))
-        return tasks
+                    yield folder.headset(segment, camera, number), _to_bytes(images[index])
+                    yield folder.headset_mask(segment, camera, number), _to_bytes(masks[index, None])
+        for first, textures in self._unwrap(frame):
+            for row, number in enumerate(frame.numbers.tolist()):
+                for index, texture in enumerate(textures[row], first):
+                    yield folder.texture(segment, cameras[index], number), texture
 
-    def _unwrap(self, frame: Frame) -> np.ndarray | None:
+    def _unwrap(self, frame: Frame) -> Iterator[tuple[int, np.ndarray]]:
+        """The first of some cameras, and the textures (B, n, T, T, 3) of these, until it was every camera's turn."""
         if self.renderer is None:
-            return None
-        views, face = frame["dome"], frame["face"]
-        count = views.images.shape[1]
-        with self._drawing, torch.inference_mode():
-            depth = self.renderer(
-                repeat(face.vertices, "b v xyz -> (b n) v xyz", n=count),
-                torch.zeros(1, 1, 2, 2),
-                self.template.topology,
-                views.camera.flatten(),
-            ).depth
-        depth = rearrange(depth, "(b n) h w -> b n h w", n=count)
-        unwrapped = unwrap(self._texels, face.vertices, views.images, views.camera, depth)
-        return _to_bytes(torch.from_numpy(unwrapped))
+            return
+        face = frame["face"]
+        batch, count, _, height, width = frame["dome"].images.shape
+        at_once = max(1, PIXELS_AT_ONCE // (batch * height * width))
+        for first in range(0, count, at_once):
+            views = frame["dome"].apply(lambda tensor, some=slice(first, first + at_once): tensor[:, some])
+            with self._drawing, torch.inference_mode():
+                depth = self.renderer(
+                    repeat(face.vertices, "b v xyz -> (b n) v xyz", n=views.images.shape[1]),
+                    torch.zeros(1, 1, 2, 2),
+                    self.template.topology,
+                    views.camera.flatten(),
+                ).depth
+            depth = rearrange(depth, "(b n) h w -> b n h w", b=batch)
+            unwrapped = unwrap(self._texels, face.vertices, views.images, views.camera, depth)
+            yield first, _to_bytes(torch.from_numpy(unwrapped))
 
 
 def _extrinsics(frame: Frame) -> np.ndarray:

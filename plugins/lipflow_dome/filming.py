@@ -139,7 +139,7 @@ class Film:
         colors, facing = self.shader.shade(vertices, performed["expression"], pose, viewpoints)
         count = config.cameras
         average = self._average(colors[:, :count], facing[:, :count])
-        pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image)
+        pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image, np.uint8)
         grey = (colors[:, count:] @ GREY)[..., None]
         eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset)
         eyes, drawn = light_pictures(
@@ -157,8 +157,8 @@ class Film:
             **performed,
             "vertices": vertices,
             "texture": _bytes(average),
-            "dome": _bytes(pictures),
-            "dome_mask": _bytes(coverage),
+            "dome": pictures,
+            "dome_mask": coverage,
             "headset": _bytes(eyes),
             "headset_mask": _bytes(eyes_coverage),
             "points": points,
@@ -176,7 +176,13 @@ class Film:
         return self.shader.texels.spread(mean, self.shader.blank)
 
     def _draw(
-        self, vertices: np.ndarray, colors: np.ndarray, rig: Rig, extrinsics: np.ndarray, size: tuple[int, int]
+        self,
+        vertices: np.ndarray,
+        colors: np.ndarray,
+        rig: Rig,
+        extrinsics: np.ndarray,
+        size: tuple[int, int],
+        dtype: type = np.float32,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw each view with its own texture, supersampled.
 
@@ -186,16 +192,18 @@ class Film:
             rig: The N cameras.
             extrinsics: (B, N, 3, 4), head → camera.
             size: (height, width).
+            dtype: Of pictures and coverage: float32, or uint8 in steps of 1/255, since many large ones fill the memory.
 
         Returns:
-            Pictures (B, N, K, H, W) before black, coverage (B, N, H, W), and the depth (B, sH, sW) of the first
+            Pictures (B, N, K, H, W) before black, coverage (B, N, H, W), and the float32 depth (B, sH, sW) of the first
             camera, supersampled.
         """
         batch, count, _, channels = colors.shape
         factor = self.config.supersampling
         height, width = (side * factor for side in size)
-        pictures = np.empty((batch, count, channels, *size), np.float32)
-        coverage = np.empty((batch, count, *size), np.float32)
+        pictures = np.empty((batch, count, channels, *size), dtype)
+        coverage = np.empty((batch, count, *size), dtype)
+        finish = _bytes if dtype is np.uint8 else np.asarray
         depth = np.empty((batch, height, width), np.float32)
         intrinsics = enlarge(rig.intrinsics, factor)
         blank = self.shader.blank if channels == 3 else np.atleast_1d(self.shader.blank @ GREY)
@@ -212,8 +220,8 @@ class Film:
                 )
                 with torch.inference_mode():
                     drawn = self.renderer(_tensor(vertices[rows]), _tensor(texture), self.topology, camera)
-                pictures[rows, view] = _reduce(drawn.image.numpy(), factor)
-                coverage[rows, view] = _reduce(drawn.coverage.numpy(), factor)
+                pictures[rows, view] = finish(_reduce(drawn.image.numpy(), factor))
+                coverage[rows, view] = finish(_reduce(drawn.coverage.numpy(), factor))
                 if view == 0:
                     depth[rows] = drawn.depth.numpy()
         return pictures, coverage, depth
