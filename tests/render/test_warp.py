@@ -85,12 +85,13 @@ def test_whole_numbers_do_not_hide_a_damaged_gradient(monkeypatch, warp, turn, v
 
     monkeypatch.setattr(WholeNumbers, "wanted", lambda device: True)
     vertices, texture, topology, camera, background = scene(turn, batch=1)
-    texture = texture.clone().requires_grad_()
+    vertices, texture = vertices.clone().requires_grad_(), texture.clone().requires_grad_()
     image = warp(vertices, texture, topology, camera, background).image
     gradient = torch.zeros_like(image)
     gradient[0, 0, 35, 30] = value
     image.backward(gradient)
     assert texture.grad.isnan().any()
+    assert vertices.grad.isfinite().all()
 
 
 @needs_warp

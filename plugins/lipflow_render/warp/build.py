@@ -55,7 +55,8 @@ def launch(kernel: Callable, dtype: torch.dtype, device: torch.device, size: tup
         dtype: Precision of the build.
         device: Where the tensors are.
         size: Number of threads along each axis, or of blocks.
-        given: The kernel's arguments; tensors are passed as they are, without a copy, None for no array.
+        given: The kernel's arguments; tensors are passed as they are, without a copy, None for no array. The last axis
+            of a tensor can be the vectors of an array: contiguous, they lie in memory alike.
     """
     if 0 in size:
         return

@@ -114,8 +114,10 @@ def undraw(
         if edges:
             screen_sum = WholeNumbers(vertices.new_zeros((batch, vertices.shape[1], 2), dtype=torch.float64))
             if whole:
-                jump = channels * _greatest(image_gradient) * (image.amax() - image.amin() if image.numel() else 0)
-                jump = jump if coverage_gradient is None else jump + _greatest(coverage_gradient)
+                # Boundaries of what is not finite pass nothing, so that they must not count here either.
+                jump = 2 * channels * _greatest(_finite(image_gradient)) * _greatest(_finite(image))
+                if coverage_gradient is not None:
+                    jump = jump + _greatest(_finite(coverage_gradient))
                 screen_sum.measure(jump, 4 * height * width)
             run(
                 silhouettes.edges, rows,
@@ -266,6 +268,10 @@ def _new_attributes(vertices: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
 
 def _greatest(values: Tensor) -> Tensor:
     return values.abs().amax() if values.numel() else values.new_zeros(())
+
+
+def _finite(values: Tensor) -> Tensor:
+    return values.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _to_inputs(
