@@ -39,7 +39,7 @@ class FlowMatchingConfig(Config):
     blocks: PositiveInt = 2
     steps: PositiveInt = 4
     probes: NonNegativeInt | None = None
-    pairs: PositiveInt = 16
+    pairs: PositiveInt = 8
     training_pairs: PositiveInt = 2
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
