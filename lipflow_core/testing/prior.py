@@ -30,21 +30,24 @@ def log_prob_agrees_with_conditioned(subject: Subject) -> None:
 def log_prob_gradient(subject: Subject) -> None:
     prior, driving = _conditioned(subject)
     conditioned = prior.condition(driving)
-    code = code_of(subject, 3, 1, FLOAT64).requires_grad_()
-    (gradient,) = torch.autograd.grad(conditioned.log_prob(code).sum(), code)
-    step = inputs.normal(5, *code.shape, dtype=FLOAT64)
-    with torch.no_grad():
-        change = conditioned.log_prob(code + 1e-5 * step) - conditioned.log_prob(code - 1e-5 * step)
-    torch.testing.assert_close(change / 2e-5, (gradient * step).sum(-1), rtol=1e-4, atol=1e-5)
+    for log_prob in (conditioned.log_prob, conditioned.fitting_log_prob):
+        code = code_of(subject, 3, 1, FLOAT64).requires_grad_()
+        (gradient,) = torch.autograd.grad(log_prob(code).sum(), code)
+        step = inputs.normal(5, *code.shape, dtype=FLOAT64)
+        with torch.no_grad():
+            change = log_prob(code + 1e-5 * step) - log_prob(code - 1e-5 * step)
+        torch.testing.assert_close(change / 2e-5, (gradient * step).sum(-1), rtol=1e-4, atol=1e-5)
 
 
 def rows_can_be_chosen(subject: Subject) -> None:
     prior, driving = _conditioned(subject)
     code = code_of(subject, 3, 1, FLOAT64)
     conditioned = prior.condition(driving)
-    everything = conditioned.log_prob(code)
+    everything, climbed = conditioned.log_prob(code), conditioned.fitting_log_prob(code)
     for index in (torch.tensor([2, 0, 0, 1]), torch.tensor([True, False, True]), torch.zeros(0, dtype=torch.int64)):
-        torch.testing.assert_close(conditioned.rows(index).log_prob(code[index]), everything[index])
+        chosen = conditioned.rows(index)
+        torch.testing.assert_close(chosen.log_prob(code[index]), everything[index])
+        torch.testing.assert_close(chosen.fitting_log_prob(code[index]), climbed[index])
 
 
 def mode_and_samples_have_their_shapes(subject: Subject) -> None:
