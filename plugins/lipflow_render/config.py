@@ -27,9 +27,8 @@ class RendererConfig(Config):
 
     def plan(self, given: RendererInputs) -> Plan:
         if given.device not in self.devices:
-            raise Mismatch(
-                f"renderer '{self.renderer}' runs on {' and '.join(self.devices)}, not on device '{given.device}'"
-            )
+            devices, instead = " and ".join(self.devices), "; renderer 'warp' does" if given.device == "cuda" else ""
+            raise Mismatch(f"renderer '{self.renderer}' runs on {devices}, not on device '{given.device}'{instead}")
         if len(given.texture) != 3:
             raise Mismatch(f"renderer '{self.renderer}' draws a texture (C, H, W), the model makes {given.texture}")
         return Plan(
