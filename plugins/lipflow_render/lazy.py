@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from functools import cached_property
 
 from torch import Tensor
 
 from lipflow_core.records import Rendering
-
-
-class _made_once:
-    """Like `functools.cached_property`, but without its lock, which `torch.compile` does not know."""
-
-    def __init__(self, make: Callable[[Any], Any]):
-        self._make = make
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        made = instance.__dict__[self._make.__name__] = self._make(instance)
-        return made
 
 
 class LazyRendering(Rendering):
@@ -45,23 +34,23 @@ class LazyRendering(Rendering):
         rendering.__dict__.update(image=image, _coverage=coverage, _found=found, _draw_attributes=draw_attributes)
         return rendering
 
-    @_made_once
+    @cached_property
     def coverage(self) -> Tensor:
         return self._coverage if isinstance(self._coverage, Tensor) else self._coverage()
 
-    @_made_once
+    @cached_property
     def triangle(self) -> Tensor:
         return self._found.long()
 
-    @_made_once
+    @cached_property
     def _attributes(self) -> tuple[Tensor, Tensor]:
         return self._draw_attributes()
 
-    @_made_once
+    @cached_property
     def depth(self) -> Tensor:
         return self._attributes[0]
 
-    @_made_once
+    @cached_property
     def barycentric(self) -> Tensor:
         return self._attributes[1]
 

@@ -6,14 +6,18 @@ import numpy as np
 
 from lipflow_render.cpu.geometry import SLIVER, homogeneous, triangles_to_seen
 from lipflow_render.cpu.jit import inline, inline_fused, kernel
-from lipflow_render.cpu.lanes import leading, load, ramp, select, total
+from lipflow_render.cpu.lanes import joined, lane, lanes, leading, load, ramp, select, store, total
 from lipflow_render.cpu.raster import LANES, end_of_cover, locate
+
+QUAD = 4
+"""Channels computed at once. That many of a texel lie beside each other while its gradients are summed: a pixel's four
+texels are then four places in memory, not twelve, and what one pixel stored the next can load without waiting."""
 
 
 @kernel
 def undraw(
     vertices, projection, near, screen, triangles, planes, texels, texture, channels, found, strip, strips,
-    texture_rows, image_gradient, seen_gradient, texture_gradient, background_gradient,
+    texture_rows, image_gradient, seen_gradient, texel_sums, background_gradient,
 ):  # fmt: skip
     """Gradients of strips of rows of one picture, but for those of boundaries.
 
@@ -29,17 +33,17 @@ def undraw(
             pixel by pixel in the order of the rows, whichever share of the texture is asked for.
         image_gradient: (C, H, W).
         seen_gradient: (strips, V, 3) float64, written: gradients of homogeneous coordinates; of length 0 if not wanted.
-        texture_gradient: (C, Ht · Wt), added to; of length 0 if not wanted.
+        texel_sums: (texture_rows · Wt, S) with S a multiple of `QUAD` ≥ C, added to: gradients of those rows of the
+            texture, all channels of a texel beside each other; of length 0 if not wanted.
         background_gradient: (C, H, W), rows written; of length 0 if not wanted.
     """
     real = screen.dtype.type
     height, width = found.shape
-    wants_geometry, wants_texture = (seen_gradient.shape[0] > 0, texture_gradient.shape[0] > 0)
-    right, down = (np.uint32(1 if texels[0] > 1 else 0), np.uint32(texels[0] if texels[1] > 1 else 0))
+    wants_geometry, wants_texture = seen_gradient.shape[0] > 0, texel_sums.shape[0] > 0
     line = np.full(width + LANES, -1, np.int32)
     places = np.empty(width + LANES, np.int32)
-    share_u, share_v = (np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype))
-    slope_u, slope_v = (np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype))
+    share_u, share_v = np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype)
+    slope_u, slope_v = np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype)
     slots = np.empty(triangles.shape[0] if wants_geometry else 0, np.int32)
     touched = np.empty(slots.shape[0], np.int32)
     sums = np.empty((slots.shape[0], 9), screen.dtype)
@@ -61,14 +65,14 @@ def undraw(
                     locate(planes, line, row, x, end, texels, places, share_u, share_v)
                     if wants_geometry:
                         slope(
-                            texture, channels, places, share_u, share_v, right, down, x, end, image_gradient, row,
+                            texture, channels, texels, places, share_u, share_v, x, end, image_gradient, row,
                             slope_u, slope_v,
                         )  # fmt: skip
                         count = gather(planes, line, row, x, end, texels, slope_u, slope_v, slots, touched, count, sums)
                     if wants_texture:
                         scatter(
-                            texture_gradient, channels, places, share_u, share_v, right, down, x, end, image_gradient,
-                            row, texels, texture_rows,
+                            texels, channels, places, share_u, share_v, x, end, image_gradient, row,
+                            texture_rows, texel_sums,
                         )  # fmt: skip
                 x = end
         if wants_geometry:
@@ -79,48 +83,94 @@ def undraw(
 
 
 @inline_fused
-def slope(texture, channels, places, share_u, share_v, right, down, start, stop, image_gradient, row, slope_u, slope_v):
-    """Gradients with respect to the place in the texture, in texels; arguments as in `raster.sample`."""
-    zero = texture.dtype.type(0)
+def slope(
+    texture, channels, texels, places, share_u, share_v, start, stop, image_gradient, row, slope_u, slope_v
+):  # fmt: skip
+    """Gradients with respect to the place in the texture, in texels; arguments as in `raster.sample`.
+
+    The two texels of a row are loaded at once.
+    """
+    size, down = np.intp(texture.shape[1]), np.intp(texels[0] if texels[1] > 1 else 0)
+    zero = lanes(texture.dtype.type(0), 2)
     for x in range(start, stop):
-        p = np.uint32(places[x])
+        p = np.intp(places[x])
         fu, fv = share_u[x], share_v[x]
-        gu = gv = zero
+        level, drop = zero, zero
         for c in range(len(channels)):
             g = image_gradient[c, row, x]
-            a, b = texture[c, p], texture[c, p + right]
-            d, e = texture[c, p + down], texture[c, p + down + right]
-            across = b - a
-            twist = (e - d) - across
-            gu += g * (across + fv * twist)
-            gv += g * ((d - a) + fu * twist)
-        slope_u[x], slope_v[x] = gu, gv
+            upper, lower = load(texture, c * size + p, 2), load(texture, c * size + p + down, 2)
+            fall = lower - upper
+            level = level + (upper + fall * fv) * g
+            drop = drop + fall * g
+        left = lane(drop, 0)
+        slope_u[x], slope_v[x] = lane(level, 1) - lane(level, 0), left + fu * (lane(drop, 1) - left)
 
 
 @inline_fused
 def scatter(
-    texture_gradient, channels, places, share_u, share_v, right, down, start, stop, image_gradient, row, texels,
-    texture_rows,
+    texels, channels, places, share_u, share_v, start, stop, image_gradient, row, texture_rows, sums
 ):  # fmt: skip
-    """Add gradients to the four texels that each pixel looks at; arguments as in `raster.sample` and `undraw`."""
-    first, beyond = (np.uint32(texture_rows[0] * texels[0]), np.uint32(texture_rows[1] * texels[0]))
+    """Add gradients to the four texels that each pixel looks at.
+
+    Args:
+        texels, channels, places, share_u, share_v, start, stop: As in `raster.sample`.
+        image_gradient: (C, H, W).
+        row: The row of the picture.
+        texture_rows: First row of the texture that is added to, and the one after the last.
+        sums: (texture_rows · Wt, S), added to: all channels of a texel beside each other.
+    """
+    wide, stride = np.intp(texels[0]), np.intp(sums.shape[1])
+    first, beyond = texture_rows[0] * wide, texture_rows[1] * wide
+    down = wide if texels[1] > 1 else 0
     for x in range(start, stop):
-        p = np.uint32(places[x])
-        q = p + down
+        p = np.intp(places[x])
         fu, fv = share_u[x], share_v[x]
-        here, below = (p >= first) & (p < beyond), (q >= first) & (q < beyond)
-        for c in range(len(channels)):
-            g = image_gradient[c, row, x]
+        here, below = (p >= first) & (p < beyond), (p + down >= first) & (p + down < beyond)
+        upper_left = (p - first) * stride
+        lower_left = upper_left + down * stride
+        for c in range(0, len(channels), QUAD):
+            g = joined(
+                (
+                    channel(image_gradient, channels, c, row, x),
+                    channel(image_gradient, channels, c + 1, row, x),
+                    channel(image_gradient, channels, c + 2, row, x),
+                    channel(image_gradient, channels, c + 3, row, x),
+                )
+            )
             lower = g * fv
             upper = g - lower
             if here:
-                part = upper * fu
-                texture_gradient[c, p] += upper - part
-                texture_gradient[c, p + right] += part
+                right = upper * fu
+                store(sums, upper_left + c, load(sums, upper_left + c, QUAD) + (upper - right))
+                store(sums, upper_left + stride + c, load(sums, upper_left + stride + c, QUAD) + right)
             if below:
-                part = lower * fu
-                texture_gradient[c, q] += lower - part
-                texture_gradient[c, q + right] += part
+                right = lower * fu
+                store(sums, lower_left + c, load(sums, lower_left + c, QUAD) + (lower - right))
+                store(sums, lower_left + stride + c, load(sums, lower_left + stride + c, QUAD) + right)
+
+
+@inline
+def channel(image_gradient, channels, c, row, x):
+    """One channel of a pixel, 0 beyond the last."""
+    return image_gradient[c, row, x] if c < len(channels) else image_gradient.dtype.type(0)
+
+
+@kernel
+def hand_over(sums, channels, first, texture_gradient):
+    """Take what `scatter` summed to a texture's gradients, and leave zeros in its place.
+
+    Args:
+        sums: (N, S), gradients of N texels.
+        channels: A tuple of length C.
+        first: The first of the texels.
+        texture_gradient: (C, Ht · Wt), written.
+    """
+    zero = lanes(sums.dtype.type(0), QUAD)
+    for n in range(sums.shape[0]):
+        for c in range(len(channels)):
+            texture_gradient[c, first + n] = sums[n, c]
+        for c in range(0, len(channels), QUAD):
+            store(sums, n * sums.shape[1] + c, zero)
 
 
 @inline_fused

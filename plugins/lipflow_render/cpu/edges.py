@@ -81,9 +81,9 @@ def folded(near, screen, edges, n, i, j):
     """Whether the mesh ends or folds along an edge that lies beyond the near plane, or nearly does."""
     if not (screen[i, 3] >= near and screen[j, 3] >= near):
         return False
-    a, b = edges[n, 2], edges[n, 3]
-    if b < 0:
+    if edges[n, 3] < 0:
         return True
+    a, b = np.uint32(edges[n, 2]), np.uint32(edges[n, 3])
     x, y = screen[i, 0], screen[i, 1]
     dx, dy = screen[j, 0] - x, screen[j, 1] - y
     one = dx * (screen[a, 1] - y) - dy * (screen[a, 0] - x)

@@ -1,4 +1,4 @@
-"""The autograd functions of renderer `cpu`."""
+"""What renderer `cpu` calls outside of graphs: plain autograd functions, with the arguments that `operators` take."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from torch.autograd.function import once_differentiable
 
 from lipflow_render.cpu import launch
 from lipflow_render.cpu.notice import compiling
+from lipflow_render.cpu.prepared import fitting, prepare
 
 
-class Draw(torch.autograd.Function):
+def draw(vertices, projection, texture, background, triangles, uv, uv_triangles, height, width, near, edges):
+    """As `operators.draw`."""
+    prepared = fitting(vertices, triangles, uv, uv_triangles)
+    return _Draw.apply(vertices, projection, texture, background, prepared, (height, width), near, edges)
+
+
+def coverage(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, near):
+    """As `operators.coverage`."""
+    prepared = prepare(triangles, uv, uv_triangles)
+    return _Coverage.apply(vertices, projection, found, screen, planes, prepared, near)
+
+
+def attributes(vertices, projection, triangles, uv, uv_triangles, found, near):
+    """As `operators.attributes`."""
+    return _Attributes.apply(vertices, projection, found, prepare(triangles, uv, uv_triangles), near)
+
+
+class _Draw(torch.autograd.Function):
     """(vertices, projection, texture, background, prepared, size, near, edges) → image, found, screen, planes.
 
     Arguments and results as in `launch.draw`; only the image carries gradients.
@@ -42,7 +60,7 @@ class Draw(torch.autograd.Function):
         return (*inputs, background, None, None, None, None)
 
 
-class Coverage(torch.autograd.Function):
+class _Coverage(torch.autograd.Function):
     """(vertices, projection, found, screen, planes, prepared, near) → coverage (B, H, W)."""
 
     @staticmethod
@@ -62,7 +80,7 @@ class Coverage(torch.autograd.Function):
         return (*inputs, None, None, None, None, None)
 
 
-class Attributes(torch.autograd.Function):
+class _Attributes(torch.autograd.Function):
     """(vertices, projection, found, prepared, near) → depth (B, H, W), corner weights (B, 3, H, W)."""
 
     @staticmethod

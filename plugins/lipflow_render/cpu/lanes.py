@@ -154,6 +154,20 @@ def lanes(typing, value, count):
     return kind(value, count), emit
 
 
+@intrinsic
+def joined(typing, numbers):
+    """A tuple of numbers of one type as lanes."""
+    kind = Lanes(numbers.dtype, numbers.count)
+
+    def emit(context, builder, sig, args):
+        made = ir.Constant(context.get_value_type(kind), ir.Undefined)
+        for place in range(kind.count):
+            made = builder.insert_element(made, builder.extract_value(args[0], place), _INDEX(place))
+        return made
+
+    return kind(numbers), emit
+
+
 @intrinsic(prefer_literal=True)
 def ramp(typing, start, count):
     """start, start + 1, start + 2 …"""

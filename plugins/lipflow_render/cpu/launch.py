@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lipflow_render.cpu import backward, edges, geometry, raster
 from lipflow_render.cpu.prepared import PreparedTopology
+from lipflow_render.cpu.scratch import zeros
 from lipflow_render.cpu.workers import run
 
 BAND = 1 << 15
@@ -112,7 +113,7 @@ def undraw(
     wants_geometry = wants_vertices or wants_camera
     batch, channels, height, _ = image.shape
     texels, colours = (texture.shape[3], texture.shape[2]), (0,) * channels
-    texture_gradient = torch.zeros_like(texture, memory_format=torch.contiguous_format) if wants_texture else None
+    texture_gradient = torch.empty_like(texture, memory_format=torch.contiguous_format) if wants_texture else None
     background_gradient = image.new_empty(image.shape) if wants_background else None
     points, cameras, textures, images, founds, screens, all_planes, from_image = map(
         array, (vertices, projection, texture.flatten(2), image, found, screen, planes, image_gradient)
@@ -122,14 +123,16 @@ def undraw(
     strips = -(-height // STRIP)
     flat, none, nowhere = (np.empty((0, 0), kind), np.empty((0, 0, 0), kind), np.empty((0, 0, 0)))
     to_texture = flat if texture_gradient is None else texture_gradient.flatten(2).numpy()
+    stride = -(-channels // backward.QUAD) * backward.QUAD
+    unsummed = np.empty((0, stride), kind)
     to_background = None if background_gradient is None else background_gradient.numpy()
     parts: list[np.ndarray | None] = [None] * batch
 
-    def pixels(b: int, first: int, last: int, rows: tuple[int, int] | None, seen: np.ndarray, behind: bool) -> None:
+    def pixels(b: int, first: int, last: int, rows: tuple[int, int], sums: np.ndarray, behind: bool) -> None:
+        seen = parts[b] if behind and wants_geometry else nowhere
         backward.undraw(
             points[b], cameras[b % len(cameras)], near, screens[b], triangles, all_planes[b], texels,
-            textures[b % len(textures)], colours, founds[b], STRIP, (first, last), (0, 0) if rows is None else rows,
-            from_image[b], seen, flat if rows is None else to_texture[b % len(to_texture)],
+            textures[b % len(textures)], colours, founds[b], STRIP, (first, last), rows, from_image[b], seen, sums,
             to_background[b] if behind and to_background is not None else none,
         )  # fmt: skip
 
@@ -148,16 +151,32 @@ def undraw(
             to_inputs(b, parts[b])
             parts[b] = None
 
-    def whole(b: int) -> None:
-        begin(b)
-        pixels(b, 0, strips, (0, texels[1]) if wants_texture else None, parts[b] if wants_geometry else nowhere, True)
+    def sum_texels(n: int, rows: tuple[int, int], behind: bool) -> None:
+        """Gradients of some rows of a texture, and if told of all else in the pictures that show it."""
+        with zeros((rows[1] - rows[0]) * texels[0], stride, kind) as sums:
+            for b in range(n, batch, len(texture)):
+                pixels(b, 0, strips, rows, sums, behind)
+            backward.hand_over(sums, colours, rows[0] * texels[0], to_texture[n])
+
+    def rest(b: int) -> None:
         if wants_geometry and with_edges:
             boundaries(b)
         end(b)
 
+    def whole(n: int) -> None:
+        samples = range(n, batch, len(texture))
+        for b in samples:
+            begin(b)
+        if wants_texture:
+            sum_texels(n, (0, texels[1]), True)
+        for b in samples:
+            if not wants_texture:
+                pixels(b, 0, strips, (0, 0), unsummed, True)
+            rest(b)
+
     threads = torch.get_num_threads()
-    if threads <= 1 or (batch >= threads and (not wants_texture or len(texture) == batch)):
-        run(whole, range(batch))
+    if threads <= 1 or len(texture) >= threads:
+        run(whole, range(len(texture)))
     else:
         tasks = []
         for b in range(batch):
@@ -165,17 +184,11 @@ def undraw(
             if wants_geometry and with_edges:
                 tasks.append(lambda b=b: boundaries(b))
             if wants_geometry or wants_background:
-                seen = parts[b] if wants_geometry else nowhere
-                tasks += [lambda b=b, n=n, seen=seen: pixels(b, n, n + 1, None, seen, True) for n in range(strips)]
+                tasks += [lambda b=b, n=n: pixels(b, n, n + 1, (0, 0), unsummed, True) for n in range(strips)]
         if wants_texture:
             cuts = [texels[1] * n // threads for n in range(threads + 1)]
-            for m, rows in product(range(len(texture)), pairwise(cuts)):
-
-                def fill(m=m, rows=rows) -> None:
-                    for b in range(m, batch, len(texture)):
-                        pixels(b, 0, strips, rows, nowhere, False)
-
-                tasks.append(fill)
+            for n, rows in product(range(len(texture)), pairwise(cuts)):
+                tasks.append(lambda n=n, rows=rows: sum_texels(n, rows, False))
         run(lambda task: task(), tasks)
         run(end, range(batch))
     return *to_inputs.gradients(), texture_gradient, background_gradient

@@ -61,6 +61,16 @@ def prepare(triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> PreparedTopo
     return made
 
 
+def fitting(vertices: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> PreparedTopology:
+    """The same for these vertices (B, V, 3); raises ValueError if the topology has more."""
+    prepared = prepare(triangles, uv, uv_triangles)
+    if vertices.shape[1] < prepared.vertices:
+        raise ValueError(
+            f"the topology's triangles use vertex {prepared.vertices - 1}, but only {vertices.shape[1]} are given"
+        )
+    return prepared
+
+
 def _make(triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray) -> PreparedTopology:
     if triangles.shape != uv_triangles.shape:
         raise ValueError(f"topology has {len(triangles)} triangles but {len(uv_triangles)} uv triangles")

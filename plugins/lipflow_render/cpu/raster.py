@@ -51,7 +51,8 @@ def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearne
         e0, e1, e2 = dx0 * (height - y0), dx1 * (height - y1), dx2 * (height - y2)
         base = planes[t, 1] * (height - planes[t, 10]) + planes[t, 2]
         line = (np.intp(row) - np.intp(first_row)) * pitch
-        for first in range(left, right + 1, LANES):
+        # Blocks start at multiples of LANES: what one triangle stored the next can load without waiting for it.
+        for first in range(left // LANES * LANES, right + 1, LANES):
             x = ramp(real(np.int32(first)), LANES)
             inverse = (x - column) * slope + base
             before = load(nearness, line + first, LANES)
@@ -154,17 +155,18 @@ def locate(planes, line, row, start, stop, texels, places, share_u, share_v):
 
 
 @inline_fused
-def sample(texture, channels, places, share_u, share_v, right, down, start, stop, image, row):
+def sample(texture, channels, texels, places, share_u, share_v, start, stop, image, row):
     """Interpolate the texture between four texels.
 
     Args:
-        texture: (C, Ht · Wt).
+        texture: (C, Ht · Wt), Wt > 1.
         channels: A tuple of length C: so the compiler knows C and unrolls.
+        texels: Width and height of the texture.
         places, share_u, share_v, start, stop: As in `locate`.
-        right, down: Distance from a texel to that on its right, and to that below.
         image: (C, H, W), written.
         row: The row of the picture.
     """
+    right, down = np.uint32(1), np.uint32(texels[0] if texels[1] > 1 else 0)
     for x in range(start, stop):
         p = np.uint32(places[x])
         fu, fv = share_u[x], share_v[x]
@@ -196,11 +198,10 @@ def draw(
     """
     real = screen.dtype.type
     height, width = found.shape
-    right, down = (np.uint32(1 if texels[0] > 1 else 0), np.uint32(texels[0] if texels[1] > 1 else 0))
     nearness = np.empty((band, width + LANES), screen.dtype)
     seen = np.empty((band, width + LANES), np.int32)
     places = np.empty(width + LANES, np.int32)
-    share_u, share_v = (np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype))
+    share_u, share_v = np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype)
     for n in range(bands[0], bands[1]):
         first_row, last_row = n * band, min(height, (n + 1) * band) - 1
         nearness[:] = 0
@@ -228,7 +229,7 @@ def draw(
                             image[c, row, x:end] = real(0)
                 else:
                     locate(planes, line, row, x, end, texels, places, share_u, share_v)
-                    sample(texture, channels, places, share_u, share_v, right, down, x, end, image, row)
+                    sample(texture, channels, texels, places, share_u, share_v, x, end, image, row)
                 x = end
 
 

@@ -19,33 +19,36 @@ class CpuRenderer(Renderer):
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
-        from lipflow_render.cpu.function import Attributes, Coverage, Draw
-        from lipflow_render.cpu.prepared import prepare
+        from lipflow_render.cpu import function, operators
 
         for name, tensor in (("vertices", vertices), ("texture", texture), ("camera.extrinsics", camera.extrinsics)):
             if tensor.device.type != "cpu":
                 raise ValueError(f"renderer 'cpu' draws tensors on the CPU; {name} is on '{tensor.device}'")
-        prepared = prepare(topology.triangles, topology.uv, topology.uv_triangles)
-        if vertices.shape[1] < prepared.vertices:
-            raise ValueError(
-                f"the topology's triangles use vertex {prepared.vertices - 1}, but only {vertices.shape[1]} are given"
-            )
         dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
         vertices, texture = vertices.to(dtype), texture.to(dtype)
         background = None if background is None else background.to(dtype)
+        if texture.shape[3] == 1:  # the kernels load two texels at once
+            texture = texture.expand(-1, -1, -1, 2)
         # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px.
         projection = camera.intrinsics.double() @ camera.extrinsics.double()
-        size = (camera.height, camera.width)
+        parts = topology.triangles, topology.uv, topology.uv_triangles
         near, edges = self.config.near, self.config.edge_gradients
-        image, found, screen, planes = Draw.apply(
-            vertices, projection, texture, background, prepared, size, near, edges
+        # To call torch's operators takes half as long as to draw a small picture: only graphs need them.
+        calls = operators if torch.compiler.is_compiling() else function
+        image, found, screen, planes = calls.draw(
+            vertices, projection, texture, background, *parts, camera.height, camera.width, near, edges
         )
 
-        def draw_coverage() -> Tensor:
+        def coverage() -> Tensor:
             if not edges:
                 return (found >= 0).to(dtype)
-            return Coverage.apply(vertices, projection, found, screen, planes, prepared, near)
+            return calls.coverage(vertices, projection, *parts, found, screen, planes, near)
 
-        return LazyRendering.of(
-            image, draw_coverage, found, lambda: Attributes.apply(vertices, projection, found, prepared, near)
-        )
+        def attributes() -> tuple[Tensor, Tensor]:
+            return calls.attributes(vertices, projection, *parts, found, near)
+
+        if torch.compiler.is_compiling():
+            # The graph leaves out what nobody reads.
+            depth, barycentric = attributes()
+            return Rendering(image, coverage(), depth, found.long(), barycentric)
+        return LazyRendering.of(image, coverage, found, attributes)

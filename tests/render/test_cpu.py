@@ -1,0 +1,84 @@
+"""What only renderer `cpu` promises."""
+
+from __future__ import annotations
+
+import torch
+from render_scenes import make, quads, rectangle, smooth, sphere, straight
+from torch.testing import assert_close
+
+from lipflow_core.records import Camera
+
+DEEP = torch.float64
+
+
+def ball():
+    """Vertices, texture, topology and camera of a sphere before the camera."""
+    vertices, topology = sphere(6, 8, dtype=torch.float32)
+    vertices = (vertices + torch.tensor([0, 0, 120.0]))[None]
+    return vertices, smooth(8, dtype=torch.float32), topology, straight(24, 20, 40, torch.float32)
+
+
+def test_compiles_into_one_graph():
+    vertices, texture, topology, camera = ball()
+    renderer = make("cpu")
+
+    def loss(vertices, texture):
+        rendering = renderer(vertices, texture, topology, camera)
+        return (rendering.image.square().sum() + rendering.coverage.sum()) * 2 + rendering.depth.sum()
+
+    leaves = [vertices.clone().requires_grad_(), texture.clone().requires_grad_()]
+    plain = torch.autograd.grad(loss(*leaves), leaves)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert_close(torch.autograd.grad(compiled(*leaves), leaves), plain)
+
+
+def test_operators_are_registered_as_they_behave():
+    from lipflow_render.cpu import operators
+
+    vertices, texture, topology, camera = ball()
+    vertices, texture = vertices.requires_grad_(), texture.requires_grad_()
+    background = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    projection = (camera.intrinsics.double() @ camera.extrinsics.double()).requires_grad_()
+    parts = (topology.triangles, topology.uv, topology.uv_triangles)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    given = (vertices, projection, texture, background, *parts, 12, 10, 1.0, True)
+    torch.library.opcheck(operators.draw, given, test_utils=checks)
+    _, found, screen, planes = operators.draw(*given)
+    torch.library.opcheck(
+        operators.coverage, (vertices, projection, *parts, found, screen, planes, 1.0), test_utils=checks
+    )
+    torch.library.opcheck(operators.attributes, (vertices, projection, *parts, found, 1.0), test_utils=checks)
+
+
+def pictures(threads, batch, shared):
+    """An image drawn in many bands and summed in several strips, and its gradients."""
+    vertices, _, topology, _ = ball()
+    camera = straight(600, 90, 200, torch.float32)
+    camera = Camera(camera.intrinsics.expand(1, 3, 3), camera.extrinsics, 600, 90)
+    shift = torch.linspace(0, 30, batch)[:, None, None]
+    leaves = [vertices + shift, smooth(40, batch=1 if shared else batch, dtype=torch.float32)]
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+    torch.set_num_threads(threads)
+    image = make("cpu")(leaves[0], leaves[1], topology, camera).image
+    weight = torch.randn(image.shape, generator=torch.Generator().manual_seed(3))
+    return image, *torch.autograd.grad((image * weight).sum(), leaves)
+
+
+def test_threads_share_one_picture_and_one_texture_to_the_bit(threads):
+    for batch, shared in ((1, True), (2, False), (5, True)):
+        alone = pictures(1, batch, shared)
+        for count in (2, 3):
+            for one, other in zip(pictures(count, batch, shared), alone, strict=True):
+                assert torch.equal(one, other)
+
+
+def test_textures_of_one_texel_in_a_direction_are_drawn():
+    vertices, topology = quads(rectangle(-5, -5, 5, 5, 10))
+    for height, width in ((1, 1), (1, 3), (4, 1)):
+        texture = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=DEEP)
+        given = (vertices[None], texture.requires_grad_(), topology, straight(9, 7, 8))
+        mine, true = make("cpu")(*given).image, make("torch")(*given).image
+        assert_close(mine, true)
+        assert_close(
+            torch.autograd.grad(mine.square().sum(), texture), torch.autograd.grad(true.square().sum(), texture)
+        )
