@@ -1,6 +1,7 @@
 """How long rendering takes, forward and backward to vertices and texture, against `grid_sample` alone.
 
     python benchmarks/render.py                    # sizes of a laptop and of the paper, batch 1 and 16
+    python benchmarks/render.py --size 480x640     # one of them
     python benchmarks/render.py --also torch drtk  # other renderers, if installed, too; `torch` is slow
     python benchmarks/render.py --device cuda      # `grid_sample` and `warp` on a GPU
 
@@ -31,8 +32,8 @@ from lipflow_core.plans import RendererInputs
 from lipflow_core.records import Camera, Topology
 
 HEAD = Path(__file__).parents[1] / "plugins/lipflow_dome/data/head.npz"
-SIZES = ((640, 480), (2048, 1334))
-"""Rows and columns of the pictures."""
+SIZES = ((64, 48, 128), (96, 96, 128), (640, 480, 1024), (2048, 1334, 1024))
+"""Rows and columns of the pictures, and the rows of the texture: those of preset `small` first."""
 
 
 def head() -> tuple[Tensor, Topology]:
@@ -86,6 +87,7 @@ def wait_and_tell() -> float:
 def measure(
     height: int,
     width: int,
+    texels: int,
     batch: int,
     threads: int,
     runs: int,
@@ -93,13 +95,13 @@ def measure(
     clock: Callable[[], float],
     device: str = "cpu",
 ) -> dict[str, object]:
-    """Best times in milliseconds of each contestant for one size."""
+    """Best times in milliseconds of each contestant for one size of pictures and of square textures."""
     torch.set_num_threads(threads)
     vertices, topology = head()
     view = camera(vertices, height, width, batch)
-    given = RendererInputs(device="cpu", vertices=len(vertices), triangles=14_600, texture=(3, 1024, 1024))
+    given = RendererInputs(device="cpu", vertices=len(vertices), triangles=14_600, texture=(3, texels, texels))
     generator = torch.Generator().manual_seed(0)
-    texture = interpolate(torch.rand(1, 3, 64, 64, generator=generator), size=(1024, 1024), mode="bicubic")
+    texture = interpolate(torch.rand(1, 3, 64, 64, generator=generator), size=(texels, texels), mode="bicubic")
     texture = texture.repeat(batch, 1, 1, 1).requires_grad_()
     meshes = vertices.repeat(batch, 1, 1).requires_grad_()
     gradient = torch.randn(1, 3, height, width, generator=generator).repeat(batch, 1, 1, 1)
@@ -147,17 +149,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--also", nargs="+", default=[], metavar="RENDERER", help="measure these at batch 1 too")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="time that passes, or of this process")
+    names = [f"{width}x{height}" for height, width, _ in SIZES]
+    parser.add_argument("--size", choices=names, nargs="+", default=names)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     if options.device == "cuda":
         clock = wait_and_tell
         options.also, options.threads = options.also or ["warp"], options.threads[:1]
-    for height, width in SIZES:
+    for height, width, texels in SIZES:
+        if f"{width}x{height}" not in options.size:
+            continue
         for batch in options.batch:
             for threads in options.threads:
                 also = options.also if batch == 1 or options.device == "cuda" else []
-                row = measure(height, width, batch, threads, options.runs, also, clock, options.device)
+                row = measure(height, width, texels, batch, threads, options.runs, also, clock, options.device)
                 print(json.dumps(row), flush=True)
 
 
