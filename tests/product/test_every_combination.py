@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -41,16 +42,8 @@ TAKES = {
 """What each prior takes by default; a new prior needs a line here."""
 
 FLOWS = [None, *({"type": flow, "coupling": coupling} for flow in names("flow") for coupling in names("coupling"))]
-COMBINATIONS = list(
-    itertools.product(
-        [*names("encoder"), {"same_as": "driving"}],
-        [None, *names("encoder")],
-        names("prior"),
-        FLOWS,
-        names("decoder"),
-        names("renderer"),
-    )
-)
+DEFAULT_RENDERER = "cpu"
+"""The renderer that every combination of the other parts is asked with."""
 
 
 def spelled(value: object) -> str:
@@ -108,6 +101,34 @@ def misfits(combination) -> list[tuple[str, str]]:
     if encoder == {"same_as": "driving"} and driving is None:
         found.append(("encoder", "driving"))
     return found
+
+
+def combinations() -> Iterator[tuple]:
+    """All combinations of the other parts with the default renderer; and with each other renderer as many of those that
+    fit together as show it every part once, since it meets the other parts in meshes, textures and cameras alone."""
+    others = list(
+        itertools.product(
+            [*names("encoder"), {"same_as": "driving"}],
+            [None, *names("encoder")],
+            names("prior"),
+            FLOWS,
+            names("decoder"),
+        )
+    )
+    fitting = [parts for parts in others if not misfits((*parts, DEFAULT_RENDERER))]
+    for renderer in names("renderer"):
+        if renderer == DEFAULT_RENDERER:
+            yield from ((*parts, renderer) for parts in others)
+            continue
+        shown = set()
+        for parts in fitting:
+            new = {(slot, spelled(part)) for slot, part in enumerate(parts)} - shown
+            if new:
+                shown |= new
+                yield (*parts, renderer)
+
+
+COMBINATIONS = list(combinations())
 
 
 @cache
