@@ -1,8 +1,86 @@
-"""What renderers derive from a topology once and keep: which triangle lies across each edge."""
+"""What renderers derive from a topology once and keep: checked indices, which triangle lies across each edge."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 import numpy as np
+import torch
+from torch import Tensor
+
+from lipflow_render.locks import Lock
+
+KEPT = 8
+"""Topologies that a `Kept` remembers."""
+
+MOST_VERTICES = 1 << 28
+"""More than kernels and packages count with."""
+
+Made = TypeVar("Made")
+_lock = Lock()
+
+
+class Kept(Generic[Made]):
+    """What a renderer makes of topologies, remembered for those last seen.
+
+    Args:
+        make: Makes it of triangles (F, 3), uv (U, 2) and uv_triangles (F, 3), all checked, for a device.
+    """
+
+    def __init__(self, make: Callable[[np.ndarray, np.ndarray, np.ndarray, torch.device], Made]):
+        self._make = make
+        self._kept: OrderedDict[tuple, tuple[tuple[Tensor, ...], Made]] = OrderedDict()
+
+    def of(self, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, device: torch.device) -> Made:
+        """What was made of these tensors (see `Topology`) for a device, unless they have changed since.
+
+        Raises:
+            ValueError: If their shapes do not fit, indices are out of range, or uv is not finite.
+        """
+        parts = (triangles, uv, uv_triangles)
+        key = (device, *(_identity(part) for part in parts))
+        with _lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
+        arrays = [part.detach().cpu().numpy() for part in parts]
+        _check(*arrays)
+        made = self._make(*arrays, device)
+        with _lock:
+            # The tensors are kept beside it: while they live, no other tensor can lie in their place.
+            self._kept[key] = (parts, made)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+
+def _identity(part: Tensor) -> tuple:
+    version = 0 if part.is_inference() else part._version
+    return part.data_ptr(), part.device, part.dtype, part.shape, part.stride(), version
+
+
+def _check(triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray) -> None:
+    """Kernels and packages read memory where indices point to, and turn uv into texel indices."""
+    if triangles.shape != uv_triangles.shape:
+        raise ValueError(f"topology has {len(triangles)} triangles but {len(uv_triangles)} uv triangles")
+    for name, index, limit in (("triangles", triangles, MOST_VERTICES), ("uv_triangles", uv_triangles, len(uv))):
+        if index.size and (index.min() < 0 or index.max() >= limit):
+            raise ValueError(f"topology.{name} has indices outside 0 … {limit - 1}")
+    if not np.isfinite(uv).all():
+        raise ValueError("topology.uv holds NaN or infinity")
+
+
+def vertices_used(triangles: np.ndarray) -> int:
+    """One more than the highest vertex index."""
+    return int(triangles.max()) + 1 if triangles.size else 0
+
+
+def check_vertices(vertices: Tensor, used: int) -> None:
+    """Raise a ValueError if triangles use vertices that are not given, of (B, V, 3)."""
+    if vertices.shape[1] < used:
+        raise ValueError(f"the topology's triangles use vertex {used - 1}, but only {vertices.shape[1]} are given")
 
 
 def neighbours(triangles: np.ndarray) -> np.ndarray:

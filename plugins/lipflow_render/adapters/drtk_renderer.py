@@ -12,7 +12,7 @@ from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.adapters.conventions import drtk_points, sampling_grid, seen_points
 from lipflow_render.adapters.packages import DRTK
-from lipflow_render.adapters.tables import KeptTables, backdrop, check_vertices, nothing_hit
+from lipflow_render.adapters.tables import KeptTables, backdrop, nothing_hit
 
 
 class DrtkRenderer(Renderer):
@@ -38,8 +38,7 @@ class DrtkRenderer(Renderer):
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
-        drtk, tables, batch = self._drtk, self._tables.of(topology), len(vertices)
-        check_vertices(vertices, tables)
+        drtk, tables, batch = self._drtk, self._tables.of(topology, vertices), len(vertices)
         dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
         texture = texture.to(dtype)
         behind = backdrop(texture, camera, background)

@@ -15,7 +15,7 @@ from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.adapters.conventions import clip_points, corner_weights, seen_points, triangles_hit, upside_down
 from lipflow_render.adapters.packages import NVDIFFRAST
-from lipflow_render.adapters.tables import KeptTables, backdrop, check_vertices, nothing_hit
+from lipflow_render.adapters.tables import KeptTables, backdrop, nothing_hit
 
 
 class NvdiffrastRenderer(Renderer):
@@ -42,8 +42,7 @@ class NvdiffrastRenderer(Renderer):
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
-        operations, tables, batch = self._operations, self._tables.of(topology), len(vertices)
-        check_vertices(vertices, tables)
+        operations, tables, batch = self._operations, self._tables.of(topology, vertices), len(vertices)
         texture = texture.float()
         behind = backdrop(texture, camera, background)
         if batch == 0 or len(tables.triangles) == 0:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lipflow_core.records import Camera, Rendering, Topology
+from lipflow_render.topology import Kept, check_vertices, vertices_used
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Tables:
 
 
 class KeptTables:
-    """Makes tables, and keeps those of the topology last seen.
+    """Makes tables, and keeps those of the topologies last seen.
 
     Args:
         convert_uv: (U, 2) uv → the package's convention.
@@ -42,54 +44,26 @@ class KeptTables:
     def __init__(self, convert_uv: Callable[[Tensor], Tensor], extra: Callable[[Tensor], Any] = lambda triangles: None):
         self._convert_uv = convert_uv
         self._extra = extra
-        self._kept: tuple[Topology, tuple[int, ...], Tables] | None = None
+        self._kept = Kept(self._make)
 
-    def of(self, topology: Topology) -> Tables:
-        """The tables of a topology.
-
-        The packages read memory where indices point to, so these are checked here, once.
+    def of(self, topology: Topology, vertices: Tensor) -> Tables:
+        """The tables of a topology on the device of the vertices.
 
         Raises:
-            ValueError: If indices or uv are out of range.
+            ValueError: If indices or uv are out of range, or if it needs more vertices than there are.
         """
-        parts = (topology.triangles, topology.uv, topology.uv_triangles)
-        versions = tuple(0 if part.is_inference() else part._version for part in parts)
-        if self._kept is not None:
-            kept, kept_versions, tables = self._kept
-            same = all(one is other for one, other in zip(parts, _parts(kept), strict=True))
-            if same and versions == kept_versions:
-                return tables
-        tables = self._make(*parts)
-        self._kept = (topology, versions, tables)
+        tables = self._kept.of(topology.triangles, topology.uv, topology.uv_triangles, vertices.device)
+        check_vertices(vertices, tables.vertices)
         return tables
 
-    def _make(self, triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> Tables:
-        if triangles.shape != uv_triangles.shape:
-            raise ValueError(f"topology has {len(triangles)} triangles but {len(uv_triangles)} uv triangles")
-        for name, index, limit in (("triangles", triangles, 2**28), ("uv_triangles", uv_triangles, len(uv))):
-            if index.numel() and (index.min() < 0 or index.max() >= limit):
-                raise ValueError(f"topology.{name} has indices outside 0 … {limit - 1}")
-        if not uv.isfinite().all():
-            raise ValueError("topology.uv holds NaN or infinity")
-        small = triangles.to(torch.int32).contiguous()
+    def _make(self, triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray, device: torch.device) -> Tables:
+        small = torch.from_numpy(triangles.astype(np.int32)).to(device)
         return Tables(
             triangles=small,
-            uv=self._convert_uv(uv).contiguous(),
-            uv_triangles=uv_triangles.to(torch.int32).contiguous(),
-            vertices=int(triangles.max()) + 1 if triangles.numel() else 0,
-            extra=self._extra(small) if triangles.numel() else None,
-        )
-
-
-def _parts(topology: Topology) -> tuple[Tensor, Tensor, Tensor]:
-    return topology.triangles, topology.uv, topology.uv_triangles
-
-
-def check_vertices(vertices: Tensor, tables: Tables) -> None:
-    """Raise a ValueError if triangles use vertices that are not given."""
-    if vertices.shape[1] < tables.vertices:
-        raise ValueError(
-            f"the topology's triangles use vertex {tables.vertices - 1}, but only {vertices.shape[1]} are given"
+            uv=self._convert_uv(torch.from_numpy(uv)).contiguous().to(device),
+            uv_triangles=torch.from_numpy(uv_triangles.astype(np.int32)).to(device),
+            vertices=vertices_used(triangles),
+            extra=self._extra(small) if triangles.size else None,
         )
 
 

@@ -13,8 +13,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from lipflow_render.locks import Lock
 from lipflow_render.warp import backward, geometry, raster, silhouettes
-from lipflow_render.warp.locks import Lock
 
 THREADS = (
     geometry.transform,
