@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -124,25 +123,29 @@ def test_an_interrupted_writing_is_taken_up(simulated, renderer, written, damage
 
 
 KILLED = """
-import json, sys
+import json, os, signal, sys
 from lipflow_core.captures.writing import write_capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
 config = DomeConfig(**json.loads(sys.argv[1]))
 capture = DomeCapture(config, CaptureInputs())
+opened = []
+def die(event, given):
+    if event == "open" and "dome-01" in str(given[0]):
+        opened.append(given[0])
+        if len(opened) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(die)
 write_capture(capture, sys.argv[2], config.renderer.build(config.renderer_inputs), workers=1)
 """
 
 
 def test_a_killed_writing_is_taken_up_to_the_same_bytes(simulated, renderer, written, tmp_path):
     folder, options = tmp_path / "subject", simulated.config.model_dump_json(exclude={"renderer"})
-    process = subprocess.Popen([sys.executable, "-c", KILLED, options, str(folder)])
-    while process.poll() is None and not list(folder.glob("images/*/dome-01/*.png")):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "frame_list.txt").exists()
+    process = subprocess.run([sys.executable, "-c", KILLED, options, str(folder)])
+    assert process.returncode == -signal.SIGKILL
+    assert list(folder.glob("images/*/dome-01/*.png")) and not (folder / "frame_list.txt").exists()
     assert write_capture(simulated, folder, renderer, style="none").new > 0
     files = {path.relative_to(written) for path in written.rglob("*") if path.is_file()}
     assert files == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
