@@ -80,7 +80,7 @@ def _list_shipped() -> None:
     from lipflow_core.tables import table
 
     rows = []
-    for file in sorted(shipped("specs").glob("*.yaml")):
+    for file in sorted(shipped("specs").glob("*.yaml"), key=lambda file: file.stem):
         lines = file.read_text(encoding="utf-8").splitlines()
         comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
         rows.append((file.stem, comment.partition(". ")[0]))
