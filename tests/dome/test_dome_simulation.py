@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -43,13 +42,21 @@ def test_same_frames_whatever_the_number_of_processes(capture, make_capture, tmp
 
 
 KILLED = """
-import sys
+import os, signal, sys
+from pathlib import Path
 from lipflow_core.plans import CaptureInputs
 from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film
 Film.frames_at_once = 2
-config = DomeConfig(**{**DomeConfig.presets["tiny"], "cache": sys.argv[1]})
+config = DomeConfig(**{**DomeConfig.presets["tiny"], "cache": sys.argv[1], "workers": 1})
+marks = []
+def die(event, given):
+    if event == "open" and Path(str(given[0])).parent.name == "done":
+        marks.append(given[0])
+        if len(marks) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(die)
 DomeCapture(config, CaptureInputs()).split("train")
 """
 
@@ -58,19 +65,16 @@ def test_killed_simulation_resumes_to_the_same_frames(capture, make_capture, tmp
     capture.split("train")
     resumed = make_capture(cache=tmp_path)
     done = resumed.folder / "train" / "done"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-    while process.poll() is None and (not done.is_dir() or len(os.listdir(done)) < 3):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
+    assert process.returncode == -signal.SIGKILL
     assert not (resumed.folder / "train" / MANIFEST).exists()
-    left = len(os.listdir(done))
+    assert len(os.listdir(done)) == 3
     monkeypatch.setattr("lipflow_dome.filming.Film.frames_at_once", 2)
     filmed = []
     shoot = resumed.film.shoot
     monkeypatch.setattr(resumed.film, "shoot", lambda *given: filmed.append(1) or shoot(*given))
     resumed.split("train")
-    assert len(filmed) == 12 - left
+    assert len(filmed) == 12 - 3
     assert contents(resumed.folder / "train") == contents(capture.folder / "train")
 
 
