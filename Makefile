@@ -38,18 +38,24 @@ systems: $(VENV)/.ready
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-headset --out $(SYSTEMS)/headset.html
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-keypoints --out $(SYSTEMS)/keypoints.html
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready-for-tests
 	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(SYSTEMS)
 
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lipflow-core needs Python 3.11 or newer; say: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch hatchling editables
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[report,dev,warp]'
+	$(INSTALL) torch hatchling editables
+	$(INSTALL) --no-build-isolation --editable '.[report]'
+	touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready
+	$(INSTALL) --no-build-isolation --editable '.[report,dev,warp]'
 	touch $@
