@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from lipflow_core.records import Rendering
@@ -21,8 +22,8 @@ class LazyRendering(Rendering):
         coverage: Tensor | Callable[[], Tensor],
         found: Tensor,
         draw_attributes: Callable[[], tuple[Tensor, Tensor]],
-    ) -> LazyRendering:
-        """A rendering from what is drawn at once.
+    ) -> Rendering:
+        """A rendering from what is drawn at once; within graphs of `torch.compile` a plain one.
 
         Args:
             image: (B, C, H, W).
@@ -30,6 +31,11 @@ class LazyRendering(Rendering):
             found: (B, H, W) int32, the triangle at each pixel.
             draw_attributes: Makes (depth, barycentric).
         """
+        if torch.compiler.is_compiling():
+            # The graph leaves out what nobody reads, and can't hold the locks of Python 3.11's cached properties.
+            depth, barycentric = draw_attributes()
+            covered = coverage if isinstance(coverage, Tensor) else coverage()
+            return Rendering(image, covered, depth, found.long(), barycentric)
         rendering = cls.__new__(cls)
         rendering.__dict__.update(image=image, _coverage=coverage, _found=found, _draw_attributes=draw_attributes)
         return rendering

@@ -47,8 +47,4 @@ class CpuRenderer(Renderer):
         def attributes() -> tuple[Tensor, Tensor]:
             return calls.attributes(vertices, projection, *parts, found, near)
 
-        if torch.compiler.is_compiling():
-            # The graph leaves out what nobody reads.
-            depth, barycentric = attributes()
-            return Rendering(image, coverage(), depth, found.long(), barycentric)
         return LazyRendering.of(image, coverage, found, attributes)
