@@ -20,7 +20,8 @@ from lipflow_core.specs.model import PRESETS, Ramp
 from lipflow_core.weights import weights_of
 
 SYSTEMS = shipped_specs()
-PAGE = Path(__file__).parents[2] / "docs" / "systems.md"
+ROOT = Path(__file__).parents[2]
+PAGE, MAKEFILE = ROOT / "docs" / "systems.md", ROOT / "Makefile"
 QUICK = ("preset=tiny", "device=cpu", "renderer=cpu", "training.threads=1", "fitting.steps=4")
 
 
@@ -55,9 +56,10 @@ def test_trains_and_fits(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_is_called_as_its_file_and_is_in_the_table(name):
+def test_is_called_as_its_file_is_in_the_table_and_is_trained_by_make_systems(name):
     assert load_spec(name).name == name
-    assert f"`{name}`" in PAGE.read_text()
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")
+    assert name in MAKEFILE.read_text(encoding="utf-8").split()
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if "annealed" in name])
