@@ -22,7 +22,14 @@ from lipflow_core.weights import weights_of
 SYSTEMS = shipped_specs()
 ROOT = Path(__file__).parents[2]
 PAGE, MAKEFILE = ROOT / "docs" / "systems.md", ROOT / "Makefile"
-QUICK = ("preset=tiny", "device=cpu", "renderer=cpu", "training.threads=1", "fitting.steps=4")
+QUICK = (
+    "preset=tiny",
+    "device=cpu",
+    "renderer=cpu",
+    "training.threads=1",
+    "fitting.steps=4",
+    "fitting.learning_rate=0.003",
+)
 
 
 @cache

@@ -26,7 +26,7 @@ def compiling(what: object) -> Iterator[None]:
         if what in _done:
             yield
             return
-        line = "lipflow-core: compiling the 'cpu' renderer for this machine, once; about 20 seconds"
+        line = "lipflow-core: compiling the 'cpu' renderer for this machine, once; about 15 seconds"
         timer = threading.Timer(_PATIENCE, print, [line], {"file": sys.stderr, "flush": True})
         timer.daemon = True
         timer.start()
