@@ -13,7 +13,9 @@ from torch.nn import functional as F
 Precision = Literal["full", "bfloat16"]
 
 FEW_ROWS = 2
-"""Up to this many rows, and with one thread, the loops of `lipflow_glow.kernels` beat packed oneDNN."""
+"""Up to this many rows the loops of `lipflow_glow.kernels`, on one thread, beat packed oneDNN …"""
+FEW_THREADS = 2
+"""… as long as it has no more threads than this."""
 
 
 @cache
@@ -35,7 +37,7 @@ def _packs(dtype: torch.dtype) -> bool:
 class TwoWay:
     """A constant matrix W (out, in) and its two products, without gradients to W.
 
-    For float32 on the CPU: with few rows and one thread numba's loops, else oneDNN with weights packed on first use,
+    For float32 on the CPU: with few rows and threads numba's loops, else oneDNN with weights packed on first use,
     which at 16 rows halves the time of a product. Where neither is to be had, and for other types and devices, an
     ordinary linear map. W is copied: later changes do not reach it.
 
@@ -65,7 +67,7 @@ class TwoWay:
 
     def _apply(self, inputs: Tensor, back: bool) -> Tensor:
         rows = inputs.shape[0]
-        if self._loops and 0 < rows <= FEW_ROWS and torch.get_num_threads() == 1:
+        if self._loops and 0 < rows <= FEW_ROWS and torch.get_num_threads() <= FEW_THREADS:
             return self._loop(inputs, back)
         if self._packable and rows > 0:
             if back not in self._packed:
