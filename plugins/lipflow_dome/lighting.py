@@ -5,10 +5,9 @@ Each is a plain loop in float32 without fast-math, so that results do not depend
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numba import njit
+
+from lipflow_core.compiled.jit import kernel
 
 GAMMA = 2.2
 """Of the pictures: value = light^(1/2.2)."""
@@ -16,15 +15,6 @@ GAMMA = 2.2
 _STEPS = 1024
 # The curve over the square root of light is almost straight: between these samples a line is exact to 1e-6.
 _CURVE = (np.linspace(0, 1, _STEPS + 1) ** (2 / GAMMA)).astype(np.float32)
-
-
-def kernel(function: Callable) -> Callable:
-    """Compile on first use, and keep the machine code on disk where a folder can be written."""
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-    try:
-        return njit(function, cache=True, **options)
-    except RuntimeError:  # numba found no folder to keep its cache in
-        return njit(function, **options)
 
 
 @kernel

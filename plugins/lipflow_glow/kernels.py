@@ -9,18 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-REORDERED = {"reassoc", "contract", "nsz"}
-"""Sums may be reordered, so that loops vectorise; NaN and infinity stay what they are."""
-
-
-def _compiled(function: Any) -> Any:
-    try:
-        return njit(function, cache=True, nogil=True, fastmath=REORDERED)
-    except RuntimeError:  # numba found no folder to keep its cache in
-        return njit(function, nogil=True, fastmath=REORDERED)
+from lipflow_core.compiled.jit import kernel_reordered
 
 
 @intrinsic
@@ -37,7 +29,7 @@ def _widen(typing: Any, bits: types.Integer) -> Any:
     return types.float32(types.uint16), generate
 
 
-@_compiled
+@kernel_reordered
 def times_transposed(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
     """outputs = inputs weightᵀ: (out, in) float32, (B, in) → (B, out)."""
     for i in range(weight.shape[0]):
@@ -48,7 +40,7 @@ def times_transposed(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray
             outputs[row, i] = total
 
 
-@_compiled
+@kernel_reordered
 def times(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
     """outputs = inputs weight: (out, in) float32, (B, out) → (B, in)."""
     outputs[:] = 0
@@ -59,7 +51,7 @@ def times(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
                 outputs[row, j] += factor * weight[i, j]
 
 
-@_compiled
+@kernel_reordered
 def narrow_times_transposed(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
     """As `times_transposed`, of a bfloat16 matrix given as uint16."""
     for i in range(weight.shape[0]):
@@ -70,7 +62,7 @@ def narrow_times_transposed(weight: np.ndarray, inputs: np.ndarray, outputs: np.
             outputs[row, i] = total
 
 
-@_compiled
+@kernel_reordered
 def narrow_times(weight: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> None:
     """As `times`, of a bfloat16 matrix given as uint16."""
     outputs[:] = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lipflow_core.compiled.jit import inline, inline_fused, kernel
+from lipflow_core.compiled.lanes import joined, lane, lanes, leading, load, ramp, select, store, total
 from lipflow_render.cpu.geometry import SLIVER, homogeneous, triangles_to_seen
-from lipflow_render.cpu.jit import inline, inline_fused, kernel
-from lipflow_render.cpu.lanes import joined, lane, lanes, leading, load, ramp, select, store, total
 from lipflow_render.cpu.raster import LANES, end_of_cover, locate
 
 QUAD = 4

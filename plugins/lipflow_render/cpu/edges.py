@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipflow_render.cpu.jit import inline, kernel
+from lipflow_core.compiled.jit import inline, kernel
 
 MAX_STEPS = 32
 TOUCHING = 1e-3

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipflow_render.cpu.jit import inline, kernel
-from lipflow_render.cpu.lanes import ceil, floor, lane, load, maximum, minimum
+from lipflow_core.compiled.jit import inline, kernel
+from lipflow_core.compiled.lanes import ceil, floor, lane, load, maximum, minimum
 
 SLIVER = 1e-3
 DEGENERATE = 1e-12

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipflow_core.compiled.workers import run
 from lipflow_render.cpu import backward, edges, geometry, raster
 from lipflow_render.cpu.prepared import PreparedTopology
 from lipflow_render.cpu.scratch import zeros
-from lipflow_render.cpu.workers import run
 
 BAND = 1 << 15
 """Pixels drawn together, about: their depths fit a second-level cache."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lipflow_core.compiled.jit import inline, inline_fused, kernel
+from lipflow_core.compiled.lanes import lanes, leading, load, maximum, minimum, ramp, real_like, select, store, whole
 from lipflow_render.cpu.geometry import homogeneous, set_up, transform
-from lipflow_render.cpu.jit import inline, inline_fused, kernel
-from lipflow_render.cpu.lanes import lanes, leading, load, maximum, minimum, ramp, real_like, select, store, whole
 
 LANES = 8
 """Pixels computed at once. Rows of scratch are longer by as many: what falls beyond a row's end is not used."""

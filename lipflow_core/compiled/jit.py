@@ -1,0 +1,46 @@
+"""How kernels are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+FUSED = {"contract"}
+"""A product and a sum may be rounded once: for colours, not for where triangles end."""
+REORDERED = {"reassoc", "contract", "nsz"}
+"""Sums may be reordered too, so that loops over them vectorise; NaN and infinity stay what they are."""
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile on first use, run without the GIL, keep the machine code on disk where a folder can be written.
+
+    `fastmath` is off: results do not depend on how a loop was vectorised, and its flags would set the whole process to
+    flush denormals.
+    """
+    return _kept(function)
+
+
+def kernel_reordered(function: Callable) -> Callable:
+    """The same with `REORDERED` sums."""
+    return _kept(function, fastmath=REORDERED)
+
+
+def inline(function: Callable) -> Callable:
+    """Compile into the kernels that call it."""
+    return njit(function, forceinline=True, **_OPTIONS)
+
+
+def inline_fused(function: Callable) -> Callable:
+    """The same with products and sums `FUSED`."""
+    return njit(function, forceinline=True, fastmath=FUSED, **_OPTIONS)
+
+
+def _kept(function: Callable, **options: Any) -> Callable:
+    try:
+        return njit(function, cache=True, **_OPTIONS, **options)
+    except RuntimeError:  # numba found no folder to keep its cache in
+        return njit(function, **_OPTIONS, **options)
