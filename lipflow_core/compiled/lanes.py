@@ -90,8 +90,9 @@ def _arithmetic(real: str, whole: str):
 
 def _comparison(symbol: str):
     def emit(builder, lanes, one, other):
-        compare = builder.fcmp_ordered if lanes.real else builder.icmp_signed
-        return compare(symbol, one, other)
+        if lanes.real:
+            return (builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered)(symbol, one, other)
+        return builder.icmp_signed(symbol, one, other)
 
     return emit
 
@@ -104,12 +105,14 @@ for _symbol, _real, _whole in (
     _define(_symbol, lambda lanes: lanes, _arithmetic(_real, _whole))
 _define(operator.truediv, lambda lanes: lanes, lambda builder, lanes, one, other: builder.fdiv(one, other))
 _define(operator.and_, lambda lanes: lanes, lambda builder, lanes, one, other: builder.and_(one, other))
+_define(operator.or_, lambda lanes: lanes, lambda builder, lanes, one, other: builder.or_(one, other))
 for _symbol, _text in (
     (operator.lt, "<"),
     (operator.le, "<="),
     (operator.gt, ">"),
     (operator.ge, ">="),
     (operator.eq, "=="),
+    (operator.ne, "!="),
 ):
     _define(_symbol, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_text))
 
@@ -132,6 +135,17 @@ def load(typing, array, index, count):
 
 
 @intrinsic
+def item(typing, array, index):
+    """One number of a contiguous array of any shape, by its flat index."""
+
+    def emit(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.intp), emit
+
+
+@intrinsic
 def store(typing, array, index, value):
     """Write lanes into a contiguous array from flat `index` on."""
 
@@ -141,6 +155,144 @@ def store(typing, array, index, value):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), emit
+
+
+def _masked(context, builder, name: str, result, operands):
+    """Call LLVM's masked memory intrinsic of that name."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [operand.type for operand in operands]), name
+    )
+    return builder.call(function, operands)
+
+
+def _suffix(kind: Lanes) -> str:
+    return f"v{kind.count}{'f' if kind.real else 'i'}{kind.item.bitwidth}"
+
+
+@intrinsic
+def load_where(typing, array, index, mask, other):
+    """As `load` where the mask holds, elsewhere the number `other`: memory there is not touched."""
+    lanes = Lanes(array.dtype, mask.count)
+
+    def emit(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
+        rest = _splat(builder, context.cast(builder, args[3], sig.args[3], lanes.item), lanes.count)
+        operands = (address, _INDEX(lanes.item.bitwidth // 8), args[2], rest)
+        return _masked(context, builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
+
+    return lanes(array, types.intp, mask, other), emit
+
+
+@intrinsic
+def store_where(typing, array, index, value, mask):
+    """As `store` where the mask holds; elsewhere memory is not touched."""
+
+    def emit(context, builder, sig, args):
+        kind = sig.args[2]
+        address = _address(context, builder, sig.args[0], args[0], args[1], kind)
+        operands = (args[2], address, _INDEX(kind.item.bitwidth // 8), args[3])
+        _masked(context, builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value, mask), emit
+
+
+class _Addresses(ir.instructions.Instruction):
+    """One address per lane of an index: what llvmlite's own `gep` has no form for."""
+
+    def __init__(self, parent, item, base, index):
+        super().__init__(parent, ir.VectorType(ir.PointerType(), index.type.count), "getelementptr", [base, index])
+        self.item = item
+
+    def descr(self, buf):
+        base, index = self.operands
+        buf.append(
+            f"getelementptr {self.item}, {base.type} {base.get_reference()}, {index.type} {index.get_reference()}\n"
+        )
+
+
+def _gather(context, builder, kind, array, start, index, item, bits):
+    """Numbers of LLVM type `item` and so many bits from array[start + index] on, as a vector."""
+    data = context.make_array(kind)(context, builder, array).data
+    element = context.get_data_type(kind.dtype)
+    addresses = _Addresses(builder.block, element, builder.gep(data, [start]), index)
+    builder._insert(addresses)
+    count = index.type.count
+    result = ir.VectorType(item, count)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [True] * count)
+    name = "i" if isinstance(item, ir.IntType) else "f"
+    operands = (addresses, _INDEX(kind.dtype.bitwidth // 8), everywhere, ir.Constant(result, ir.Undefined))
+    return _masked(context, builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
+
+
+@intrinsic
+def gather(typing, array, start, index):
+    """array[start + i] of a contiguous array for each lane i of `index` (int32)."""
+    lanes = Lanes(array.dtype, index.count)
+
+    def emit(context, builder, sig, args):
+        item = context.get_value_type(lanes).element
+        return _gather(context, builder, sig.args[0], *args, item, lanes.item.bitwidth)
+
+    return lanes(array, types.intp, index), emit
+
+
+@intrinsic
+def gather_pairs(typing, array, start, index):
+    """array[start + i] and array[start + i + 1] side by side for each lane i of `index`: twice as many lanes."""
+    lanes = Lanes(array.dtype, 2 * index.count)
+
+    def emit(context, builder, sig, args):
+        if lanes.item == types.float32:  # two of them at once, as one double
+            pairs = _gather(context, builder, sig.args[0], *args, ir.DoubleType(), 64)
+            return builder.bitcast(pairs, context.get_value_type(lanes))
+        item = context.get_value_type(lanes).element
+        kind, (array_, start, index) = sig.args[0], args
+        left = _gather(context, builder, kind, array_, start, index, item, lanes.item.bitwidth)
+        after = builder.add(start, start.type(1))
+        right = _gather(context, builder, kind, array_, after, index, item, lanes.item.bitwidth)
+        return _shuffled(
+            builder, left, right, [lane for n in range(lanes.count // 2) for lane in (n, n + lanes.count // 2)]
+        )
+
+    return lanes(array, types.intp, index), emit
+
+
+def _shuffled(builder, one, other, picks: list[int]):
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, len(picks)), picks))
+
+
+def _rearranging(picks):
+    """Lanes in another order, or some of them: `picks(count)` names them."""
+
+    def typed(typing, value):
+        chosen = picks(value.count)
+
+        def emit(context, builder, sig, args):
+            return _shuffled(builder, args[0], args[0], chosen)
+
+        return Lanes(value.item, len(chosen))(value), emit
+
+    return typed
+
+
+evens = intrinsic(_rearranging(lambda count: list(range(0, count, 2))))
+"""Every other lane from the first on."""
+odds = intrinsic(_rearranging(lambda count: list(range(1, count, 2))))
+"""Every other lane from the second on."""
+doubled = intrinsic(_rearranging(lambda count: [n // 2 for n in range(2 * count)]))
+"""Each lane twice, side by side."""
+
+
+@intrinsic
+def woven(typing, one, other):
+    """The lanes of both in turn: the first of each, the second of each …"""
+
+    def emit(context, builder, sig, args):
+        count = one.count
+        return _shuffled(builder, *args, [lane for n in range(count) for lane in (n, n + count)])
+
+    return Lanes(one.item, 2 * one.count)(one, other), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -260,6 +412,26 @@ def real_like(typing, value, like):
         return builder.sitofp(args[0], context.get_value_type(like))
 
     return like(value, like), emit
+
+
+@intrinsic
+def bits_of(typing, mask):
+    """A mask as a whole number (intp), its first lane the lowest bit."""
+
+    def emit(context, builder, sig, args):
+        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.count)), ir.IntType(64))
+
+    return types.intp(mask), emit
+
+
+@intrinsic
+def trailing_zeros(typing, bits):
+    """How many of the lowest bits are 0; of a number that is not 0."""
+
+    def emit(context, builder, sig, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.intp(types.intp), emit
 
 
 @intrinsic

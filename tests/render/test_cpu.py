@@ -43,10 +43,8 @@ def test_operators_are_registered_as_they_behave():
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     given = (vertices, projection, texture, background, *parts, 12, 10, 1.0, True)
     torch.library.opcheck(operators.draw, given, test_utils=checks)
-    _, found, screen, planes = operators.draw(*given)
-    torch.library.opcheck(
-        operators.coverage, (vertices, projection, *parts, found, screen, planes, 1.0), test_utils=checks
-    )
+    _, found, *drawn = operators.draw(*given)
+    torch.library.opcheck(operators.coverage, (vertices, projection, *parts, found, *drawn, 1.0), test_utils=checks)
     torch.library.opcheck(operators.attributes, (vertices, projection, *parts, found, 1.0), test_utils=checks)
 
 

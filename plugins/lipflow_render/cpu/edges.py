@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_core.compiled.jit import inline, kernel
+from lipflow_render.cpu.geometry import FLAT
 
 MAX_STEPS = 32
 TOUCHING = 1e-3
 REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
-FLAT = 1e-3
-"""Triangles no higher than this (in pixels) over an edge are taken for folded along it, until a walk tells."""
 
 
 @kernel
 def undraw_edges(
-    near, screen, triangles, adjacent, sheet, edges, planes, image, found, image_gradient, coverage_gradient,
+    near, screen, triangles, adjacent, sheet, edges, planes, facing, image, found, image_gradient, coverage_gradient,
     seen_gradient,
 ):  # fmt: skip
     """Gradients of the boundaries in one picture.
@@ -24,11 +23,11 @@ def undraw_edges(
     drawn, as lines, and only between the pixels on both sides of these lines it is looked for.
 
     Args:
-        near, screen, triangles, planes: As in `geometry.set_up`.
+        near, screen, triangles, planes, facing: As in `geometry.set_up`.
         adjacent: (F, 3) int32, the triangle across the edge opposite each corner.
         sheet: (F, 3) int32, the same where both triangles wind the same way, else -1.
-        edges: (E, 4) int32: the two vertices of each edge, and the third vertex of the triangles on both sides of it,
-            the last -1 at the mesh's border.
+        edges: (E, 5) int32: the two vertices of each edge, the triangles on both sides of it, the second -1 at the
+            mesh's border, and 1 if both wind the same way, else -1.
         image: (C, H, W) as drawn; of length 0 for none.
         found: (H, W) int32 as drawn.
         image_gradient: (C, H, W); of length 0 for none.
@@ -40,10 +39,9 @@ def undraw_edges(
     seen_gradient[:] = 0
     visited = np.zeros((height, width), np.uint8)
     slack = real(FLAT)
-    for n in range(edges.shape[0]):
-        i, j = np.uint32(edges[n, 0]), np.uint32(edges[n, 1])
-        if not folded(near, screen, edges, n, i, j):
-            continue
+    chosen = np.empty(edges.shape[0], np.int32)
+    for m in range(select_folded(near, screen, edges, facing, chosen)):
+        i, j = np.uint32(edges[chosen[m], 0]), np.uint32(edges[chosen[m], 1])
         for axis in range(2):
             across = np.uint32(1 - axis)
             lines = height if axis == 0 else width
@@ -77,21 +75,25 @@ def undraw_edges(
 
 
 @inline
-def folded(near, screen, edges, n, i, j):
-    """Whether the mesh ends or folds along an edge that lies beyond the near plane, or nearly does."""
-    if not (screen[i, 3] >= near and screen[j, 3] >= near):
-        return False
-    if edges[n, 3] < 0:
-        return True
-    a, b = np.uint32(edges[n, 2]), np.uint32(edges[n, 3])
-    x, y = screen[i, 0], screen[i, 1]
-    dx, dy = screen[j, 0] - x, screen[j, 1] - y
-    one = dx * (screen[a, 1] - y) - dy * (screen[a, 0] - x)
-    other = dx * (screen[b, 1] - y) - dy * (screen[b, 0] - x)
-    flat = screen.dtype.type(FLAT) * (abs(dx) + abs(dy))
-    parted = ((one > flat) & (other < -flat)) | ((one < -flat) & (other > flat))
-    # What lies nearer than the near plane has no place on the screen.
-    return not (parted & (screen[a, 3] >= near) & (screen[b, 3] >= near))
+def select_folded(near, screen, edges, facing, chosen):
+    """Find the edges along which the mesh ends or folds, or may do so, beyond the near plane.
+
+    Args:
+        near, screen, edges, facing: As in `undraw_edges`.
+        chosen: (E,) int32, written.
+
+    Returns:
+        How many there are.
+    """
+    count = 0
+    for n in range(edges.shape[0]):
+        one, other = np.uint32(edges[n, 2]), edges[n, 3]
+        if other >= 0 and facing[one] * facing[np.uint32(other)] * edges[n, 4] > 0:
+            continue
+        if screen[np.uint32(edges[n, 0]), 3] >= near and screen[np.uint32(edges[n, 1]), 3] >= near:
+            chosen[count] = n
+            count += 1
+    return count
 
 
 @inline

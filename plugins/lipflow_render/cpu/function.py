@@ -16,10 +16,10 @@ def draw(vertices, projection, texture, background, triangles, uv, uv_triangles,
     return _Draw.apply(vertices, projection, texture, background, prepared, (height, width), near, edges)
 
 
-def coverage(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, near):
+def coverage(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near):
     """As `operators.coverage`."""
     prepared = prepare(triangles, uv, uv_triangles)
-    return _Coverage.apply(vertices, projection, found, screen, planes, prepared, near)
+    return _Coverage.apply(vertices, projection, prepared, near, found, screen, planes, facing)
 
 
 def attributes(vertices, projection, triangles, uv, uv_triangles, found, near):
@@ -28,7 +28,7 @@ def attributes(vertices, projection, triangles, uv, uv_triangles, found, near):
 
 
 class _Draw(torch.autograd.Function):
-    """(vertices, projection, texture, background, prepared, size, near, edges) → image, found, screen, planes.
+    """(vertices, projection, texture, background, prepared, size, near, edges) → image and what `Drawn` holds.
 
     Arguments and results as in `launch.draw`; only the image carries gradients.
     """
@@ -36,38 +36,37 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx, vertices, projection, texture, background, prepared, size, near, edges):
         with compiling((vertices.dtype, texture.shape[1], "draw")):
-            image, found, screen, planes = launch.draw(vertices, projection, texture, background, prepared, size, near)
-        ctx.mark_non_differentiable(found, screen, planes)
+            image, drawn = launch.draw(vertices, projection, texture, background, prepared, size, near)
+        ctx.mark_non_differentiable(*drawn)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, projection, texture, image, found, screen, planes)
+        ctx.save_for_backward(vertices, projection, texture, image, *drawn)
         ctx.prepared, ctx.near, ctx.edges = prepared, near, edges
         ctx.background_shared = background is not None and len(background) != len(vertices)
-        return image, found, screen, planes
+        return image, *drawn
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
         if gradient is None:
             return (None,) * 8
-        vertices, projection, texture, *drawn = ctx.saved_tensors
+        vertices, projection, texture, image, *drawn = ctx.saved_tensors
+        drawn, wants = launch.Drawn(*drawn), ctx.needs_input_grad
         with compiling((vertices.dtype, texture.shape[1], "undraw")):
-            *inputs, background = launch.undraw(
-                gradient, vertices, projection, texture, ctx.prepared, ctx.near, ctx.edges, *drawn,
-                ctx.needs_input_grad[:4],
-            )  # fmt: skip
-        if background is not None and ctx.background_shared:
-            background = background.sum(0, keepdim=True)
+            inputs = launch.undraw(
+                gradient, vertices, projection, texture, ctx.prepared, ctx.near, ctx.edges, image, drawn, wants[:3]
+            )
+        background = launch.undraw_background(gradient, drawn, ctx.background_shared) if wants[3] else None
         return (*inputs, background, None, None, None, None)
 
 
 class _Coverage(torch.autograd.Function):
-    """(vertices, projection, found, screen, planes, prepared, near) → coverage (B, H, W)."""
+    """(vertices, projection, prepared, near, drawn …) → coverage (B, H, W)."""
 
     @staticmethod
-    def forward(ctx, vertices, projection, found, screen, planes, prepared, near):
-        ctx.save_for_backward(vertices, projection, found, screen, planes)
+    def forward(ctx, vertices, projection, prepared, near, *drawn):
+        ctx.save_for_backward(vertices, projection, *drawn)
         ctx.prepared, ctx.near = prepared, near
-        return (found >= 0).to(vertices.dtype)
+        return (launch.Drawn(*drawn).found >= 0).to(vertices.dtype)
 
     @staticmethod
     @once_differentiable
@@ -75,9 +74,9 @@ class _Coverage(torch.autograd.Function):
         vertices, projection, *drawn = ctx.saved_tensors
         with compiling((vertices.dtype, "coverage")):
             inputs = launch.undraw_coverage(
-                gradient, vertices, projection, ctx.prepared, ctx.near, *drawn, ctx.needs_input_grad[:2]
+                gradient, vertices, projection, ctx.prepared, ctx.near, launch.Drawn(*drawn), ctx.needs_input_grad[:2]
             )
-        return (*inputs, None, None, None, None, None)
+        return (*inputs, *[None] * (2 + len(drawn)))
 
 
 class _Attributes(torch.autograd.Function):

@@ -11,12 +11,18 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_core.compiled.jit import inline, kernel
-from lipflow_core.compiled.lanes import ceil, floor, lane, load, maximum, minimum
+from lipflow_core.compiled.lanes import ceil, floor, joined, lane, load, maximum, minimum, store
 
 SLIVER = 1e-3
 DEGENERATE = 1e-12
-PLANE = 12
-"""Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, unused."""
+FLAT = 1e-3
+"""Triangles no higher than this (in pixels) over their longest edge may be folded along any of them."""
+CORNER = 10
+"""Numbers per triangle of a texture's size: u and v of each corner in texels, their least and their greatest within the
+texture (u, u, v, v)."""
+PLANE = 16
+"""Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, which way
+it faces, and the least and the greatest u and v that it looks at, in texels."""
 
 
 @inline
@@ -119,7 +125,7 @@ def clipped_bounds(vertices, projection, near, i, j, k):
 
 
 @inline
-def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, starts):
+def set_up(vertices, projection, near, screen, triangles, corners, size, band, planes, bounds, facing, starts):
     """Planes and bounds of the triangles that may hit a pixel centre, sorted into bands of rows.
 
     Args:
@@ -128,26 +134,26 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
         near: Depth of the near plane.
         screen: (V, 4).
         triangles: (F, 3) int32.
-        uv: (F, 6) u and v of each corner.
-        texels: Width and height of the texture.
+        corners: (F, CORNER), see `CORNER`.
         size: Width and height of the picture.
-        band: Rows per band.
+        band: Logarithm to the base 2 of the rows per band: to divide by any number takes long.
         planes: (F, PLANE), written for triangles in bins.
         bounds: (F, 4) int32, written for triangles in bins: left, right, top, bottom. Triangles that cross the near
             plane have -1 - left for left.
+        facing: (F,) int8, written: which way each triangle of the mesh faces, 1 or -1; 0 if that is not certain.
         starts: (bands + 1,) int64, written: where each band begins in bins.
 
     Returns:
-        bins: (N,) int32, triangles of all bands in turn, each in increasing order.
+        bins: (N,) int32, triangles of all bands in turn: in each those that face the camera, which hide others, and
+            then the rest, both in increasing order.
     """
     real = screen.dtype.type
-    zero, one, half = real(0), real(1), real(0.5)
+    zero, one = real(0), real(1)
     last_column, last_row = real(size[0] - 1), real(size[1] - 1)
-    wide, high = real(texels[0]), real(texels[1])
     band = np.int32(band)
-    live = np.empty(triangles.shape[0] + 1, np.int32)
-    candidates = select_near_centres(near, screen, triangles, last_column, last_row, live)
-    count = 0
+    live, turned = np.empty(triangles.shape[0] + 1, np.int32), np.empty(triangles.shape[0] + 1, np.int32)
+    candidates = select_near_centres(near, screen, triangles, last_column, last_row, live, facing)
+    count, turned_count = 0, 0
     starts[:] = 0
     for n in range(candidates):
         t = np.uint32(live[n])
@@ -160,8 +166,8 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
             if not (x_high >= zero and y_high >= zero and x_low <= last_column and y_low <= last_row):
                 continue
         else:
-            low, high_ = corner_bounds(screen, i, j, k)
-            x_low, x_high, y_low, y_high = (lane(low, 0), lane(high_, 0), lane(low, 1), lane(high_, 1))
+            low, high = corner_bounds(screen, i, j, k)
+            x_low, x_high, y_low, y_high = (lane(low, 0), lane(high, 0), lane(low, 1), lane(high, 1))
         left, right = (np.int32(np.ceil(max(x_low, zero))), np.int32(min(x_high, last_column)))
         top, bottom = (np.int32(np.ceil(max(y_low, zero))), np.int32(min(y_high, last_row)))
         if left > right or top > bottom:
@@ -177,32 +183,45 @@ def set_up(vertices, projection, near, screen, triangles, uv, texels, size, band
             a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
         if not abs(area) > DEGENERATE:
             continue
-        u0, u1, u2 = (uv[t, 0] * wide - half, uv[t, 2] * wide - half, uv[t, 4] * wide - half)
-        v0, v1, v2 = ((one - uv[t, 1]) * high - half, (one - uv[t, 3]) * high - half, (one - uv[t, 5]) * high - half)
-        planes[t, 0], planes[t, 1], planes[t, 2] = (a0 + a1 + a2, b0 + b1 + b2, c0 + c1 + c2)
-        planes[t, 3], planes[t, 4] = (a0 * u0 + a1 * u1 + a2 * u2, b0 * u0 + b1 * u1 + b2 * u2)
-        planes[t, 5] = c0 * u0 + c1 * u1 + c2 * u2
-        planes[t, 6], planes[t, 7] = (a0 * v0 + a1 * v1 + a2 * v2, b0 * v0 + b1 * v1 + b2 * v2)
-        planes[t, 8] = c0 * v0 + c1 * v1 + c2 * v2
-        planes[t, 9], planes[t, 10] = column, row
-        planes[t, 11] = one if area > 0 else -one
+        first, second, third = joined((a0, b0, c0, zero)), joined((a1, b1, c1, zero)), joined((a2, b2, c2, zero))
+        place = np.intp(t) * PLANE
+        # The fourth of each is overwritten.
+        store(planes, place, first + second + third)
+        for axis in range(2):
+            store(
+                planes,
+                place + 3 * (axis + 1),
+                first * corners[t, axis] + second * corners[t, 2 + axis] + third * corners[t, 4 + axis],
+            )
+        planes[t, 9], planes[t, 10], planes[t, 11] = column, row, (one if area > 0 else -one)
+        store(planes, place + 12, load(corners, np.intp(t) * CORNER + 6, 4))
         bounds[t, 0], bounds[t, 1], bounds[t, 2], bounds[t, 3] = (-1 - left if crossing else left, right, top, bottom)
-        live[count] = t
-        count += 1
-        for b in range(top // band, bottom // band + 1):
+        # A triangle is counter-clockwise seen from outside, and rows go down: those of negative area face the camera.
+        # Which do is hard to predict, so that each is written to both lists and stays in one.
+        live[count], turned[turned_count] = t, t
+        count += np.intp(area < 0)
+        turned_count += np.intp(not area < 0)
+        for b in range(top >> band, (bottom >> band) + 1):
             starts[b + 1] += 1
     for b in range(1, starts.shape[0]):
         starts[b] += starts[b - 1]
     bins = np.empty(starts[-1], np.int32)
     for n in range(count):
-        t = live[n]
-        for b in range(bounds[t, 2] // band, bounds[t, 3] // band + 1):
-            bins[starts[b]] = t
-            starts[b] += 1
+        add_to_bins(live[n], bounds, band, starts, bins)
+    for n in range(turned_count):
+        add_to_bins(turned[n], bounds, band, starts, bins)
     for b in range(starts.shape[0] - 1, 0, -1):
         starts[b] = starts[b - 1]
     starts[0] = 0
     return bins
+
+
+@inline
+def add_to_bins(t, bounds, band, ends, bins):
+    """Append a triangle to the bins of its bands, whose ends are given and move."""
+    for b in range(bounds[t, 2] >> band, (bounds[t, 3] >> band) + 1):
+        bins[ends[b]] = t
+        ends[b] += 1
 
 
 @inline
@@ -217,7 +236,7 @@ def corner_bounds(screen, i, j, k):
 
 
 @inline
-def select_near_centres(near, screen, triangles, last_column, last_row, chosen):
+def select_near_centres(near, screen, triangles, last_column, last_row, chosen, facing):
     """Find the triangles whose bounds hold a pixel centre of the picture, and those that cross the near plane.
 
     In a small picture most triangles lie between pixel centres; which of them do nobody could predict, so that every
@@ -227,71 +246,74 @@ def select_near_centres(near, screen, triangles, last_column, last_row, chosen):
         near, screen, triangles: As in `set_up`.
         last_column, last_row: The last pixel centres.
         chosen: (F + 1,) int32, written.
+        facing: (F,) int8, written.
 
     Returns:
         How many there are.
     """
-    zero = screen.dtype.type(0)
+    zero, flat = screen.dtype.type(0), screen.dtype.type(FLAT)
     count = 0
     for t in range(triangles.shape[0]):
-        low, high = corner_bounds(
-            screen, np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
-        )
+        i, j, k = (np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2]))
+        low, high = corner_bounds(screen, i, j, k)
         chosen[count] = t
         if lane(low, 3) >= near:
             first, last = ceil(maximum(low, zero)), floor(high)
             hit = (lane(first, 0) <= min(lane(last, 0), last_column)) & (lane(first, 1) <= min(lane(last, 1), last_row))
             count += np.intp(hit)
+            x, y = screen[i, 0], screen[i, 1]
+            area = (screen[j, 0] - x) * (screen[k, 1] - y) - (screen[k, 0] - x) * (screen[j, 1] - y)
+            extent = flat * ((lane(high, 0) - lane(low, 0)) + (lane(high, 1) - lane(low, 1)))
+            facing[t] = np.int8(area > extent) - np.int8(area < -extent)
         else:
             count += np.intp(lane(high, 3) >= near)
+            facing[t] = 0
     return count
 
 
 @inline
-def triangles_to_seen(vertices, projection, near, screen, triangles, planes, touched, sums, seen_gradient):
-    """Carry gradients from the planes of triangles to the homogeneous coordinates of their corners.
+def triangle_to_seen(t, vertices, projection, near, screen, triangles, planes, sums, seen_gradient):
+    """Carry gradients from the planes of a triangle to the homogeneous coordinates of its corners.
 
     The derivative of the value that plane q = Σ aᵢ(H⁻¹)ᵢ has at a pixel, with respect to hᵢ, is -q Nᵢ.
 
     Args:
+        t: The triangle.
         vertices, projection, near, screen, triangles, planes: As in `set_up`.
-        touched: (N,) int32 triangles.
-        sums: (N, 9): for each plane of each of them the sum over its pixels of the gradient, and of it times x and
-            times y, relative to the triangle's own pixel.
+        sums: Nine numbers: for each plane the sum over its pixels of the gradient times x, of that times y, and of the
+            gradient itself, pixels being relative to the triangle's own.
         seen_gradient: (V, 3) float64, added to.
     """
-    for place in range(touched.shape[0]):
-        t = np.uint32(touched[place])
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        column, row = planes[t, 9], planes[t, 10]
-        if screen[i, 3] >= near and screen[j, 3] >= near and screen[k, 3] >= near:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
-            if abs(area) < SLIVER:
-                continue
-            inverse = (
-                (np.float64(a0), np.float64(b0), np.float64(c0)),
-                (np.float64(a1), np.float64(b1), np.float64(c1)),
-                (np.float64(a2), np.float64(b2), np.float64(c2)),
-            )
-        else:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(
-                vertices, projection, i, j, k, np.float64(column), np.float64(row)
-            )
-            inverse = ((a0, b0, c0), (a1, b1, c1), (a2, b2, c2))
-        corners = (i, j, k)
-        for n in range(3):
-            a, b, c = inverse[n]
-            x = y = w = 0.0
-            for q in range(3):
-                g = a * sums[place, 3 * q + 1] + b * sums[place, 3 * q + 2] + c * sums[place, 3 * q]
-                x -= planes[t, 3 * q] * g
-                y -= planes[t, 3 * q + 1] * g
-                w -= planes[t, 3 * q + 2] * g
-            w -= column * x + row * y
-            if np.isfinite(x) and np.isfinite(y) and np.isfinite(w):
-                seen_gradient[corners[n], 0] += x
-                seen_gradient[corners[n], 1] += y
-                seen_gradient[corners[n], 2] += w
+    i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+    column, row = planes[t, 9], planes[t, 10]
+    if screen[i, 3] >= near and screen[j, 3] >= near and screen[k, 3] >= near:
+        a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_ahead(screen, i, j, k, column, row)
+        if abs(area) < SLIVER:
+            return
+        inverse = (
+            (np.float64(a0), np.float64(b0), np.float64(c0)),
+            (np.float64(a1), np.float64(b1), np.float64(c1)),
+            (np.float64(a2), np.float64(b2), np.float64(c2)),
+        )
+    else:
+        a0, b0, c0, a1, b1, c1, a2, b2, c2, area = inverse_crossing(
+            vertices, projection, i, j, k, np.float64(column), np.float64(row)
+        )
+        inverse = ((a0, b0, c0), (a1, b1, c1), (a2, b2, c2))
+    corners = (i, j, k)
+    for n in range(3):
+        a, b, c = inverse[n]
+        x = y = w = 0.0
+        for q in range(3):
+            g = a * sums[3 * q] + b * sums[3 * q + 1] + c * sums[3 * q + 2]
+            x -= planes[t, 3 * q] * g
+            y -= planes[t, 3 * q + 1] * g
+            w -= planes[t, 3 * q + 2] * g
+        w -= column * x + row * y
+        if np.isfinite(x) and np.isfinite(y) and np.isfinite(w):
+            seen_gradient[corners[n], 0] += x
+            seen_gradient[corners[n], 1] += y
+            seen_gradient[corners[n], 2] += w
 
 
 @kernel

@@ -7,14 +7,17 @@ own rows, so that each texel is added to by one thread, in the order of the pixe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise, product
+from math import log2
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lipflow_core.compiled.workers import run
-from lipflow_render.cpu import backward, edges, geometry, raster
+from lipflow_render.cpu import attributes, edges, geometry, interior, shading
 from lipflow_render.cpu.prepared import PreparedTopology
 from lipflow_render.cpu.scratch import zeros
 
@@ -25,15 +28,59 @@ STRIP = 256
 """Rows whose gradients are summed together."""
 
 
+class Drawn(NamedTuple):
+    """What drawing leaves for the gradients; see `geometry.set_up`.
+
+    Args:
+        found: (B, H, W) int32, the triangle at each pixel, -1 for none.
+        screen: (B, V, 4).
+        planes: (B, F, PLANE).
+        facing: (B, F) int8.
+    """
+
+    found: Tensor
+    screen: Tensor
+    planes: Tensor
+    facing: Tensor
+
+    @classmethod
+    def empty(
+        cls, make: Callable[[tuple[int, ...], torch.dtype], Tensor], vertices: Tensor, triangles: int, height: int,
+        width: int,
+    ) -> Drawn:  # fmt: skip
+        """For vertices (B, V, 3), with nothing in it yet; `make` makes a tensor of a shape and type."""
+        batch, count, _ = vertices.shape
+        return cls(
+            found=make((batch, height, width), torch.int32),
+            screen=make((batch, count, 4), vertices.dtype),
+            planes=make((batch, triangles, geometry.PLANE), vertices.dtype),
+            facing=make((batch, triangles), torch.int8),
+        )
+
+
 def array(tensor: Tensor) -> np.ndarray:
     """A contiguous tensor's memory."""
     return tensor.detach().contiguous().numpy()
 
 
+def memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor with nothing in it yet.
+
+    numpy asks the system for large pages, torch does not: to get the pictures of a batch page by page may take longer
+    than to draw them.
+    """
+    return torch.from_numpy(np.empty(shape, _KINDS[dtype]))
+
+
+_KINDS = {
+    kind: torch.empty(0, dtype=kind).numpy().dtype for kind in (torch.float32, torch.float64, torch.int32, torch.int8)
+}
+
+
 def draw(
     vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None, prepared: PreparedTopology,
     size: tuple[int, int], near: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Drawn]:  # fmt: skip
     """Draw B pictures.
 
     Args:
@@ -46,35 +93,34 @@ def draw(
         near: Depth of the near plane.
 
     Returns:
-        image (B, C, H, W), found (B, H, W) int32, and for `undraw` screen (B, V, 4) and planes (B, F, PLANE).
+        image (B, C, H, W), and what `undraw` needs.
     """
     batch, channels = len(vertices), texture.shape[1]
     height, width = size
-    image = vertices.new_empty((batch, channels, height, width))
-    found = torch.empty((batch, height, width), dtype=torch.int32)
-    screen = vertices.new_empty((batch, vertices.shape[1], 4))
-    planes = vertices.new_empty((batch, len(prepared.triangles), geometry.PLANE))
+    image = memory((batch, channels, height, width), vertices.dtype)
+    drawn = Drawn.empty(memory, vertices, len(prepared.triangles), height, width)
     points, cameras, textures = (array(vertices), array(projection), array(texture.flatten(2)))
     behind = np.empty((1, 0, 0, 0), points.dtype) if background is None else array(background)
-    images, founds, screens, all_planes = map(array, (image, found, screen, planes))
-    triangles, uv = prepared.triangles, prepared.corners[points.dtype]
-    band = max(1, min(height, BAND // max(1, width)))
-    bands = -(-height // band)
+    images, (founds, screens, planes, facings) = image.numpy(), map(array, drawn)
+    triangles = prepared.triangles
+    band = round(log2(BAND / min(BAND, max(1, width))))
+    bands = -(-height // 2**band)
     texels, extent, colours = ((texture.shape[3], texture.shape[2]), (width, height), (0,) * channels)
+    corners = prepared.corners_in(texels, points.dtype)
     starts, set_up = np.zeros((batch, bands + 1), np.int64), [None] * batch
 
     def prepare(b: int) -> None:
         bounds = np.empty((len(triangles), 4), np.int32)
-        bins = raster.prepare(
-            points[b], cameras[b % len(cameras)], near, screens[b], triangles, uv, texels, extent, band, all_planes[b],
-            bounds, starts[b],
+        bins = shading.prepare(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, corners, extent, band, planes[b],
+            bounds, facings[b], starts[b],
         )  # fmt: skip
         set_up[b] = bounds, bins
 
     def draw_bands(b: int, first: int, last: int) -> None:
         bounds, bins = set_up[b]
-        raster.draw(
-            points[b], cameras[b % len(cameras)], near, screens[b], triangles, all_planes[b], bounds, bins, starts[b],
+        shading.draw(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, planes[b], bounds, bins, starts[b],
             band, (first, last), texels, textures[b % len(textures)], colours, behind[b % len(behind)], images[b],
             founds[b],
         )  # fmt: skip
@@ -89,57 +135,52 @@ def draw(
     else:
         run(prepare, range(batch))
         run(lambda item: draw_bands(item[0], item[1], item[1] + 1), list(product(range(batch), range(bands))))
-    return image, found, screen, planes
+    return image, drawn
 
 
 def undraw(
     image_gradient: Tensor, vertices: Tensor, projection: Tensor, texture: Tensor, prepared: PreparedTopology,
-    near: float, with_edges: bool, image: Tensor, found: Tensor, screen: Tensor, planes: Tensor, wants: list[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
+    near: float, with_edges: bool, image: Tensor, drawn: Drawn, wants: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
     """Carry gradients of pictures back.
 
     Args:
         image_gradient: (B, C, H, W).
         vertices, projection, texture, prepared, near: As drawn.
         with_edges: Whether gradients include the motion of silhouettes.
-        image, found, screen, planes: What `draw` returned.
+        image, drawn: What `draw` returned.
         wants: Which of the gradients are wanted.
 
     Returns:
-        Gradients of vertices, projection and texture in their shapes, and of the background (B, C, H, W); None if not
-        wanted.
+        Gradients of vertices, projection and texture in their shapes; None if not wanted.
     """
-    wants_vertices, wants_camera, wants_texture, wants_background = wants
+    wants_vertices, wants_camera, wants_texture = wants
     wants_geometry = wants_vertices or wants_camera
     batch, channels, height, _ = image.shape
     texels, colours = (texture.shape[3], texture.shape[2]), (0,) * channels
-    texture_gradient = torch.empty_like(texture, memory_format=torch.contiguous_format) if wants_texture else None
-    background_gradient = image.new_empty(image.shape) if wants_background else None
-    points, cameras, textures, images, founds, screens, all_planes, from_image = map(
-        array, (vertices, projection, texture.flatten(2), image, found, screen, planes, image_gradient)
+    texture_gradient = memory(tuple(texture.shape), texture.dtype) if wants_texture else None
+    points, cameras, textures, images, from_image = map(
+        array, (vertices, projection, texture.flatten(2), image, image_gradient)
     )
+    founds, screens, planes, facings = map(array, drawn)
     triangles, kind = prepared.triangles, points.dtype
     to_inputs = _ToInputs(points, cameras, wants_vertices, wants_camera)
     strips = -(-height // STRIP)
-    flat, none, nowhere = (np.empty((0, 0), kind), np.empty((0, 0, 0), kind), np.empty((0, 0, 0)))
-    to_texture = flat if texture_gradient is None else texture_gradient.flatten(2).numpy()
-    stride = -(-channels // backward.QUAD) * backward.QUAD
-    unsummed = np.empty((0, stride), kind)
-    to_background = None if background_gradient is None else background_gradient.numpy()
+    flat, nowhere = np.empty((0, 0), kind), np.empty((0, 0, 0))
+    to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
     parts: list[np.ndarray | None] = [None] * batch
+    stride = -(-channels // interior.QUAD) * interior.QUAD
 
-    def pixels(b: int, first: int, last: int, rows: tuple[int, int], sums: np.ndarray, behind: bool) -> None:
-        seen = parts[b] if behind and wants_geometry else nowhere
-        backward.undraw(
-            points[b], cameras[b % len(cameras)], near, screens[b], triangles, all_planes[b], texels,
-            textures[b % len(textures)], colours, founds[b], STRIP, (first, last), rows, from_image[b], seen, sums,
-            to_background[b] if behind and to_background is not None else none,
+    def pixels(b: int, strips: tuple[int, int], rows: tuple[int, int], seen: np.ndarray, sums: np.ndarray) -> None:
+        interior.undraw(
+            points[b], cameras[b % len(cameras)], near, screens[b], triangles, planes[b], texels,
+            textures[b % len(textures)], colours, founds[b], STRIP, strips, rows, from_image[b], seen, sums,
         )  # fmt: skip
 
     def boundaries(b: int) -> None:
         edges.undraw_edges(
-            near, screens[b], triangles, prepared.adjacent, prepared.sheet, prepared.edges, all_planes[b], images[b],
-            founds[b], from_image[b], flat, parts[b][strips],
+            near, screens[b], triangles, prepared.adjacent, prepared.sheet, prepared.edges, planes[b], facings[b],
+            images[b], founds[b], from_image[b], flat, parts[b][strips],
         )  # fmt: skip
 
     def begin(b: int) -> None:
@@ -151,65 +192,73 @@ def undraw(
             to_inputs(b, parts[b])
             parts[b] = None
 
-    def sum_texels(n: int, rows: tuple[int, int], behind: bool) -> None:
-        """Gradients of some rows of a texture, and if told of all else in the pictures that show it."""
-        with zeros((rows[1] - rows[0]) * texels[0], stride, kind) as sums:
-            for b in range(n, batch, len(texture)):
-                pixels(b, 0, strips, rows, sums, behind)
-            backward.hand_over(sums, colours, rows[0] * texels[0], to_texture[n])
-
     def rest(b: int) -> None:
         if wants_geometry and with_edges:
             boundaries(b)
         end(b)
 
+    def sum_texels(n: int, rows: tuple[int, int], with_geometry: bool) -> None:
+        """Gradients of some rows of a texture, and if told so of the pictures that show it."""
+        with zeros(rows[1] - rows[0], (texels[0] + interior.SPARE) * stride, kind) as sums:
+            for b in range(n, batch, len(textures)):
+                pixels(b, (0, strips), rows, parts[b] if with_geometry else nowhere, sums)
+            interior.hand_over(sums, colours, texels[0], rows[0], to_texture[n])
+
     def whole(n: int) -> None:
-        samples = range(n, batch, len(texture))
+        """All gradients of the samples that show a texture."""
+        samples = range(n, batch, len(textures))
         for b in samples:
             begin(b)
         if wants_texture:
-            sum_texels(n, (0, texels[1]), True)
+            sum_texels(n, (0, texels[1]), wants_geometry)
         for b in samples:
-            if not wants_texture:
-                pixels(b, 0, strips, (0, 0), unsummed, True)
+            if wants_geometry and not wants_texture:
+                pixels(b, (0, strips), (0, 0), parts[b], flat)
             rest(b)
 
     threads = torch.get_num_threads()
-    if threads <= 1 or len(texture) >= threads:
-        run(whole, range(len(texture)))
+    if threads <= 1 or len(textures) >= threads:
+        run(whole, range(len(textures)))
     else:
+        # The longest first, so that threads end together.
         tasks = []
+        if wants_texture:
+            cuts = [texels[1] * n // threads for n in range(threads + 1)]
+            for n, rows in product(range(len(textures)), pairwise(cuts)):
+                tasks.append(lambda n=n, rows=rows: sum_texels(n, rows, False))
         for b in range(batch):
             begin(b)
             if wants_geometry and with_edges:
                 tasks.append(lambda b=b: boundaries(b))
-            if wants_geometry or wants_background:
-                tasks += [lambda b=b, n=n: pixels(b, n, n + 1, (0, 0), unsummed, True) for n in range(strips)]
-        if wants_texture:
-            cuts = [texels[1] * n // threads for n in range(threads + 1)]
-            for n, rows in product(range(len(texture)), pairwise(cuts)):
-                tasks.append(lambda n=n, rows=rows: sum_texels(n, rows, False))
+        if wants_geometry:
+            for b, n in product(range(batch), range(strips)):
+                tasks.append(lambda b=b, n=n: pixels(b, (n, n + 1), (0, 0), parts[b], flat))
         run(lambda task: task(), tasks)
         run(end, range(batch))
-    return *to_inputs.gradients(), texture_gradient, background_gradient
+    return *to_inputs.gradients(), texture_gradient
+
+
+def undraw_background(image_gradient: Tensor, drawn: Drawn, shared: bool) -> Tensor:
+    """Gradients of backgrounds (B, C, H, W), or of the one that all pictures share, from those of the pictures."""
+    gradient = torch.where(drawn.found[:, None] < 0, image_gradient, 0)
+    return gradient.sum(0, keepdim=True) if shared else gradient
 
 
 def undraw_coverage(
     coverage_gradient: Tensor, vertices: Tensor, projection: Tensor, prepared: PreparedTopology, near: float,
-    found: Tensor, screen: Tensor, planes: Tensor, wants: list[bool],
+    drawn: Drawn, wants: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of vertices and projection from those of the coverage (B, H, W); arguments as in `undraw`."""
-    points, cameras, founds, screens, all_planes, from_coverage = map(
-        array, (vertices, projection, found, screen, planes, coverage_gradient)
-    )
+    points, cameras, from_coverage = map(array, (vertices, projection, coverage_gradient))
+    founds, screens, planes, facings = map(array, drawn)
     to_inputs = _ToInputs(points, cameras, *wants)
     none = np.empty((0, 0, 0), points.dtype)
 
     def boundaries(b: int) -> None:
         seen = np.empty((1, points.shape[1], 3))
         edges.undraw_edges(
-            near, screens[b], prepared.triangles, prepared.adjacent, prepared.sheet, prepared.edges, all_planes[b],
-            none, founds[b], none, from_coverage[b], seen[0],
+            near, screens[b], prepared.triangles, prepared.adjacent, prepared.sheet, prepared.edges, planes[b],
+            facings[b], none, founds[b], none, from_coverage[b], seen[0],
         )  # fmt: skip
         to_inputs(b, seen)
 
@@ -226,18 +275,18 @@ def draw_attributes(
     barycentric = vertices.new_empty((batch, 3, height, width))
     points, cameras, founds, depths, barycentrics = map(array, (vertices, projection, found, depth, barycentric))
 
-    def attributes(b: int) -> None:
-        raster.attributes(
+    def sample(b: int) -> None:
+        attributes.attributes(
             points[b], cameras[b % len(cameras)], prepared.triangles, founds[b], depths[b], barycentrics[b]
         )
 
-    run(attributes, range(batch))
+    run(sample, range(batch))
     return depth, barycentric
 
 
 def undraw_attributes(
     depth_gradient: Tensor | None, barycentric_gradient: Tensor | None, vertices: Tensor, projection: Tensor,
-    found: Tensor, prepared: PreparedTopology, near: float, wants: list[bool],
+    found: Tensor, prepared: PreparedTopology, near: float, wants: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """Gradients of vertices and projection from those of depth and corner weights."""
     points, cameras, founds = map(array, (vertices, projection, found))
@@ -246,16 +295,16 @@ def undraw_attributes(
     from_barycentric = None if barycentric_gradient is None else array(barycentric_gradient)
     to_inputs = _ToInputs(points, cameras, *wants)
 
-    def attributes(b: int) -> None:
+    def sample(b: int) -> None:
         seen = np.zeros((1, points.shape[1], 3))
-        backward.attributes_to_seen(
+        attributes.attributes_to_seen(
             points[b], cameras[b % len(cameras)], near, prepared.triangles, founds[b],
             flat if from_depth is None else from_depth[b],
             none if from_barycentric is None else from_barycentric[b], seen[0],
         )  # fmt: skip
         to_inputs(b, seen)
 
-    run(attributes, range(len(points)))
+    run(sample, range(len(points)))
     return to_inputs.gradients()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lipflow_render.cpu import launch
-from lipflow_render.cpu.geometry import PLANE
+from lipflow_render.cpu.launch import Drawn
 from lipflow_render.cpu.notice import compiling
 from lipflow_render.cpu.prepared import fitting, prepare
 
@@ -41,7 +41,7 @@ def _like(inputs: tuple[Tensor | None, ...], wants: list[bool]) -> tuple[Tensor,
 def draw(
     vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None, triangles: Tensor, uv: Tensor,
     uv_triangles: Tensor, height: int, width: int, near: float, edges: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Draw B pictures.
 
     Args:
@@ -55,44 +55,43 @@ def draw(
         edges: Whether gradients include the motion of silhouettes.
 
     Returns:
-        image (B, C, H, W); and for the other operators found (B, H, W) int32, screen (B, V, 4), planes (B, F, PLANE).
+        image (B, C, H, W); and for the other operators what `launch.Drawn` holds.
     """
     prepared = fitting(vertices, triangles, uv, uv_triangles)
     with compiling((vertices.dtype, texture.shape[1], "draw")):
-        return launch.draw(vertices, projection, texture, background, prepared, (height, width), near)
+        image, drawn = launch.draw(vertices, projection, texture, background, prepared, (height, width), near)
+    return image, *drawn
 
 
 @draw.register_fake
 def _(vertices, projection, texture, background, triangles, uv, uv_triangles, height, width, near, edges):
-    batch, count, _ = vertices.shape
-    return (
-        vertices.new_empty((batch, texture.shape[1], height, width)),
-        vertices.new_empty((batch, height, width), dtype=torch.int32),
-        vertices.new_empty((batch, count, 4)),
-        vertices.new_empty((batch, triangles.shape[0], PLANE)),
+    image = vertices.new_empty((vertices.shape[0], texture.shape[1], height, width))
+    drawn = Drawn.empty(
+        lambda shape, dtype: vertices.new_empty(shape, dtype=dtype), vertices, len(triangles), height, width
     )
+    return image, *drawn
 
 
 @operator
 def undraw(
     gradient: Tensor, vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None,
     triangles: Tensor, uv: Tensor, uv_triangles: Tensor, near: float, edges: bool, image: Tensor, found: Tensor,
-    screen: Tensor, planes: Tensor, wants: list[bool],
+    screen: Tensor, planes: Tensor, facing: Tensor, wants: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of vertices, projection, texture and background, as wanted, from those of the image."""
+    drawn = Drawn(found, screen, planes, facing)
     with compiling((vertices.dtype, texture.shape[1], "undraw")):
-        *inputs, behind = launch.undraw(
-            gradient, vertices, projection, texture, prepare(triangles, uv, uv_triangles), near, edges, image, found,
-            screen, planes, wants,
+        inputs = launch.undraw(
+            gradient, vertices, projection, texture, prepare(triangles, uv, uv_triangles), near, edges, image, drawn,
+            tuple(wants[:3]),
         )  # fmt: skip
-    if behind is not None and len(background) != len(behind):
-        behind = behind.sum(0, keepdim=True)
+    behind = launch.undraw_background(gradient, drawn, len(background) != len(vertices)) if wants[3] else None
     return _all((*inputs, behind), vertices)
 
 
 @undraw.register_fake
 def _(gradient, vertices, projection, texture, background, triangles, uv, uv_triangles, near, edges, image, found,
-      screen, planes, wants):  # fmt: skip
+      screen, planes, facing, wants):  # fmt: skip
     return _like((vertices, projection, texture, background), wants)
 
 
@@ -105,9 +104,9 @@ def _keep_drawn(ctx, inputs, output):
 def _undraw(ctx, gradient, *_):
     if gradient is None:
         return (None,) * 11
-    *tensors, image, found, screen, planes = ctx.saved_tensors
+    tensors, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
     wants = list(ctx.needs_input_grad[:4])
-    return _wanted(undraw(gradient, *tensors, ctx.near, ctx.edges, image, found, screen, planes, wants), wants, 7)
+    return _wanted(undraw(gradient, *tensors, ctx.near, ctx.edges, *kept, wants), wants, 7)
 
 
 draw.register_autograd(_undraw, setup_context=_keep_drawn)
@@ -116,32 +115,33 @@ draw.register_autograd(_undraw, setup_context=_keep_drawn)
 @operator
 def coverage(
     vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, found: Tensor,
-    screen: Tensor, planes: Tensor, near: float,
+    screen: Tensor, planes: Tensor, facing: Tensor, near: float,
 ) -> Tensor:  # fmt: skip
     """1 where `draw` found a triangle, else 0: (B, H, W)."""
     return (found >= 0).to(vertices.dtype)
 
 
 @coverage.register_fake
-def _(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, near):
+def _(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near):
     return vertices.new_empty(found.shape)
 
 
 @operator
 def undraw_coverage(
     gradient: Tensor, vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor,
-    found: Tensor, screen: Tensor, planes: Tensor, near: float, wants: list[bool],
+    found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, near: float, wants: list[bool],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of vertices and projection, as wanted, from those of the coverage."""
+    drawn = Drawn(found, screen, planes, facing)
     with compiling((vertices.dtype, "coverage")):
         gradients = launch.undraw_coverage(
-            gradient, vertices, projection, prepare(triangles, uv, uv_triangles), near, found, screen, planes, wants
+            gradient, vertices, projection, prepare(triangles, uv, uv_triangles), near, drawn, tuple(wants)
         )
     return _all(gradients, vertices)
 
 
 @undraw_coverage.register_fake
-def _(gradient, vertices, projection, triangles, uv, uv_triangles, found, screen, planes, near, wants):
+def _(gradient, vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near, wants):
     return _like((vertices, projection), wants)
 
 
@@ -153,9 +153,9 @@ def _keep(ctx, inputs, output):
 
 def _undraw_coverage(ctx, gradient):
     if gradient is None:
-        return (None,) * 9
+        return (None,) * 10
     wants = list(ctx.needs_input_grad[:2])
-    return _wanted(undraw_coverage(gradient, *ctx.saved_tensors, ctx.near, wants), wants, 7)
+    return _wanted(undraw_coverage(gradient, *ctx.saved_tensors, ctx.near, wants), wants, 8)
 
 
 coverage.register_autograd(_undraw_coverage, setup_context=_keep)

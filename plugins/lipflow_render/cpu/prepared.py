@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from lipflow_render.topology import Kept, check_vertices, neighbours, vertices_used, wind_alike
 
 _CPU = torch.device("cpu")
+
+MOST_SIZES = 8
+"""Sizes of textures that a topology is kept for."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class PreparedTopology:
         triangles: (F, 3) int32.
         adjacent: (F, 3) int32, the triangle across the edge opposite each corner, -1 for none.
         sheet: (F, 3) int32, the same where both triangles wind the same way, else -1.
-        edges: (E, 4) int32, the vertices of each edge, and the third ones of the triangles on both sides; -1 for none.
-        corners: dtype → (F, 6) u and v of each corner.
+        edges: (E, 5) int32, the vertices of each edge, the triangles on both sides, the second -1 for none, and 1 if
+            both wind the same way, else -1.
+        uv: (F, 3, 2) float64, u and v of each corner.
         vertices: One more than the highest vertex index.
     """
 
@@ -30,8 +34,22 @@ class PreparedTopology:
     adjacent: np.ndarray
     sheet: np.ndarray
     edges: np.ndarray
-    corners: dict[np.dtype, np.ndarray]
+    uv: np.ndarray
     vertices: int
+    _in_texels: dict[tuple, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def corners_in(self, texels: tuple[int, int], kind: np.dtype) -> np.ndarray:
+        """(F, CORNER) of this type: see `geometry.CORNER`; `texels` are the texture's width and height."""
+        made = self._in_texels.get((texels, kind))
+        if made is None:
+            place = np.stack([self.uv[..., 0], 1 - self.uv[..., 1]], axis=-1) * texels - 0.5
+            within = place.clip(0, np.array(texels) - 1)
+            ranges = np.stack([within.min(axis=1), within.max(axis=1)], axis=-1)
+            made = np.concatenate([place.reshape(-1, 6), ranges.reshape(-1, 4)], axis=1).astype(kind)
+            if len(self._in_texels) >= MOST_SIZES:
+                self._in_texels.clear()
+            self._in_texels[texels, kind] = made
+        return made
 
 
 def prepare(triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> PreparedTopology:
@@ -51,29 +69,27 @@ def fitting(vertices: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tenso
 
 
 def _make(triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray, _: torch.device) -> PreparedTopology:
-    corners = uv[uv_triangles].reshape(-1, 6)
     adjacent = neighbours(triangles)
+    alike = wind_alike(triangles, adjacent)
     return PreparedTopology(
         triangles=np.ascontiguousarray(triangles, np.int32),
         adjacent=adjacent,
-        sheet=np.where(wind_alike(triangles, adjacent), adjacent, -1).astype(np.int32),
-        edges=_edges(triangles, adjacent),
-        corners={np.dtype(kind): np.ascontiguousarray(corners, kind) for kind in (np.float32, np.float64)},
+        sheet=np.where(alike, adjacent, -1).astype(np.int32),
+        edges=_edges(triangles, adjacent, alike),
+        uv=uv[uv_triangles].astype(np.float64),
         vertices=vertices_used(triangles),
     )
 
 
-def _edges(triangles: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
-    """Each edge once: its two vertices and those opposite to it; see `PreparedTopology`."""
+def _edges(triangles: np.ndarray, adjacent: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Each edge once; see `PreparedTopology`."""
     if not len(triangles):
-        return np.empty((0, 4), np.int32)
+        return np.empty((0, 5), np.int32)
     index = np.arange(len(triangles))[:, None]
     triangle, corner = np.nonzero((adjacent < 0) | (index < adjacent))
-    across = adjacent[triangle, corner]
     ends = triangles[triangle[:, None], (corner[:, None] + [1, 2]) % 3]
-    third = triangles[across].sum(axis=1) - ends.sum(axis=1)
-    opposite = np.stack([triangles[triangle, corner], np.where(across < 0, -1, third)], axis=1)
-    return np.ascontiguousarray(np.concatenate([ends, opposite], axis=1), np.int32)
+    sides = np.stack([triangle, adjacent[triangle, corner], np.where(alike[triangle, corner], 1, -1)], axis=1)
+    return np.ascontiguousarray(np.concatenate([ends, sides], axis=1), np.int32)
 
 
 _kept = Kept(_make)

@@ -1,22 +1,44 @@
-"""Kernels that draw: which triangle each pixel sees, and what it looks like there."""
+"""Which triangle each pixel sees, and where on it."""
 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 
-from lipflow_core.compiled.jit import inline, inline_fused, kernel
-from lipflow_core.compiled.lanes import lanes, leading, load, maximum, minimum, ramp, real_like, select, store, whole
-from lipflow_render.cpu.geometry import homogeneous, set_up, transform
+from lipflow_core.compiled.jit import inline
+from lipflow_core.compiled.lanes import bits_of, lanes, load, ramp, select, store
+from lipflow_render.cpu.geometry import homogeneous
+from lipflow_render.cpu.places import LANES
 
-LANES = 8
-"""Pixels computed at once. Rows of scratch are longer by as many: what falls beyond a row's end is not used."""
+BLOCK = 2 * LANES if get_host_cpu_features().get("avx512f") else LANES
+"""Pixels that a triangle is drawn into at once."""
 
 
-@kernel
-def prepare(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, starts):
-    """Project the vertices of one sample and set up its triangles: see `geometry.transform` and `geometry.set_up`."""
-    transform(vertices, projection, near, screen)
-    return set_up(vertices, projection, near, screen, triangles, uv, texels, size, band, planes, bounds, starts)
+@inline
+def find_nearest(
+    vertices, projection, near, screen, triangles, planes, bounds, bins, first_row, last_row, nearness, seen
+):
+    """Rasterise triangles into rows first_row … last_row.
+
+    Args:
+        vertices, projection, near, screen, triangles, planes, bounds: As in `geometry.set_up`.
+        bins: (N,) int32 triangles, those first that are likely to hide others.
+        first_row, last_row: The first row and the last.
+        nearness: (≥ rows, a multiple of BLOCK > W), written: 1 / depth of the nearest triangle, 0 for none.
+        seen: The same in int32, written: the triangle, -1 for none.
+    """
+    nearness[:] = 0
+    seen[:] = -1
+    for m in range(bins.shape[0]):
+        t = np.uint32(bins[m])
+        if bounds[t, 0] >= 0 and planes[t, 11] < 0:
+            draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen, False)
+        elif bounds[t, 0] >= 0:
+            draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen, True)
+        else:
+            draw_crossing(
+                t, vertices, projection, near, screen, triangles, planes, bounds, first_row, last_row, nearness, seen
+            )
 
 
 @inline
@@ -28,11 +50,14 @@ def edge_of(screen, one, other, facing):
 
 
 @inline
-def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen):
+def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen, behind):
     """Rasterise a triangle that lies wholly beyond the near plane into rows first_row … last_row.
 
     A pixel is inside an edge where sign · (dx · (row - y) - dy · (column - x)) ≥ 0. Every pixel of the triangle's
-    bounds is tested. Triangles come in increasing order, so that of equally near ones the lowest stays.
+    bounds is tested.
+
+    Args:
+        behind: Whether triangles of higher index may have been drawn before, and most of this one be hidden.
     """
     real = screen.dtype.type
     zero = real(0)
@@ -45,25 +70,27 @@ def draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearne
     dx0, dx1, dx2, dy0, dy1, dy2 = (s0 * dx0, s1 * dx1, s2 * dx2, s0 * dy0, s1 * dy1, s2 * dy2)
     slope, column = planes[t, 0], planes[t, 9]
     left, right = np.intp(bounds[t, 0]), np.intp(bounds[t, 1])
-    pitch, own = np.intp(nearness.shape[1]), lanes(np.int32(t), LANES)
+    left -= left % BLOCK
+    pitch, own = np.intp(nearness.shape[1]), lanes(np.int32(t), BLOCK)
     for row in range(max(bounds[t, 2], first_row), min(bounds[t, 3], last_row) + 1):
         height = real(np.int32(row))
         e0, e1, e2 = dx0 * (height - y0), dx1 * (height - y1), dx2 * (height - y2)
         base = planes[t, 1] * (height - planes[t, 10]) + planes[t, 2]
         line = (np.intp(row) - np.intp(first_row)) * pitch
-        # Blocks start at multiples of LANES: what one triangle stored the next can load without waiting for it.
-        for first in range(left // LANES * LANES, right + 1, LANES):
-            x = ramp(real(np.int32(first)), LANES)
+        # Blocks start at multiples of BLOCK: what one triangle stored the next can load without waiting for it.
+        for start in range(left, right + 1, BLOCK):
+            x = ramp(real(np.int32(start)), BLOCK)
             inverse = (x - column) * slope + base
-            before = load(nearness, line + first, LANES)
-            hit = (
-                (e0 - (x - x0) * dy0 >= zero)
-                & (e1 - (x - x1) * dy1 >= zero)
-                & (e2 - (x - x2) * dy2 >= zero)
-                & (inverse > before)
-            )
-            store(nearness, line + first, select(hit, inverse, before))
-            store(seen, line + first, select(hit, own, load(seen, line + first, LANES)))
+            before = load(nearness, line + start, BLOCK)
+            nearer = inverse > before
+            if behind:
+                # As a rule all is hidden by what faces the camera.
+                if bits_of(inverse >= before) == 0:
+                    continue
+                nearer = nearer | ((inverse == before) & (load(seen, line + start, BLOCK) > own))
+            hit = (e0 - (x - x0) * dy0 >= zero) & (e1 - (x - x1) * dy1 >= zero) & (e2 - (x - x2) * dy2 >= zero) & nearer
+            store(nearness, line + start, select(hit, inverse, before))
+            store(seen, line + start, select(hit, own, load(seen, line + start, BLOCK)))
 
 
 @inline
@@ -99,179 +126,9 @@ def draw_crossing(
         line = row - first_row
         for x in range(-1 - bounds[t, 0], bounds[t, 1] + 1):
             value = planes[t, 0] * (x - planes[t, 9]) + planes[t, 1] * (row - planes[t, 10]) + planes[t, 2]
-            if not value > 0 or value * near > 1 or value <= nearness[line, x]:
+            before = nearness[line, x]
+            if not value > 0 or value * near > 1 or value < before or (value == before and seen[line, x] < np.int32(t)):
                 continue
             if inside_crossing(vertices, projection, screen, near, triangles, t, planes[t, 11], x, row):
                 nearness[line, x] = value
                 seen[line, x] = t
-
-
-@inline
-def end_of_cover(line, start, width):
-    """The column after the pixels from `start` on that are covered, or uncovered, like it."""
-    zero, end = np.int32(0), np.intp(start)
-    while end < width:
-        ids = load(line, end, LANES)
-        same = leading(ids < zero) if line[start] < 0 else leading(ids >= zero)
-        end += same
-        if same < LANES:
-            break
-    return min(end, np.intp(width))
-
-
-@inline_fused
-def locate(planes, line, row, start, stop, texels, places, share_u, share_v):
-    """Where in the texture covered pixels of a row look.
-
-    Args:
-        planes: (F, PLANE).
-        line: (≥ W + LANES,) int32, the triangle at each pixel of the row.
-        row: The row.
-        start, stop: The first of the pixels, and the one after the last.
-        texels: Width and height of the texture.
-        places: (≥ W + LANES,) int32, written: index of the upper left one of four texels.
-        share_u, share_v: (≥ W + LANES,) written: how far to the right and down from it, in [0, 1].
-    """
-    real = planes.dtype.type
-    zero, one = real(0), real(1)
-    last_u, last_v = real(texels[0] - 1), real(texels[1] - 1)
-    most_u, most_v = np.int32(max(texels[0] - 2, 0)), np.int32(max(texels[1] - 2, 0))
-    pitch = np.int32(texels[0])
-    x = np.intp(start)
-    while x < stop:
-        t = np.uint32(line[x])
-        dy = real(row) - planes[t, 10]
-        dx = ramp(real(np.int32(x)) - planes[t, 9], LANES)
-        depth = one / (dx * planes[t, 0] + (planes[t, 1] * dy + planes[t, 2]))
-        u = (dx * planes[t, 3] + (planes[t, 4] * dy + planes[t, 5])) * depth
-        v = (dx * planes[t, 6] + (planes[t, 7] * dy + planes[t, 8])) * depth
-        u, v = minimum(maximum(u, zero), last_u), minimum(maximum(v, zero), last_v)
-        column, rank = minimum(whole(u), most_u), minimum(whole(v), most_v)
-        store(places, x, rank * pitch + column)
-        store(share_u, x, u - real_like(column, u))
-        store(share_v, x, v - real_like(rank, v))
-        # Beyond this triangle's pixels the next one overwrites.
-        x += leading(load(line, x, LANES) == np.int32(t))
-
-
-@inline_fused
-def sample(texture, channels, texels, places, share_u, share_v, start, stop, image, row):
-    """Interpolate the texture between four texels.
-
-    Args:
-        texture: (C, Ht · Wt), Wt > 1.
-        channels: A tuple of length C: so the compiler knows C and unrolls.
-        texels: Width and height of the texture.
-        places, share_u, share_v, start, stop: As in `locate`.
-        image: (C, H, W), written.
-        row: The row of the picture.
-    """
-    right, down = np.uint32(1), np.uint32(texels[0] if texels[1] > 1 else 0)
-    for x in range(start, stop):
-        p = np.uint32(places[x])
-        fu, fv = share_u[x], share_v[x]
-        for c in range(len(channels)):
-            a, b = texture[c, p], texture[c, p + right]
-            d, e = texture[c, p + down], texture[c, p + down + right]
-            upper = a + fu * (b - a)
-            lower = d + fu * (e - d)
-            image[c, row, x] = upper + fv * (lower - upper)
-
-
-@kernel
-def draw(
-    vertices, projection, near, screen, triangles, planes, bounds, bins, starts, band, bands, texels, texture, channels,
-    background, image, found,
-):  # fmt: skip
-    """Draw bands of rows of one picture.
-
-    Args:
-        vertices, projection, near, screen, triangles, planes, bounds, starts, band: As in `geometry.set_up`.
-        bins: As `geometry.set_up` returned them.
-        bands: The first band and the one after the last.
-        texels: Width and height of the texture.
-        texture: (C, Ht · Wt).
-        channels: A tuple of length C.
-        background: (C, H, W); or (0, 0, 0) for black.
-        image: (C, H, W), rows written.
-        found: (H, W) int32, rows written: the triangle at each pixel, -1 for none.
-    """
-    real = screen.dtype.type
-    height, width = found.shape
-    nearness = np.empty((band, width + LANES), screen.dtype)
-    seen = np.empty((band, width + LANES), np.int32)
-    places = np.empty(width + LANES, np.int32)
-    share_u, share_v = np.empty(width + LANES, screen.dtype), np.empty(width + LANES, screen.dtype)
-    for n in range(bands[0], bands[1]):
-        first_row, last_row = n * band, min(height, (n + 1) * band) - 1
-        nearness[:] = 0
-        seen[:] = -1
-        for m in range(starts[n], starts[n + 1]):
-            t = np.uint32(bins[m])
-            if bounds[t, 0] >= 0:
-                draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen)
-            else:
-                draw_crossing(
-                    t, vertices, projection, near, screen, triangles, planes, bounds, first_row, last_row,
-                    nearness, seen,
-                )  # fmt: skip
-        for row in range(first_row, last_row + 1):
-            line = seen[row - first_row]
-            found[row] = line[:width]
-            x = 0
-            while x < width:
-                end = end_of_cover(line, x, width)
-                if line[x] < 0:
-                    for c in range(len(channels)):
-                        if background.shape[0] > 0:
-                            image[c, row, x:end] = background[c, row, x:end]
-                        else:
-                            image[c, row, x:end] = real(0)
-                else:
-                    locate(planes, line, row, x, end, texels, places, share_u, share_v)
-                    sample(texture, channels, texels, places, share_u, share_v, x, end, image, row)
-                x = end
-
-
-@kernel
-def attributes(vertices, projection, triangles, found, depth, barycentric):
-    """Depth and perspective-correct corner weights of one picture.
-
-    Args:
-        vertices, projection, triangles: As in `set_up`.
-        found: (H, W) int32.
-        depth: (H, W), written.
-        barycentric: (3, H, W), written.
-    """
-    for row in range(found.shape[0]):
-        for x in range(found.shape[1]):
-            t = found[row, x]
-            if t < 0:
-                depth[row, x] = 0
-                for n in range(3):
-                    barycentric[n, row, x] = 0
-                continue
-            u0, u1, u2, z = weights(vertices, projection, triangles, t, x, row)
-            depth[row, x] = z
-            barycentric[0, row, x], barycentric[1, row, x], barycentric[2, row, x] = (u0, u1, u2)
-
-
-@inline
-def weights(vertices, projection, triangles, t, column, row):
-    """Corner weights and depth of a triangle at a pixel, in float64."""
-    i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-    x0, y0, w0 = homogeneous(vertices, projection, i)
-    x1, y1, w1 = homogeneous(vertices, projection, j)
-    x2, y2, w2 = homogeneous(vertices, projection, k)
-    x0, y0, x1, y1, x2, y2 = (
-        x0 - column * w0,
-        y0 - row * w0,
-        x1 - column * w1,
-        y1 - row * w1,
-        x2 - column * w2,
-        y2 - row * w2,
-    )
-    u0, u1, u2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
-    over = 1 / (u0 + u1 + u2)
-    u0, u1, u2 = u0 * over, u1 * over, u2 * over
-    return u0, u1, u2, u0 * w0 + u1 * w1 + u2 * w2

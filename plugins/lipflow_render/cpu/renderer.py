@@ -27,22 +27,23 @@ class CpuRenderer(Renderer):
         dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
         vertices, texture = vertices.to(dtype), texture.to(dtype)
         background = None if background is None else background.to(dtype)
-        if texture.shape[3] == 1:  # the kernels load two texels at once
-            texture = texture.expand(-1, -1, -1, 2)
+        if 1 in texture.shape[2:]:  # the kernels look at two texels a side
+            rows, columns = (max(side, 2) for side in texture.shape[2:])
+            texture = texture.expand(-1, -1, rows, columns)
         # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px.
         projection = camera.intrinsics.double() @ camera.extrinsics.double()
         parts = topology.triangles, topology.uv, topology.uv_triangles
         near, edges = self.config.near, self.config.edge_gradients
         # To call torch's operators takes half as long as to draw a small picture: only graphs need them.
         calls = operators if torch.compiler.is_compiling() else function
-        image, found, screen, planes = calls.draw(
+        image, found, *drawn = calls.draw(
             vertices, projection, texture, background, *parts, camera.height, camera.width, near, edges
         )
 
         def coverage() -> Tensor:
             if not edges:
                 return (found >= 0).to(dtype)
-            return calls.coverage(vertices, projection, *parts, found, screen, planes, near)
+            return calls.coverage(vertices, projection, *parts, found, *drawn, near)
 
         def attributes() -> tuple[Tensor, Tensor]:
             return calls.attributes(vertices, projection, *parts, found, near)

@@ -16,7 +16,9 @@ def zeros(rows: int, columns: int, dtype: np.dtype) -> Iterator[np.ndarray]:
     """Zeros (rows, columns) that the caller leaves as zeros again; each thread keeps the largest it was asked for."""
     kept = _kept.__dict__.pop(dtype.str, None)
     if kept is None or kept.size < rows * columns:
-        kept = np.zeros(rows * columns, dtype)
+        # numpy asks for large pages for memory that it does not have to clear.
+        kept = np.empty(rows * columns, dtype)
+        kept[:] = 0
     yield kept[: rows * columns].reshape(rows, columns)
     # Not reached if the caller failed: then nobody knows what is in it.
     _kept.__dict__[dtype.str] = kept

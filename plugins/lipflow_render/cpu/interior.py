@@ -1,0 +1,301 @@
+"""Kernels that carry gradients of pictures back to textures and, within surfaces, to the corners of triangles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lipflow_core.compiled.jit import inline_fused, kernel
+from lipflow_core.compiled.lanes import (
+    bits_of,
+    doubled,
+    evens,
+    gather_pairs,
+    item,
+    lanes,
+    load,
+    load_where,
+    odds,
+    ramp,
+    select,
+    store,
+    total,
+    woven,
+)
+from lipflow_render.cpu.geometry import triangle_to_seen
+from lipflow_render.cpu.places import (
+    DEPTH,
+    LANES,
+    SEGMENT,
+    SHARE_U,
+    SHARE_V,
+    SLOPE_U,
+    SLOPE_V,
+    U,
+    V,
+    find_runs,
+    leave_out,
+    locate,
+    make_scratch,
+)
+
+PAIRS = 2 * LANES
+QUAD = 4
+"""Channels computed at once. That many of a texel lie beside each other while its gradients are summed: a pixel's four
+texels are then four places in memory, not twelve, and what one pixel stored the next can load without waiting."""
+QUADS = QUAD * LANES
+SPARE = 8
+"""Texels that rows of sums are longer by: rows powers of two apart processors take for one another."""
+MOMENTS = 9
+"""Sums per triangle: over its pixels, of gradients of 1/depth, u/depth and v/depth, each times x, times y, alone."""
+
+
+@kernel
+def undraw(
+    vertices, projection, near, screen, triangles, planes, texels, texture, channels, found, strip, strips,
+    texture_rows, image_gradient, seen_gradient, texel_sums,
+):  # fmt: skip
+    """Gradients of strips of rows of one picture, but for those of boundaries.
+
+    Args:
+        vertices, projection, near, screen, triangles, planes: As in `geometry.set_up`.
+        texels: Width and height of the texture, both > 1.
+        texture: (C, Ht · Wt).
+        channels: A tuple of length C.
+        found: (H, W) int32 as drawn.
+        strip: Rows per strip.
+        strips: The first strip and the one after the last.
+        texture_rows: First row of the texture that gets gradients, and the one after the last. A texel is added to
+            pixel by pixel in the order of the rows, whichever share of the texture is asked for.
+        image_gradient: (C, H, W).
+        seen_gradient: (strips, V, 3) float64, written: gradients of homogeneous coordinates; of length 0 if not wanted.
+        texel_sums: (texture_rows, (Wt + SPARE) S) with S a multiple of `QUAD` ≥ C, added to: gradients of those rows of
+            the texture, all channels of a texel beside each other; of length 0 if not wanted.
+    """
+    height, width = found.shape
+    wants_geometry, wants_texture = seen_gradient.shape[0] > 0, texel_sums.shape[0] > 0
+    run_starts, ids, ranks, places, known = make_scratch(screen)
+    corners = np.empty(places.shape[0], np.int32)
+    colours = np.empty((len(channels) + QUAD - 1) // QUAD * QUAD * places.shape[0], screen.dtype)
+    slots = np.full(triangles.shape[0] if wants_geometry else 0, -1, np.int32)
+    touched = np.empty(slots.shape[0], np.int32)
+    moments = np.empty((slots.shape[0], MOMENTS, LANES), screen.dtype)
+    sums = np.empty(MOMENTS, screen.dtype)
+    for n in range(strips[0], strips[1]):
+        count = 0
+        for row in range(n * strip, min(height, (n + 1) * strip)):
+            for left in range(0, width, SEGMENT):
+                start, length = row * width + left, min(width - left, SEGMENT)
+                runs = find_runs(found, start, length, run_starts, ids)
+                if not wants_geometry:
+                    leave_out(planes, ids, runs, texture_rows[0], texture_rows[1])
+                locate(planes, row, left, run_starts, ids, runs, texels, ranks, places, known, True)
+                if wants_geometry:
+                    slope(found, start, length, places, known, texels, texture, channels, image_gradient)
+                    count = add_moments(
+                        planes, row, left, run_starts, ids, runs, texels, known, slots, touched, count, moments
+                    )
+                if wants_texture:
+                    add_texels(
+                        found, start, length, run_starts, ids, runs, ranks, places, known, texels, channels,
+                        image_gradient, texture_rows, corners, colours, texel_sums,
+                    )  # fmt: skip
+        if wants_geometry:
+            seen_gradient[n] = 0
+            for slot in range(count):
+                t = np.uint32(touched[slot])
+                slots[t] = -1
+                for m in range(MOMENTS):
+                    sums[m] = total(load(moments, (slot * MOMENTS + m) * LANES, LANES))
+                triangle_to_seen(t, vertices, projection, near, screen, triangles, planes, sums, seen_gradient[n])
+
+
+@inline_fused
+def slope(found, start, count, places, known, texels, texture, channels, image_gradient):
+    """Gradients with respect to the place in the texture, in texels, at the pixels of a segment.
+
+    Args:
+        start: Flat index of the segment's first pixel.
+        count: Its pixels.
+        places, known: As in `places.locate`; slopes written where something is seen.
+        found, texels, texture, channels, image_gradient: As in `undraw`.
+    """
+    pixels, down, size = (
+        np.intp(image_gradient.shape[1] * image_gradient.shape[2]),
+        np.intp(texels[0]),
+        texture.shape[1],
+    )
+    pitch, none = np.intp(known.shape[1]), lanes(texture.dtype.type(0), PAIRS)
+    for x in range(0, count, LANES):
+        within = ramp(np.int32(x), LANES) < np.int32(count)
+        if bits_of(load_where(found, start + x, within, -1) >= np.int32(0)) == 0:
+            continue
+        place, fv = load(places, x, LANES), doubled(load(known, SHARE_V * pitch + x, LANES))
+        level, drop = none, none
+        for c in range(len(channels)):
+            g = doubled(load_where(image_gradient, c * pixels + start + x, within, 0))
+            upper = gather_pairs(texture, c * size, place)
+            fall = gather_pairs(texture, c * size + down, place) - upper
+            level = level + (upper + fall * fv) * g
+            drop = drop + fall * g
+        first = evens(drop)
+        store(known, SLOPE_U * pitch + x, odds(level) - evens(level))
+        store(known, SLOPE_V * pitch + x, first + (odds(drop) - first) * load(known, SHARE_U * pitch + x, LANES))
+
+
+@inline_fused
+def add_moments(planes, row, left, starts, ids, runs, texels, known, slots, touched, count, moments):
+    """Add the gradients at the pixels of a segment to the moments of the triangles that they see.
+
+    Args:
+        planes, row, left, starts, ids, runs, texels, known: As in `places.locate`.
+        slots: (F,) int32, updated: where in `moments` a triangle is, -1 for nowhere yet.
+        touched: (F,) int32, updated: the triangles in `moments`.
+        count: How many they are.
+        moments: (F, MOMENTS, LANES), added to: each triangle's moments, in parts whose sum they are.
+
+    Returns:
+        How many triangles there are now.
+    """
+    real = planes.dtype.type
+    pitch, zero = np.intp(known.shape[1]), lanes(real(0), LANES)
+    last_u, last_v = real(texels[0] - 1), real(texels[1] - 1)
+    for n in range(runs):
+        if ids[n] < 0:
+            continue
+        first, end, t = np.intp(starts[n]), np.intp(starts[n + 1]), np.uint32(ids[n])
+        slot = np.intp(slots[t])
+        if slot < 0:
+            slot = np.intp(count)
+            slots[t], touched[slot] = slot, t
+            count += 1
+            for m in range(MOMENTS):
+                store(moments, (slot * MOMENTS + m) * LANES, zero)
+        place, dy = slot * MOMENTS * LANES, real(np.int32(row)) - planes[t, 10]
+        column_0 = real(np.int32(left)) - planes[t, 9]
+        for x in range(first, end, LANES):
+            own = ramp(np.int32(x), LANES) < np.int32(end)
+            depth, u, v = (
+                load(known, DEPTH * pitch + x, LANES),
+                load(known, U * pitch + x, LANES),
+                load(known, V * pitch + x, LANES),
+            )
+            # Beyond the outermost texel centres the texture is constant.
+            gu = select(own & (u >= real(0)) & (u <= last_u), load(known, SLOPE_U * pitch + x, LANES) * depth, zero)
+            gv = select(own & (v >= real(0)) & (v <= last_v), load(known, SLOPE_V * pitch + x, LANES) * depth, zero)
+            gd = select(own, zero - (gu * u + gv * v), zero)
+            dx = ramp(column_0 + real(np.int32(x)), LANES)
+            add_to(moments, place, gd, dx, dy)
+            add_to(moments, place + 3 * LANES, gu, dx, dy)
+            add_to(moments, place + 6 * LANES, gv, dx, dy)
+    return count
+
+
+@inline_fused
+def add_to(moments, place, g, dx, dy):
+    """Add lanes times x, times y and alone."""
+    store(moments, place, load(moments, place, LANES) + g * dx)
+    store(moments, place + LANES, load(moments, place + LANES, LANES) + g * dy)
+    store(moments, place + 2 * LANES, load(moments, place + 2 * LANES, LANES) + g)
+
+
+@inline_fused
+def add_texels(
+    found, start, count, starts, ids, runs, ranks, places, known, texels, channels, image_gradient, texture_rows,
+    corners, colours, sums,
+):  # fmt: skip
+    """Add gradients to the four texels that each pixel of a segment looks at.
+
+    Args:
+        start: Flat index of the segment's first pixel.
+        count: Its pixels.
+        starts, ids, runs, ranks, places, known: As in `places.locate`.
+        found, texels, channels, image_gradient, texture_rows: As in `undraw`.
+        corners, colours: Scratch.
+        sums: `undraw`'s texel_sums.
+    """
+    pixels, groups = np.intp(found.size), (len(channels) + QUAD - 1) // QUAD
+    pitch, wide = np.intp(known.shape[1]), np.intp(texels[0]) + SPARE
+    stride, down = np.intp(groups * QUAD), np.intp(sums.shape[1])
+    first_row, end_row = np.int32(texture_rows[0]), np.int32(texture_rows[1])
+    for x in range(0, count, LANES):
+        within = ramp(np.int32(x), LANES) < np.int32(count)
+        if bits_of(load_where(found, start + x, within, -1) >= np.int32(0)) == 0:
+            continue
+        spare = load(ranks, x, LANES) * np.int32(SPARE) - np.int32(first_row * wide)
+        store(corners, x, (load(places, x, LANES) + spare) * np.int32(stride))
+        for c in range(0, len(channels), QUAD):
+            even = woven(
+                channel(image_gradient, channels, c, pixels, start + x, within),
+                channel(image_gradient, channels, c + 2, pixels, start + x, within),
+            )
+            odd = woven(
+                channel(image_gradient, channels, c + 1, pixels, start + x, within),
+                channel(image_gradient, channels, c + 3, pixels, start + x, within),
+            )
+            store(colours, c * pitch + x * QUAD, woven(even, odd))
+    whole = first_row <= 0 and end_row >= texels[1]
+    for n in range(runs):
+        if item(ids, n) < 0:
+            continue
+        for x in range(np.intp(item(starts, n)), np.intp(item(starts, n + 1))):
+            corner, rank = np.intp(item(corners, x)), item(ranks, x)
+            above, below = whole or (first_row <= rank < end_row), whole or (first_row <= rank + 1 < end_row)
+            fu, fv = item(known, SHARE_U * pitch + x), item(known, SHARE_V * pitch + x)
+            for c in range(0, len(channels), QUAD):
+                g = load(colours, c * pitch + x * QUAD, QUAD)
+                lower = g * fv
+                if above:
+                    add_pair(sums, corner + c, stride, g - lower, fu)
+                if below:
+                    add_pair(sums, corner + down + c, stride, lower, fu)
+
+
+@inline_fused
+def channel(image_gradient, channels, c, pixels, pixel, within):
+    """One channel's gradients at neighbouring pixels, 0 beyond the last channel."""
+    zero = lanes(image_gradient.dtype.type(0), LANES)
+    return load_where(image_gradient, c * pixels + pixel, within, 0) if c < len(channels) else zero
+
+
+@inline_fused
+def add_pair(sums, left, stride, g, share):
+    """Add gradients to two neighbouring texels, the right one's share being `share`."""
+    right = g * share
+    one, other = load(sums, left, QUAD) + (g - right), load(sums, left + stride, QUAD) + right
+    store(sums, left, one)
+    store(sums, left + stride, other)
+
+
+@kernel
+def hand_over(sums, channels, wide, first, texture_gradient):
+    """Take what `add_texels` summed to a texture's gradients, and leave zeros in its place.
+
+    Args:
+        sums: (N, (Wt + SPARE) S), N rows of the texture.
+        channels: A tuple of length C.
+        wide: Width of the texture.
+        first: The first of the rows.
+        texture_gradient: (C, Ht · Wt), written.
+    """
+    wide, length = np.intp(wide), np.intp(texture_gradient.shape[1])
+    stride = np.intp(sums.shape[1]) // (wide + SPARE)
+    zero = lanes(sums.dtype.type(0), QUADS)
+    for row in range(sums.shape[0]):
+        line, place = np.intp(row) * np.intp(sums.shape[1]), (first + row) * wide
+        whole = wide - wide % LANES if stride == QUAD else np.intp(0)
+        for x in range(0, whole, LANES):
+            texels = load(sums, line + x * QUAD, QUADS)
+            store(sums, line + x * QUAD, zero)
+            even, odd = evens(texels), odds(texels)
+            store(texture_gradient, place + x, evens(even))
+            if len(channels) > 1:
+                store(texture_gradient, length + place + x, evens(odd))
+            if len(channels) > 2:
+                store(texture_gradient, 2 * length + place + x, odds(even))
+            if len(channels) > 3:
+                store(texture_gradient, 3 * length + place + x, odds(odd))
+        for x in range(whole, wide):
+            for c in range(len(channels)):
+                texture_gradient[c, place + x] = sums[row, x * stride + c]
+            for c in range(stride):
+                sums[row, x * stride + c] = 0
