@@ -40,7 +40,7 @@ class TorchRenderer(Renderer):
         batch, channels = vertices.shape[0], texture.shape[1]
         height, width = camera.height, camera.width
         triangles = topology.triangles
-        projection = camera.intrinsics @ camera.extrinsics
+        projection = (camera.intrinsics @ camera.extrinsics.to(camera.intrinsics)).to(vertices)
         seen = torch.einsum("bij,bvj->bvi", projection[..., :3].expand(batch, 3, 3), vertices)
         seen = seen + projection[:, None, :, 3]
         if seen.requires_grad:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import pickle
 import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -423,3 +424,86 @@ def test_a_changed_topology_is_seen(renderer, turn):
     own.triangles.copy_(own.triangles.flip(0)), own.uv_triangles.copy_(own.uv_triangles.flip(0))
     for one, other in zip(drawn(own), drawn(own.apply(torch.clone)), strict=True):
         assert torch.equal(one, other)
+
+
+def test_mixed_and_low_precision_is_drawn_in_single(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn)
+    plain_image = renderer(vertices, texture, topology, camera, background).image
+    deep = replace(camera, intrinsics=camera.intrinsics.double(), extrinsics=camera.extrinsics.double())
+    for one, other in ((texture.double(), camera), (texture, deep)):
+        assert_close(renderer(vertices, one, topology, other, background).image, plain_image, atol=1e-4, rtol=0)
+    assert renderer(vertices.bfloat16(), texture.half(), topology, camera, background).image.dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_close(renderer(vertices, texture, topology, camera, background).image, plain_image)
+
+
+def test_textures_without_texels_are_refused(renderer, turn):
+    vertices, texture, topology, camera, _ = scene(turn)
+    for rows, columns in ((0, 0), (0, 4), (4, 0)):
+        with pytest.raises(ValueError, match="no texels"):
+            renderer(vertices, texture[..., :rows, :columns], topology, camera)
+
+
+def test_many_cameras_look_at_each_sample(renderer, turn):
+    vertices, texture, topology, one, background = scene(turn)
+    other = replace(one, intrinsics=one.intrinsics.flip(0), extrinsics=one.extrinsics.flip(0))
+    cameras = replace(
+        one,
+        intrinsics=torch.stack([one.intrinsics, other.intrinsics], dim=1),
+        extrinsics=torch.stack([one.extrinsics, other.extrinsics], dim=1),
+    )
+    for given in (texture, texture[:1]):
+        leaves = [vertices.clone().requires_grad_(), given.clone().requires_grad_()]
+        behind = background.repeat_interleave(2, dim=0)
+        made = renderer(*leaves, topology, cameras, behind)
+        apart = [renderer(*leaves, topology, camera, background) for camera in (one, other)]
+        images = torch.stack([rendering.image for rendering in apart], dim=1).flatten(0, 1)
+        assert torch.equal(made.image, images)
+        assert torch.equal(made.depth, torch.stack([rendering.depth for rendering in apart], dim=1).flatten(0, 1))
+        weight = random(*images.shape, dtype=images.dtype)
+        wanted = torch.autograd.grad((images * weight).sum(), leaves)
+        assert_close(torch.autograd.grad((made.image * weight).sum(), leaves), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_each_sample_may_have_a_topology_of_its_own(renderer, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=3)
+    half = Topology(topology.triangles[::2], topology.uv, topology.uv_triangles[::2])
+    made = renderer(vertices, texture, [topology, half, half], camera, background)
+    for row, own in enumerate((topology, half, half)):
+        alone = renderer(vertices[[row]], texture[[row]], own, camera.rows(torch.tensor([row])), background[[row]])
+        assert torch.equal(made.image[row], alone.image[0])
+        assert torch.equal(made.triangle[row], alone.triangle[0])
+    with pytest.raises(ValueError, match="2 topologies for 3 samples"):
+        renderer(vertices, texture, [topology, half], camera)
+    none = renderer(vertices[:0], texture[:0], [], camera.rows(slice(0, 0)))
+    assert none.image.shape == (0, 3, camera.height, camera.width)
+
+
+def test_what_is_read_late_is_as_if_it_had_been_read_at_once(renderer, turn):
+    vertices, texture, topology, camera, _ = scene(turn)
+    vertices.requires_grad_()
+    made = renderer(vertices, texture, topology, camera)
+    with torch.no_grad():
+        made.coverage.mean(), made.depth.mean()
+    assert torch.autograd.grad(made.coverage.sum() + made.depth.sum(), vertices)[0].abs().sum() > 0
+    with torch.no_grad():
+        made = renderer(vertices, texture, topology, camera)
+    assert not made.coverage.requires_grad and not made.depth.requires_grad
+
+
+def test_what_changed_in_place_is_not_mixed_with_what_was_drawn(renderer, turn):
+    vertices, texture, topology, camera, _ = scene(turn)
+    before = renderer(vertices, texture, topology, camera).depth
+    made = renderer(vertices, texture, topology, camera)
+    vertices.add_(100)
+    try:
+        assert torch.equal(made.depth, before)
+    except RuntimeError as error:
+        assert "changed in place" in str(error)
+
+
+def test_renderings_can_be_sent_to_another_process(renderer, turn):
+    made = renderer(*scene(turn))
+    copied = pickle.loads(pickle.dumps(made))
+    for name in ("image", "coverage", "depth", "triangle", "barycentric"):
+        assert torch.equal(getattr(copied, name), getattr(made, name))

@@ -18,8 +18,7 @@ from lipflow_render.adapters.tables import KeptTables, backdrop, nothing_hit
 class DrtkRenderer(Renderer):
     """Rasterises, interpolates and takes the gradients of edges with DRTK; samples the texture with torch.
 
-    float32 and float64 inputs are drawn in their own precision; others are drawn in float32. See docs/renderers.md
-    for where DRTK's definition differs from that of renderer `torch`.
+    See docs/renderers.md for where DRTK's definition differs from that of renderer `torch`.
 
     Args:
         config: Its options.
@@ -39,8 +38,7 @@ class DrtkRenderer(Renderer):
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
         drtk, tables, batch = self._drtk, self._tables.of(topology, vertices), len(vertices)
-        dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
-        texture = texture.to(dtype)
+        dtype = vertices.dtype
         behind = backdrop(texture, camera, background)
         if batch == 0 or len(tables.triangles) == 0:
             return nothing_hit(batch, behind)

@@ -6,15 +6,12 @@ import torch
 from torch import Tensor
 
 from lipflow_core.interfaces import Renderer
+from lipflow_core.interfaces.rendering import LazyRendering
 from lipflow_core.records import Camera, Rendering, Topology
-from lipflow_render.lazy import LazyRendering
 
 
 class CpuRenderer(Renderer):
-    """Draws with fused kernels on as many threads as torch uses, the same to the bit for any number of them.
-
-    float32 and float64 inputs are drawn in their own precision; others are drawn in float32.
-    """
+    """Draws with fused kernels on as many threads as torch uses, the same to the bit for any number of them."""
 
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
@@ -24,9 +21,6 @@ class CpuRenderer(Renderer):
         for name, tensor in (("vertices", vertices), ("texture", texture), ("camera.extrinsics", camera.extrinsics)):
             if tensor.device.type != "cpu":
                 raise ValueError(f"renderer 'cpu' draws tensors on the CPU; {name} is on '{tensor.device}'")
-        dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
-        vertices, texture = vertices.to(dtype), texture.to(dtype)
-        background = None if background is None else background.to(dtype)
         if 1 in texture.shape[2:]:  # the kernels look at two texels a side
             rows, columns = (max(side, 2) for side in texture.shape[2:])
             texture = texture.expand(-1, -1, rows, columns)
@@ -42,10 +36,18 @@ class CpuRenderer(Renderer):
 
         def coverage() -> Tensor:
             if not edges:
-                return (found >= 0).to(dtype)
+                return (found >= 0).to(vertices.dtype)
             return calls.coverage(vertices, projection, *parts, found, *drawn, near)
 
         def attributes() -> tuple[Tensor, Tensor]:
             return calls.attributes(vertices, projection, *parts, found, near)
 
-        return LazyRendering.of(image, coverage, found, attributes)
+        return LazyRendering.of(
+            {
+                "image": image,
+                "coverage": coverage,
+                "triangle": lambda: found.long(),
+                ("depth", "barycentric"): attributes,
+            },
+            inputs=(vertices, camera.intrinsics, camera.extrinsics, *parts),
+        )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lipflow_core.interfaces import Renderer
+from lipflow_core.interfaces.rendering import LazyRendering
 from lipflow_core.records import Camera, Rendering, Topology
-from lipflow_render.lazy import LazyRendering
 from lipflow_render.warp import operators
 
 
 class WarpRenderer(Renderer):
-    """Draws with Warp's kernels on the device of its inputs, in order with torch and without waiting for it.
-
-    float32 and float64 inputs are drawn in their own precision; others are drawn in float32.
-    """
+    """Draws with Warp's kernels on the device of its inputs, in order with torch and without waiting for it."""
 
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
@@ -26,9 +22,6 @@ class WarpRenderer(Renderer):
         for name, tensor in (("texture", texture), ("camera.extrinsics", camera.extrinsics)):
             if tensor.device != device:
                 raise ValueError(f"vertices are on '{device}', but {name} is on '{tensor.device}'")
-        dtype = torch.float64 if vertices.dtype == torch.float64 else torch.float32
-        vertices, texture = vertices.to(dtype), texture.to(dtype)
-        background = None if background is None else background.to(dtype)
         # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px. Written
         # out, since cuBLAS refuses matrix products where torch is told to be deterministic.
         projection = (camera.intrinsics.double()[..., None] * camera.extrinsics.double()[:, None]).sum(dim=2)
@@ -37,9 +30,16 @@ class WarpRenderer(Renderer):
             vertices, projection, texture, background, *parts, camera.height, camera.width, near,
             self.config.edge_gradients,
         )  # fmt: skip
+
+        def attributes() -> tuple[Tensor, Tensor]:
+            return operators.attributes(vertices, projection, *parts, found, screen, bounds, visible, near)
+
         return LazyRendering.of(
-            image,
-            coverage,
-            found,
-            lambda: operators.attributes(vertices, projection, *parts, found, screen, bounds, visible, near),
+            {
+                "image": image,
+                "coverage": coverage,
+                "triangle": lambda: found.long(),
+                ("depth", "barycentric"): attributes,
+            },
+            inputs=(vertices, camera.intrinsics, camera.extrinsics, *parts),
         )

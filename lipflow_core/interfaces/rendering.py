@@ -1,0 +1,78 @@
+"""Renderings whose parts are made on being read: many losses read the image alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipflow_core.records import Rendering
+
+_NAMES = tuple(field.name for field in fields(Rendering))
+
+
+class LazyRendering(Rendering):
+    """A rendering some parts of which are made when they are first read, and kept.
+
+    They carry gradients if gradients were recorded when the picture was drawn, wherever they are read.
+    """
+
+    @classmethod
+    def of(
+        cls, parts: Mapping[str | tuple[str, ...], Tensor | Callable[[], Any]], inputs: Sequence[Tensor] = ()
+    ) -> Rendering:
+        """A rendering of `parts`; within graphs of `torch.compile` a plain one, of which the graph leaves out the rest.
+
+        Args:
+            parts: Each field of `Rendering` by name: a tensor, or a function that makes it; or a function that makes
+                several of them, by their names.
+            inputs: What the functions read. If these are changed in place before a part is made, to read that part is
+                a RuntimeError.
+        """
+        made = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        makers = {name: part for name, part in parts.items() if name not in made}
+        if torch.compiler.is_compiling():
+            for name, make in makers.items():
+                made |= _named(name, make())
+            return Rendering(**made)
+        rendering = cls.__new__(cls)
+        seen = [(tensor, _version(tensor)) for tensor in inputs]
+        rendering.__dict__.update(made, _makers=makers, _inputs=seen, _recorded=torch.is_grad_enabled())
+        return rendering
+
+    def __getattr__(self, name: str) -> Any:
+        makers = self.__dict__.get("_makers", {})
+        key = next((key for key in makers if name == key or (isinstance(key, tuple) and name in key)), None)
+        if key is None:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        if any(_version(tensor) != version for tensor, version in self._inputs):
+            raise RuntimeError(f"what was drawn has been changed in place since: read '{name}' before, or draw a clone")
+        with torch.set_grad_enabled(self._recorded):
+            self.__dict__.update(_named(key, makers[key]()))
+        return self.__dict__[name]
+
+    def __reduce__(self) -> tuple:
+        return Rendering, tuple(getattr(self, name) for name in _NAMES)
+
+
+def joined(renderings: Sequence[Rendering]) -> Rendering:
+    """One rendering of the pictures of several of the same size, in turn; nothing is made before it is read."""
+    if len(renderings) == 1:
+        return renderings[0]
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(rendering, name) for rendering in renderings])
+
+    return LazyRendering.of({name: partial(join, name) for name in _NAMES})
+
+
+def _named(names: str | tuple[str, ...], made: Any) -> dict[str, Tensor]:
+    return {names: made} if isinstance(names, str) else dict(zip(names, made, strict=True))
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
