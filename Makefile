@@ -38,7 +38,7 @@ systems: $(VENV)/.ready
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-headset --out $(SYSTEMS)/headset.html
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-keypoints --out $(SYSTEMS)/keypoints.html
 
-test: $(VENV)/.ready-for-tests
+test: lint
 	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 lint: $(VENV)/.ready-for-tests

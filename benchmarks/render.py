@@ -6,7 +6,9 @@
     python benchmarks/render.py --device cuda      # `grid_sample` and `warp` on a GPU
 
 `grid_sample` is given the texture coordinates that the renderer found, and carries gradients back to texture and
-grid: the last step of a renderer built on torch. Ratios are of the best of several interleaved runs in one process.
+grid: the last step of a renderer built on torch. Pixels that see nothing look beyond the texture, where it has nothing
+to do; in `grid_sample, as called` they look at its middle and the border is repeated, as in renderer `torch`. Ratios
+are to the former, of the best of several interleaved runs in one process.
 On a machine that does other work too, `--clock cpu` with one thread counts the time that was spent here.
 """
 
@@ -111,16 +113,21 @@ def measure(
         weights, found = one.barycentric[0].permute(1, 2, 0), one.triangle[0].clamp(min=0)
         uv = torch.einsum("hwk,hwkc->hwc", weights, topology.uv[topology.uv_triangles[found]])
         grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], dim=-1)
-        # What the renderer does not cover looks outside the texture, where grid_sample has nothing to fetch.
-        grid = torch.where(one.coverage[0, ..., None] > 0, grid, 3.0)
-    grid = grid[None].repeat(batch, 1, 1, 1)
-    grid, texture, meshes = (part.detach().to(device).requires_grad_() for part in (grid, texture, meshes))
+        covered = one.coverage[0, ..., None] > 0
+        tight, called = (torch.where(covered, grid, place)[None].repeat(batch, 1, 1, 1) for place in (3.0, 0.0))
+    tight, called, texture, meshes = (
+        part.detach().to(device).requires_grad_() for part in (tight, called, texture, meshes)
+    )
     gradient, topology, view = (part.to(device) for part in (gradient, topology, view))
 
     contestants: dict[str, Callable[[], tuple[Tensor, list[Tensor]]]] = {
         "grid_sample": lambda: (
-            grid_sample(texture, grid, align_corners=False, padding_mode="zeros"),
-            [texture, grid],
+            grid_sample(texture, tight, align_corners=False, padding_mode="zeros"),
+            [texture, tight],
+        ),
+        "grid_sample, as called": lambda: (
+            grid_sample(texture, called, align_corners=False, padding_mode="border"),
+            [texture, called],
         ),
     }
     if device == "cpu":

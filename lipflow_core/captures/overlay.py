@@ -192,6 +192,8 @@ def seen_vertices(places: np.ndarray, away: np.ndarray, front: np.ndarray) -> np
 
 
 def _edges(triangles: np.ndarray) -> np.ndarray:
-    """(E, 2) edges of triangles, each once, thinned out to at most `EDGES`."""
-    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
-    return edges[:: max(1, -(-len(edges) // EDGES))]
+    """(E, 2) edges to be drawn: all along which the triangles end, and those of every n-th, about `EDGES` of them."""
+    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    each, count = np.unique(edges, axis=0, return_counts=True)
+    some = edges.reshape(-1, 3, 2)[:: max(1, -(-len(edges) // EDGES))].reshape(-1, 2)
+    return np.unique(np.concatenate([each[count == 1], some]), axis=0)

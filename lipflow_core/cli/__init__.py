@@ -7,6 +7,7 @@ Each command is a module with `add_arguments(parser)` and `run(args) -> int`, im
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from lipflow_core.errors import LipflowError
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; those of the process if None.
     """
+    # Before torch is imported: its threads would else spin while they wait for each other, and on a machine that does
+    # other work too, spin in each other's way.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parse(arguments)
     import warnings

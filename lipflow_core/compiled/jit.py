@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -41,6 +44,17 @@ def inline_fused(function: Callable) -> Callable:
 
 def _kept(function: Callable, **options: Any) -> Callable:
     try:
-        return njit(function, cache=True, **_OPTIONS, **options)
+        compiled = njit(function, cache=True, **_OPTIONS, **options)
     except RuntimeError:  # numba found no folder to keep its cache in
         return njit(function, **_OPTIONS, **options)
+    # numba takes a kept kernel for valid as long as the kernel's own file is the same, whatever was compiled into it.
+    with suppress(AttributeError, OSError):
+        compiled._cache._cache_file._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
+    return compiled
+
+
+@cache
+def _stamp(package: Path) -> tuple:
+    """What tells one state of a package's sources, and of these, from another."""
+    files = sorted({*package.rglob("*.py"), *Path(__file__).parent.glob("*.py")})
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)

@@ -87,7 +87,7 @@ def minimize(
     rows, waiting = waiting.apply(lambda t: t[: fitting.batch]), waiting.apply(lambda t: t[fitting.batch :])
     while len(rows.number):
         current = problem.rows(frames[rows.number])
-        rows = _run(current, rows, fitting, curves)
+        rows = _run(current, rows, fitting, curves, progress)
         stopped = ~rows.running
         finished.append(rows.rows(stopped))
         if progress is not None:
@@ -111,7 +111,7 @@ def minimize(
     )
 
 
-def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Rows:
+def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, progress: Progress | None) -> _Rows:
     """Step until enough rows have stopped to be worth taking them out.
 
     While stepping, the device is asked for nothing but how many rows have stopped, and a GPU only now and then, so that
@@ -123,6 +123,9 @@ def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor) -> _Ro
     for taken in itertools.count():
         rows = _step(problem, rows, fitting, curves, learning=youngest + taken < fitting.steps)
         over = youngest + taken >= fitting.steps or oldest + taken == fitting.steps
+        if progress is not None:
+            # Rows finish together: without it nothing would be seen until they do.
+            progress.advance(0, step=f"{oldest + taken}/{fitting.steps}")
         if (over or (taken + 1) % pause == 0) and int((~rows.running).sum()) >= enough:
             return rows
 

@@ -91,7 +91,8 @@ def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         nearby = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         meant = closest(path.name, nearby)
-        raise SpecError(f"{path}: there is no such file", f"Did you mean {path.parent / meant}?" if meant else None)
+        cure = f"Did you mean {path.parent / meant}?" if meant else "Shipped specs: lipflow-core assemble --list"
+        raise SpecError(f"{path}: there is no such file", cure)
     raise SpecError(
         f"there is no file and no shipped spec '{path_or_name}'{did_you_mean(str(path_or_name), names, '; ')}",
         f"Shipped specs are: {', '.join(names)}.",

@@ -16,7 +16,7 @@ KEPT = 8
 """Topologies that a `Kept` remembers."""
 
 MOST_VERTICES = 1 << 28
-"""More than kernels and packages count with."""
+"""Vertices that kernels and packages can count."""
 
 Made = TypeVar("Made")
 _lock = Lock()
@@ -35,6 +35,9 @@ class Kept(Generic[Made]):
 
     def of(self, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, device: torch.device) -> Made:
         """What was made of these tensors (see `Topology`) for a device, unless they have changed since.
+
+        torch counts changes in place, but for those by `.data`, through numpy, or of inference tensors: these are not
+        seen. Make new tensors, or clone them, after such a change.
 
         Raises:
             ValueError: If their shapes do not fit, indices are out of range, or uv is not finite.
@@ -67,7 +70,9 @@ def _check(triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray) -> N
         raise ValueError(f"topology has {len(triangles)} triangles but {len(uv_triangles)} uv triangles")
     for name, index, limit in (("triangles", triangles, MOST_VERTICES), ("uv_triangles", uv_triangles, len(uv))):
         if index.size and (index.min() < 0 or index.max() >= limit):
-            raise ValueError(f"topology.{name} has indices outside 0 … {limit - 1}")
+            least, most = index.min(), index.max()
+            least_or_most = f"{least}: indices begin at 0" if least < 0 else f"{most}: there are {limit} of them"
+            raise ValueError(f"topology.{name} has index {least_or_most}")
     if not np.isfinite(uv).all():
         raise ValueError("topology.uv holds NaN or infinity")
 

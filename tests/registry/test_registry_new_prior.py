@@ -73,9 +73,9 @@ class Project:
 def local(tmp_path_factory):
     """A project with the prior's files in it, named by two lines in its registry.toml."""
     project = Project(tmp_path_factory.mktemp("local") / "project", sys.executable)
-    for name in ("my_prior.py", "my_prior_model.py"):
+    for name in ("acme_prior.py", "acme_prior_model.py"):
         shutil.copy(MIXTURE / name, project.folder)
-    (project.folder / "registry.toml").write_text('[plugins.my-prior]\npath = "./my_prior.py"\n')
+    (project.folder / "registry.toml").write_text('[plugins.acme-prior]\npath = "./acme_prior.py"\n')
     return project
 
 
@@ -101,7 +101,7 @@ def installed(tmp_path_factory):
 
 def test_a_local_file_is_listed_with_the_registry_that_names_it(local):
     row = local.component()
-    assert (row["status"], row["distribution"]) == ("ok", "my-prior")
+    assert (row["status"], row["distribution"]) == ("ok", "acme-prior")
     assert row["origin"].startswith("project (")
 
 
@@ -120,7 +120,7 @@ def test_it_is_assembled_trained_fitted_and_passes_the_kit(way, request):
     weights = (project.folder / "run" / "weights.safetensors").read_bytes()
     assert b"prior.logit" in weights and b"prior.mean" in weights
     lock = (project.folder / "run" / "lock.json").read_text()
-    assert {"local": "my-prior", "installed": "acme-mixture"}[way] in lock
+    assert {"local": "acme-prior", "installed": "acme-mixture"}[way] in lock
     assert "frames" in json.loads(fitted)
     assert " checks passed" in checked and "FAILED" not in checked
 
@@ -137,6 +137,6 @@ def test_without_the_plugin_its_model_is_refused_by_name(local):
     )
     said = elsewhere.run("-c", program)
     assert said.endswith("ended with 5\n")
-    assert "this model needs prior 'global-mixture' of my-prior sha256:" in said
-    assert "Name the files of my-prior in your project's registry.toml" in said and "pip install" not in said
+    assert "this model needs prior 'global-mixture' of acme-prior sha256:" in said
+    assert "Name the files of acme-prior in your project's registry.toml" in said and "pip install" not in said
     assert not (elsewhere.folder / "fits").exists()

@@ -14,8 +14,8 @@ _done: set[object] = set()
 
 
 @contextmanager
-def compiling(what: object) -> Iterator[None]:
-    """Around a first call for `what`: prints one line to stderr if it takes longer than loading from disk does.
+def compiling(what: tuple) -> Iterator[None]:
+    """Around a first call for `what`, whose last part is a word for it: one line on stderr if it has to be compiled.
 
     Other threads that would compile the same wait here, so that it is compiled once.
     """
@@ -26,7 +26,7 @@ def compiling(what: object) -> Iterator[None]:
         if what in _done:
             yield
             return
-        line = "lipflow-core: compiling the 'cpu' renderer for this machine, once; about 15 seconds"
+        line = f"lipflow-core: compiling renderer 'cpu' ({what[-1]}) for this machine, once; some 10 seconds"
         timer = threading.Timer(_PATIENCE, print, [line], {"file": sys.stderr, "flush": True})
         timer.daemon = True
         timer.start()

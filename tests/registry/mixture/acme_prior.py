@@ -17,8 +17,8 @@ def lipflow_components():
     yield Component(
         kind="prior",
         name="global-mixture",
-        implementation="my_prior_model:GlobalMixturePrior",
-        config="my_prior:GlobalMixtureConfig",
+        implementation="acme_prior_model:GlobalMixturePrior",
+        config="acme_prior:GlobalMixtureConfig",
         summary="One mixture of Gaussians for all codes, started from clusters",
         capabilities=frozenset({"cpu", "cuda"}),
         aliases=("mog",),
