@@ -12,11 +12,9 @@ from torch.nn.functional import grid_sample
 
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
+from lipflow_render.definition import SLIVER
 from lipflow_render.silhouettes import edge_term
 from lipflow_render.topology import neighbours, wind_alike
-
-SLIVER = 1e-3
-"""Triangles of less than this doubled area in px² pass no gradient: it would be noise divided by their area."""
 
 _DEGENERATE = 1e-9
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_STEPS = 32
-"""Triangles followed between two neighbouring pixels; beyond, the pair passes no gradient."""
+from lipflow_render.definition import MAX_STEPS, TOUCHING
 
-_TOUCHING = 1e-3
 _REACHED, _CONTINUOUS, _SILHOUETTE = 1, 2, 3
 
 
@@ -162,7 +160,7 @@ def _walk(sample, pixel, axis, sign, start, target, *, screen, depth, triangles,
             break
         following = adjacent[current, opposite]
         beyond = cut >= goal[index]
-        near_miss = beyond & (cut - goal[index] < _TOUCHING) & (following == target[index]) & (following >= 0)
+        near_miss = beyond & (cut - goal[index] < TOUCHING) & (following == target[index]) & (following >= 0)
         walk.end[index[beyond]] = _REACHED
         walk.end[index[near_miss]] = _CONTINUOUS
         border = ~beyond & (following < 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_core.compiled.jit import inline, kernel
-from lipflow_render.cpu.geometry import SLIVER, homogeneous
+from lipflow_render.cpu.geometry import homogeneous
+from lipflow_render.definition import SLIVER
 
 
 @kernel

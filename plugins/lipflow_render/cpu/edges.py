@@ -6,9 +6,8 @@ import numpy as np
 
 from lipflow_core.compiled.jit import inline, kernel
 from lipflow_render.cpu.geometry import FLAT
+from lipflow_render.definition import MAX_STEPS, TOUCHING
 
-MAX_STEPS = 32
-TOUCHING = 1e-3
 REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
 
 

@@ -6,6 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from lipflow_render.cpu import launch
+from lipflow_render.cpu.drawn import Drawn
 from lipflow_render.cpu.notice import compiling
 from lipflow_render.cpu.prepared import fitting, prepare
 
@@ -50,7 +51,7 @@ class _Draw(torch.autograd.Function):
         if gradient is None:
             return (None,) * 8
         vertices, projection, texture, image, *drawn = ctx.saved_tensors
-        drawn, wants = launch.Drawn(*drawn), ctx.needs_input_grad
+        drawn, wants = Drawn(*drawn), ctx.needs_input_grad
         with compiling((vertices.dtype, texture.shape[1], "undraw")):
             inputs = launch.undraw(
                 gradient, vertices, projection, texture, ctx.prepared, ctx.near, ctx.edges, image, drawn, wants[:3]
@@ -66,7 +67,7 @@ class _Coverage(torch.autograd.Function):
     def forward(ctx, vertices, projection, prepared, near, *drawn):
         ctx.save_for_backward(vertices, projection, *drawn)
         ctx.prepared, ctx.near = prepared, near
-        return (launch.Drawn(*drawn).found >= 0).to(vertices.dtype)
+        return (Drawn(*drawn).found >= 0).to(vertices.dtype)
 
     @staticmethod
     @once_differentiable
@@ -74,7 +75,7 @@ class _Coverage(torch.autograd.Function):
         vertices, projection, *drawn = ctx.saved_tensors
         with compiling((vertices.dtype, "coverage")):
             inputs = launch.undraw_coverage(
-                gradient, vertices, projection, ctx.prepared, ctx.near, launch.Drawn(*drawn), ctx.needs_input_grad[:2]
+                gradient, vertices, projection, ctx.prepared, ctx.near, Drawn(*drawn), ctx.needs_input_grad[:2]
             )
         return (*inputs, *[None] * (2 + len(drawn)))
 

@@ -21,7 +21,6 @@ from lipflow_core.compiled.lanes import (
     total,
     woven,
 )
-from lipflow_render.cpu.geometry import triangle_to_seen
 from lipflow_render.cpu.places import (
     DEPTH,
     LANES,
@@ -37,6 +36,7 @@ from lipflow_render.cpu.places import (
     locate,
     make_scratch,
 )
+from lipflow_render.cpu.way_back import triangle_to_seen
 
 PAIRS = 2 * LANES
 QUAD = 4

@@ -7,17 +7,16 @@ own rows, so that each texel is added to by one thread, in the order of the pixe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise, product
 from math import log2
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lipflow_core.compiled.workers import run
-from lipflow_render.cpu import attributes, edges, geometry, interior, shading
+from lipflow_render.cpu import attributes, edges, interior, shading, way_back
+from lipflow_render.cpu.drawn import Drawn, array, memory
 from lipflow_render.cpu.prepared import PreparedTopology
 from lipflow_render.cpu.scratch import zeros
 
@@ -26,55 +25,6 @@ BAND = 1 << 15
 
 STRIP = 256
 """Rows whose gradients are summed together."""
-
-
-class Drawn(NamedTuple):
-    """What drawing leaves for the gradients; see `geometry.set_up`.
-
-    Args:
-        found: (B, H, W) int32, the triangle at each pixel, -1 for none.
-        screen: (B, V, 4).
-        planes: (B, F, PLANE).
-        facing: (B, F) int8.
-    """
-
-    found: Tensor
-    screen: Tensor
-    planes: Tensor
-    facing: Tensor
-
-    @classmethod
-    def empty(
-        cls, make: Callable[[tuple[int, ...], torch.dtype], Tensor], vertices: Tensor, triangles: int, height: int,
-        width: int,
-    ) -> Drawn:  # fmt: skip
-        """For vertices (B, V, 3), with nothing in it yet; `make` makes a tensor of a shape and type."""
-        batch, count, _ = vertices.shape
-        return cls(
-            found=make((batch, height, width), torch.int32),
-            screen=make((batch, count, 4), vertices.dtype),
-            planes=make((batch, triangles, geometry.PLANE), vertices.dtype),
-            facing=make((batch, triangles), torch.int8),
-        )
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """A contiguous tensor's memory."""
-    return tensor.detach().contiguous().numpy()
-
-
-def memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor with nothing in it yet.
-
-    numpy asks the system for large pages, torch does not: to get the pictures of a batch page by page may take longer
-    than to draw them.
-    """
-    return torch.from_numpy(np.empty(shape, _KINDS[dtype]))
-
-
-_KINDS = {
-    kind: torch.empty(0, dtype=kind).numpy().dtype for kind in (torch.float32, torch.float64, torch.int32, torch.int8)
-}
 
 
 def draw(
@@ -318,7 +268,7 @@ class _ToInputs:
 
     def __call__(self, b: int, parts: np.ndarray) -> None:
         """Take gradients of homogeneous coordinates, parts (N, V, 3) of them to be summed."""
-        geometry.seen_to_inputs(
+        way_back.seen_to_inputs(
             self.points[b],
             self.cameras[b % len(self.cameras)],
             parts,

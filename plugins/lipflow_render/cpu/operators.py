@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lipflow_render.cpu import launch
-from lipflow_render.cpu.launch import Drawn
+from lipflow_render.cpu.drawn import Drawn
 from lipflow_render.cpu.notice import compiling
 from lipflow_render.cpu.prepared import fitting, prepare
 
@@ -55,7 +55,7 @@ def draw(
         edges: Whether gradients include the motion of silhouettes.
 
     Returns:
-        image (B, C, H, W); and for the other operators what `launch.Drawn` holds.
+        image (B, C, H, W); and for the other operators what `drawn.Drawn` holds.
     """
     prepared = fitting(vertices, triangles, uv, uv_triangles)
     with compiling((vertices.dtype, texture.shape[1], "draw")):

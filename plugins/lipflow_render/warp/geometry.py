@@ -12,9 +12,9 @@ from typing import Any
 
 import warp as wp
 
-SLIVER = wp.constant(wp.float64(1e-3))
-"""Triangles of less than this doubled area in px² pass no gradient."""
+from lipflow_render import definition
 
+SLIVER = wp.constant(wp.float64(definition.SLIVER))
 DEGENERATE = wp.constant(wp.float64(1e-12))
 PLANE = 12
 """Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, facing."""

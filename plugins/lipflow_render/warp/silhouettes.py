@@ -4,11 +4,13 @@ from typing import Any
 
 import warp as wp
 
+from lipflow_render import definition
+
 REACHED = wp.constant(1)
 CONTINUOUS = wp.constant(2)
 SILHOUETTE = wp.constant(3)
-MAX_STEPS = wp.constant(32)
-TOUCHING = wp.constant(wp.float64(1e-3))
+MAX_STEPS = wp.constant(definition.MAX_STEPS)
+TOUCHING = wp.constant(wp.float64(definition.TOUCHING))
 
 
 @wp.func
