@@ -79,7 +79,7 @@ class FlowPriorConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
-            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty")
+            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty; name one, as in flow=glow")
         driving = {} if self.base == "standard-normal" else given.driving_shapes("flow")
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:

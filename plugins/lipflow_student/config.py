@@ -34,7 +34,9 @@ class StudentFlowConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
-            raise Mismatch("prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty")
+            raise Mismatch(
+                "prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty; name one, as in flow=glow"
+            )
         driving = given.driving_shapes("flow-student") if self.base == "driving" else {}
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:
