@@ -41,8 +41,8 @@ def model(folder, name, level):
     }  # fmt: skip
     levels = [i / 20 for i in range(1, 20)]
     calibration = Calibration(
-        nll={"q_mean": [1.0, 1.5], "q_samples": [1.25, float("nan")]}, levels=levels, width=0.4, draws=199, samples=16,
-        coverage={"dimension": levels, "joint": [level**2 for level in levels]},
+        nll={"q_mean": [1.0, 1.5], "q_samples": [1.25, float("nan")]}, levels=levels, width=0.4, spread=2.0,
+        coverage={"dimension": levels, "joint": [level**2 for level in levels]}, draws=199, samples=16,
     )  # fmt: skip
     return ModelScores(
         name=name, system=name, preset="tiny", model=f"/models/{name}", identity="abc", folder=name, frames=FRAMES,

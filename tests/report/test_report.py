@@ -120,7 +120,7 @@ def test_charts_are_in_the_page(page):
 
 
 def test_calibration_has_its_table_its_chart_and_a_reason_where_there_is_none(text, page):
-    assert "<td>dam</td><td>1.25</td><td>1.25</td><td>0.50</td>" in text
+    assert "<td>dam</td><td>1.25</td><td>1.25</td><td>0.56</td><td>0.50</td>" in text
     assert "lip-flow: Q is P." in page.text
     reliability = next(spec for spec in page.scripts if '"nominal level"' in spec)
     panels = json.loads(reliability)["concat"]
