@@ -93,11 +93,12 @@ def joined(records: list) -> object:
 
 
 class Pair(nn.Module):
-    """P and the prior with its flow, of the shipped spec `lip-flow-keypoint` at the model's preset."""
+    """P and the prior with its flow, of the shipped spec `lip-flow-keypoint` at the model's preset, without penalty."""
 
     def __init__(self, model: lipflow_core.Spec, coupling: str, seed: int):
         super().__init__()
         options = [f"preset={model.preset}", f"code={model.code}", f"seed={seed}", f"flow.coupling={coupling}"]
+        options.append("prior.prior_entropy=0")  # what is told is the likelihood alone
         blueprint = plan(lipflow_core.load_spec("lip-flow-keypoint", options))
         avatar = lipflow_core.assemble(blueprint.spec, template=blank_template(blueprint))
         self.driving, self.prior = avatar.driving, avatar.prior
