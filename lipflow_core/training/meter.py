@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -24,13 +24,13 @@ class Meter:
 
     Attributes:
         names: Of what is averaged: loss, terms and gradient norm.
-        peak_names: Of what the largest absolute value is kept of: terms, and each encoder's log σ.
+        peak_names: Of what the largest value is kept of: each term in size, and each encoder's log σ.
     """
 
     def __init__(self, terms: tuple[str, ...], encoders: tuple[str, ...], device: torch.device):
         self.names = ("loss", *terms, "gradient_norm")
         self.peak_names = (*terms, *(f"log_std_{name}" for name in encoders))
-        self._peaks = torch.zeros(len(self.peak_names), device=device)
+        self._peaks = torch.full((len(self.peak_names),), -inf, device=device)
         self._sums = torch.zeros(len(self.names), device=device)
         self._good = torch.zeros((), device=device)
         self._skipped = torch.zeros((), device=device)
@@ -43,7 +43,7 @@ class Meter:
         Args:
             loss: ().
             terms: (k,).
-            log_std: (e,) largest |log σ| of each encoder.
+            log_std: (e,) largest log σ of each encoder.
             norm: () norm of the gradient before clipping.
 
         Returns:
@@ -87,10 +87,14 @@ class Meter:
         self._good.zero_()
         return dict(zip(self.names, means, strict=True))
 
-    def peaks(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Largest absolute values since the last call, and start anew. `reduce`: maximum over all ranks."""
-        peaks = reduce(self._peaks).tolist()
-        self._peaks.zero_()
+    def peaks(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float | None]:
+        """Largest values since the last call, None if all steps were skipped, and start anew.
+
+        Args:
+            reduce: Maximum over all ranks.
+        """
+        peaks = [value if isfinite(value) else None for value in reduce(self._peaks).tolist()]
+        self._peaks.fill_(-inf)
         return dict(zip(self.peak_names, peaks, strict=True))
 
     @property

@@ -169,7 +169,7 @@ class Objective(nn.Module):
 
         Returns:
             The loss (); without gradients, its terms without weights (k,), in the order of `needs.terms`, and the
-            largest |log σ| predicted by each of `needs.encoders` (e,).
+            largest log σ that each of `needs.encoders` predicts (e,), P's in size.
         """
         posterior, driving = self.encode(batch)
         code = self.sample(posterior, batch.noise)
@@ -180,8 +180,9 @@ class Objective(nn.Module):
                 terms["latent"] = self.prior.divergence(posterior, code, driving).mean()
         weights = {"image": self.stage.weights.image, "geometry": self.stage.weights.geometry, "latent": latent}
         loss = sum(weights[name] * term for name, term in terms.items())
-        predicted = (posterior, driving)[: len(self.needs.encoders)]
-        largest = torch.stack([_largest(encoding.log_std.detach()) for encoding in predicted])
+        # A Q whose spread collapses is all but a point, which does no harm; a P that does is sure of one code.
+        predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())
+        largest = torch.stack([_largest(log_std.detach()) for log_std in predicted[: len(self.needs.encoders)]])
         return loss, torch.stack([terms[name].detach() for name in self.needs.terms]), largest
 
     def _reconstruction(self, code: Tensor, frame: Frame) -> dict[str, Tensor]:
@@ -207,8 +208,8 @@ class Objective(nn.Module):
 
 
 def _largest(values: Tensor) -> Tensor:
-    """Largest absolute value; 0 of none."""
-    return values.abs().amax() if values.numel() else values.new_zeros(())
+    """Largest value; 0 of none."""
+    return values.amax() if values.numel() else values.new_zeros(())
 
 
 def _full(encoding: Encoding | None, dtype: torch.dtype) -> Encoding | None:

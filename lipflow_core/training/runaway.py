@@ -33,20 +33,23 @@ class Sign:
     text: str
 
 
-def signs(peaks: Mapping[str, float], usual: Mapping[str, float]) -> Iterator[Sign]:
+def signs(peaks: Mapping[str, float | None], usual: Mapping[str, float]) -> Iterator[Sign]:
     """What runs away.
 
     Args:
-        peaks: Largest absolute value since the last row, of each term, and as "log_std_PART" of the log σ that a part
-            predicts.
+        peaks: Largest value since the last row, of each term in size and, as "log_std_PART", of the log σ that a part
+            predicts; None where there was none.
         usual: Absolute value of each term in the row before; without those that are not known yet.
     """
     for name, value in peaks.items():
+        if value is None:
+            continue
         part = name.removeprefix("log_std_")
         if part != name:
             if value > FREE_LOG_STD:
                 encoder = "the driving encoder" if part == "driving" else "the encoder"
-                text = f"{encoder} predicts log σ of ±{value:.3g}, of which priors take ±{FREE_LOG_STD:g} as it is"
+                size = "±" if part == "driving" else ""
+                text = f"{encoder} predicts log σ of {size}{value:.3g}, of which priors take ±{FREE_LOG_STD:g} as it is"
                 yield Sign(name, value, FREE_LOG_STD, f"{text}: {ADVICE}")
         elif name in usual and value > (most := JUMP * max(usual[name], LEAST)):
             text = f"the term '{name}' reached {value:.3g} in one step, from {usual[name]:.3g} on average before"

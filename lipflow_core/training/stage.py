@@ -160,7 +160,7 @@ class StageTraining:
             self._warn(peaks)
             state.usual = {name: abs(row[name]) for name in self.objective.needs.terms if row[name] is not None}
 
-    def _warn(self, peaks: dict[str, float]) -> None:
+    def _warn(self, peaks: dict[str, float | None]) -> None:
         """Tell and log, once a stage, each sign that training runs away."""
         run, state = self.run, self.run.state
         for sign in signs(peaks, state.usual):

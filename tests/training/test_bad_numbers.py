@@ -113,6 +113,16 @@ def test_a_term_that_jumps_is_told(tmp_path):
     assert "geometry" in {row["name"] for row in rows(tmp_path / "run", "warning")}
 
 
+def test_a_posterior_that_is_all_but_a_point_is_no_sign(tmp_path):
+    spec = make_spec("lip-kl-keypoint")
+    avatar = assemble(spec)
+    with torch.no_grad():
+        avatar.encoder.log_std_head.bias.sub_(900)
+    train(spec, tmp_path / "run", avatar=avatar)
+    assert all(row["log_std_encoder"] < -8 for row in rows(tmp_path / "run"))
+    assert "log_std_encoder" not in {row["name"] for row in rows(tmp_path / "run", "warning")}
+
+
 @pytest.mark.parametrize(
     ("peaks", "usual", "names"),
     [
