@@ -1,4 +1,4 @@
-# The two commands of the README, and `systems`. Each sets up its own virtual environment first; nothing else needs to be
+# The two commands of the README, `systems` and `priors`. Each sets up its own virtual environment first; nothing else needs to be
 # installed.
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +18,17 @@ KEYPOINT ?= dam-keypoint-encoder dam-keypoint-regressor lip-kl-keypoint lip-kl-k
 COMPARE = evaluate --without-likelihood 'fitting.grid={}'
 KEYPOINTS_ONLY = 'fitting.objectives=[keypoint, {type: latent-likelihood, weight: 0.01}]'
 
-.PHONY: demo systems test lint clean
+# `make priors`: one system with each prior that a driving encoder can have, otherwise the same, and a table.
+PRIORS ?= priors
+PRIOR ?= kl mixture flow flow-entropy-kept flow-student flow-matching
+kl = prior=kl flow=null
+mixture = prior=mixture flow=null
+flow = prior=flow
+flow-entropy-kept = prior=flow prior.posterior_entropy=keep
+flow-student = prior=flow-student
+flow-matching = prior=flow-matching flow=null
+
+.PHONY: demo systems priors test lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/lipflow-core train dam preset=small --out $(DEMO)/dam --resume
@@ -38,6 +48,13 @@ systems: $(VENV)/.ready
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-headset --out $(SYSTEMS)/headset.html
 	$(BIN)/lipflow-core report $(SYSTEMS)/fitted-to-keypoints --out $(SYSTEMS)/keypoints.html
 
+priors: $(VENV)/.ready
+	set -e; $(foreach prior,$(PRIOR),echo "training with prior $(prior)"; \
+		$(BIN)/lipflow-core train lip-flow-hmc name=$(prior) $($(prior)) training.stages.0.weights.latent=0.01 \
+			preset=$(PRESET) --out $(PRIORS)/$(prior) --resume;)
+	$(BIN)/lipflow-core $(COMPARE) $(PRIOR:%=$(PRIORS)/%) --out $(PRIORS)/evaluation
+	$(BIN)/lipflow-core report $(PRIORS)/evaluation --out $(PRIORS)/report.html
+
 test: lint
 	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
@@ -45,7 +62,7 @@ lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(SYSTEMS)
+	rm -rf $(VENV) $(DEMO) $(SYSTEMS) $(PRIORS)
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 

@@ -56,7 +56,15 @@ class Density(ConditionedPrior, ABC):
     broadcasts: bool = False
 
 
-class GaussianDensity(Density):
+class BaseDensity(Density):
+    """A density that a flow is put around."""
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """Entropy in nats, (B,), or (1,) if it broadcasts."""
+
+
+class GaussianDensity(BaseDensity):
     """Diagonal Gaussian.
 
     Args:
@@ -86,6 +94,9 @@ class GaussianDensity(Density):
         noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + self.normal.stddev * noise
 
+    def entropy(self) -> Tensor:
+        return self.normal.entropy().sum(dim=1)
+
     def rows(self, index: Tensor) -> GaussianDensity:
         return self if self.broadcasts else GaussianDensity(self.mean[index], self.log_std[index])
 
@@ -105,7 +116,7 @@ class FlowDensity(Density):
         base: p_base, in LiP-Flow N(μ^p, σ^p); broadcasts if F is unconditional.
     """
 
-    def __init__(self, flow: ConditionedFlow, base: Density):
+    def __init__(self, flow: ConditionedFlow, base: BaseDensity):
         self.flow = flow
         self.base = base
         self.broadcasts = base.broadcasts
@@ -136,11 +147,16 @@ class SeenThroughFlow(LatentPrior, ABC):
 
     The flow is conditioned on the driving encoder's features, or on nothing where `flow_inputs` gives it no context.
     The divergence is −log p(z^q) / D with p as in `FlowDensity` (supplement, section H.1), less Q's entropy where
-    that is kept.
+    that is kept, plus `prior_entropy` times the entropy of p,
+
+        H(p) = H(p_base) − E log|det ∂F/∂z|,
+
+    which is that of p as Q sees it: base and flow may shrink together without changing it. The expectation is exact for
+    a flow that preserves volume and is taken at z^q for any other.
 
     Args:
-        config: With a method `flow_inputs(given)` that says what the flow is built from, and an option
-            `posterior_entropy`, "keep" or "drop".
+        config: With a method `flow_inputs(given)` that says what the flow is built from, and options
+            `posterior_entropy`, "keep" or "drop", and `prior_entropy`, a weight.
         given: With the flow.
 
     Attributes:
@@ -157,11 +173,16 @@ class SeenThroughFlow(LatentPrior, ABC):
         self.register_buffer("zero", torch.zeros(1, given.code), persistent=False)
 
     @abstractmethod
-    def base(self, driving: Encoding | None) -> Density:
+    def base(self, driving: Encoding | None) -> BaseDensity:
         """The density in P's space, of B rows; of one row that broadcasts where the flow is unconditional."""
 
     def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
-        divergence = -self.log_prob(code, driving) / self.given.code
+        base = self.base(driving)
+        mapped, log_abs_det = self.flow(code, self._context(driving))
+        divergence = -(base.log_prob(mapped) + log_abs_det)
+        if self.config.prior_entropy > 0:
+            divergence = divergence + self.config.prior_entropy * (base.entropy() - log_abs_det)
+        divergence = divergence / self.given.code
         return divergence - entropy(posterior) if self.config.posterior_entropy == "keep" else divergence
 
     def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:

@@ -92,7 +92,10 @@ class PriorInputs:
             Mismatch: If there is no driving encoder or its code has another size.
         """
         if self.driving is None:
-            raise Mismatch(f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty")
+            raise Mismatch(
+                f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty; "
+                "name one, as in driving=hmc"
+            )
         shapes = {name: self.driving.outputs[name] for name in ("mean", "log_std", "features")}
         if shapes["mean"] != (self.code,):
             raise Mismatch(

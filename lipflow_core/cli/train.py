@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,5 +45,7 @@ def run(args: argparse.Namespace) -> int:
             f"stage {stage.name}: held-out loss {stage.held_out:.4g} at step {stage.best_step} "
             f"of {stage.steps}{early}{skipped}"
         )
+        for warning in stage.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
     print(f"trained {spec.name} in {result.seconds:.0f} s: {result.path}")
     return 0

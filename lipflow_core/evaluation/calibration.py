@@ -33,6 +33,7 @@ _TOGETHER = 2048
 CALIBRATION_HEADINGS = {
     "nll.q_mean": "NLL of Q's mean",
     "nll.q_samples": "of samples",
+    "nll.standardized": "standardised",
     "dimension.0.5": "50 % per dim.",
     "dimension.0.9": "90 % per dim.",
     "joint.0.5": "50 % joint",
@@ -54,6 +55,7 @@ class Calibration:
             code → for each level the share of Q's samples inside.
         width: Standard deviation of the prior given a frame, relative to the spread of Q's codes over all frames;
             geometric mean over dimensions and frames.
+        spread: Standard deviation of Q's codes over all frames, a geometric mean over dimensions.
         draws: Draws of the prior for each frame.
         samples: Samples of Q for each frame.
     """
@@ -62,14 +64,21 @@ class Calibration:
     levels: Sequence[float]
     coverage: Mapping[str, Sequence[float]]
     width: float
+    spread: float
     draws: int
     samples: int
 
     def figure(self, name: str) -> float:
-        """A figure of the table, such as "nll.q_mean" (the mean over frames), "joint.0.9" or "width"."""
+        """A figure of the table, such as "nll.q_mean" (the mean over frames), "joint.0.9" or "width".
+
+        "nll.standardized" is that of samples in units of the codes' spread, so that models compare whose codes spread
+        differently.
+        """
         kind, _, which = name.partition(".")
         if kind == "width":
             return self.width
+        if which == "standardized":
+            return finite_mean(self.nll["q_samples"]) - (math.log(self.spread) if self.spread > 0 else math.nan)
         if kind == "nll":
             return finite_mean(self.nll[which])
         return self.coverage[kind][list(self.levels).index(float(which))]
@@ -83,7 +92,8 @@ class Calibration:
         """Read what `as_data` wrote, NaN as null."""
         values = {name: value for name, value in data.items() if name != "figures"}
         values["nll"] = {code: with_nan(column) for code, column in data["nll"].items()}
-        values["width"] = math.nan if data["width"] is None else data["width"]
+        for name in ("width", "spread"):
+            values[name] = math.nan if data.get(name) is None else data[name]
         return cls(**values)
 
 
@@ -160,6 +170,7 @@ def calibration(ranks: Ranks) -> Calibration:
             for kind, levels in (("dimension", ranks.dimension), ("joint", ranks.joint))
         },
         width=float((ranks.prior_log_std - spread.log()).double().mean().exp()),
+        spread=float(spread.log().double().mean().exp()),
         draws=DRAWS,
         samples=SAMPLES,
     )

@@ -25,7 +25,8 @@ DEFINITIONS = {
     "distance": "Travelled: Euclidean distance between the fitted code and the code that fitting started from, divided "
     "by the root mean square distance of the same frames' posterior codes from their mean.",
     "nll": "NLL: −log p of Q's code under the prior that fits, in nats per dimension of the code; of Q's mean code, "
-    "and averaged over samples of Q.",
+    "and averaged over samples of Q. Standardised, the latter with codes in units of their spread over all frames: "
+    "1.42 is then what a prior gives that knows no more than mean and spread of each dimension.",
     "coverage": "Coverage: how many of Q's samples lie in the prior's credible region of a nominal level, by their "
     "rank among draws of the prior; in each dimension, the central interval of the draws; joint, the region of highest "
     "density. A prior that is right covers as much as its level says, an overconfident one less.",

@@ -19,6 +19,10 @@ from lipflow_core.frames import spread
 
 _POINTS = 300
 """Points of a curve that are kept: more can't be seen."""
+_OVERLAID = 7
+"""Models that are told apart in one panel; more have a panel each."""
+_COLUMNS, _SIDE, _SMALL = 5, 380, 165
+"""Panels in a row, and the side in pixels of a square panel on its own and of one among many."""
 
 
 def javascript() -> str:
@@ -79,6 +83,8 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
                 y=alt.Y("value:Q", title=None, scale=scale),
                 color=alt.Color("model:N", title="model", sort=list(metrics)),
                 strokeDash=alt.StrokeDash("frames:N", title="frames", sort=["held-out", "training"]),
+                # Training losses are of one batch or a few, and noisy: they may not hide the others.
+                opacity=alt.condition(alt.datum.frames == "training", alt.value(0.45), alt.value(1)),
                 tooltip=["model:N", "frames:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
             )
             .properties(width=380, height=220)
@@ -157,33 +163,33 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     values = [point[side] for point in points for side in ("before", "after")]
     domain = [math.floor(min(values)), math.ceil(max(values))]
     scale = alt.Scale(domain=domain, nice=False, zero=False)
+    x = alt.X("before:Q", title="PSNR before fitting, dB", scale=scale)
+    y = alt.Y("after:Q", title="PSNR after fitting, dB", scale=scale)
     diagonal = (
         alt.Chart(alt.Data(values=[{"before": end, "after": end} for end in domain]))
         .mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1)
-        .encode(x=alt.X("before:Q", scale=scale), y=alt.Y("after:Q", scale=scale))
+        .encode(x=x, y=y)
     )
-    dots = (
-        alt.Chart(alt.Data(values=points))
-        .mark_circle(size=50, opacity=0.75)
-        .encode(
-            x=alt.X("before:Q", title="PSNR before fitting, dB", scale=scale),
-            y=alt.Y("after:Q", title="PSNR after fitting, dB", scale=scale),
-            color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
-            tooltip=[
-                "model:N",
-                "frame:N",
-                alt.Tooltip("before:Q", format=".2f"),
-                alt.Tooltip("after:Q", format=".2f"),
-            ],
-        )
-    )
-    return (diagonal + dots).properties(width=380, height=380).to_dict()
+    tooltip = ["model:N", "frame:N", alt.Tooltip("before:Q", format=".2f"), alt.Tooltip("after:Q", format=".2f")]
+    names = list(dict.fromkeys(point["model"] for point in points))
+    if len(names) <= _OVERLAID:
+        color = alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models])
+        dots = alt.Chart(alt.Data(values=points)).mark_circle(size=50, opacity=0.75)
+        return _square(diagonal + dots.encode(x=x, y=y, color=color, tooltip=tooltip), _SIDE).to_dict()
+    x, y = x.title("before, dB"), y.title("after, dB")
+    panels = []
+    for name in names:
+        here = alt.Data(values=[point for point in points if point["model"] == name])
+        dots = alt.Chart(here, title=name).mark_circle(size=30, opacity=0.75).encode(x=x, y=y, tooltip=tooltip)
+        panels.append(_square(diagonal.encode(x=x, y=y) + dots, _SMALL))
+    return alt.concat(*panels, columns=_COLUMNS).to_dict()
 
 
 def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Coverage over the nominal level of credible regions, one panel a kind of region; None if no model has any.
+    """Coverage over the nominal level of credible regions; None if no model has any.
 
-    The band is what 95 % of priors that are right would cover, were the frames independent.
+    One panel a kind of region, or one a model where they are many. The band is what 95 % of priors that are right would
+    cover, were the frames independent.
     """
     import altair as alt
 
@@ -202,27 +208,34 @@ def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     expected = alt.Chart(alt.Data(values=band)).mark_area(color="#888888", opacity=0.15).encode(x=x, y=y, y2="upper:Q")
     diagonal = alt.Chart(alt.Data(values=[{"level": end, "covered": end} for end in (0, 1)]))
     diagonal = diagonal.mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1).encode(x=x, y=y)
+    kinds = {"dimension": "Central intervals in each dimension", "joint": "Highest-density regions of the whole code"}
+    points = [
+        {"model": model.name, "region": title, "level": level, "covered": covered}
+        for kind, title in kinds.items()
+        for model in asked
+        for level, covered in [
+            (0.0, 0.0), *zip(model.calibration.levels, model.calibration.coverage[kind], strict=True), (1.0, 1.0)
+        ]
+    ]  # fmt: skip
+    many = len(asked) > _OVERLAID
+    per, other = ("model", "region") if many else ("region", "model")
+    order = list(kinds.values()) if many else [model.name for model in evaluation.models]
+    color = alt.Color(f"{other}:N", title=other, sort=order)
+    if many:
+        x, y = x.title(None), y.title(None)
+        color = color.legend(alt.Legend(orient="top", title=None, labelLimit=400))
+    tooltip = ["model:N", "region:N", alt.Tooltip("level:Q", format=".0%"), alt.Tooltip("covered:Q", format=".1%")]
     panels = []
-    for kind, title in (("dimension", "Central intervals in each dimension"), ("joint", "Highest-density regions")):
-        points = [
-            {"model": model.name, "level": level, "covered": covered}
-            for model in asked
-            for level, covered in [
-                (0.0, 0.0), *zip(model.calibration.levels, model.calibration.coverage[kind], strict=True), (1.0, 1.0)
-            ]
-        ]  # fmt: skip
-        lines = (
-            alt.Chart(alt.Data(values=points), title=title)
-            .mark_line(point=alt.OverlayMarkDef(size=18))
-            .encode(
-                x=x,
-                y=y,
-                color=alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models]),
-                tooltip=["model:N", alt.Tooltip("level:Q", format=".0%"), alt.Tooltip("covered:Q", format=".1%")],
-            )
-        )
-        panels.append((expected + diagonal + lines).properties(width=380, height=380))
-    return alt.concat(*panels, columns=2).to_dict()
+    for name in dict.fromkeys(point[per] for point in points):
+        here = alt.Data(values=[point for point in points if point[per] == name])
+        lines = alt.Chart(here, title=name).mark_line(point=alt.OverlayMarkDef(size=8 if many else 18))
+        lines = lines.encode(x=x, y=y, color=color, tooltip=tooltip)
+        panels.append(_square(expected.encode(x=x) + diagonal + lines, _SMALL if many else _SIDE))
+    return alt.concat(*panels, columns=_COLUMNS if many else 2).to_dict()
+
+
+def _square(chart: Any, side: int) -> Any:
+    return chart.properties(width=side, height=side)
 
 
 def _scale(low: float, high: float) -> Any:

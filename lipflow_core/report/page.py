@@ -127,8 +127,9 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
     if warning := evaluation.warning():
         notes.append(tag("p", tag("b", f"{warning[0].upper()}{warning[1:]}.")))
     for model in evaluation.models:
-        for code, grid in model.grid.items():
-            notes.append(tag("p", *_grid_note(f"{model.name}, {CODES[code]}", GridChoice.from_data(grid))))
+        for row in charts.read_metrics(folder / model.folder):
+            if row.get("kind") == "warning" and isinstance(row.get("text"), str):
+                notes.append(tag("p", f"{model.name}, training, by step {row['step']}: {row['text']}."))
         for code, count in model.nonfinite.items():
             if count:
                 said = counted(count, "frame")
@@ -137,13 +138,33 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[Markup]:
         if left_out := charts.never_finite(folder / model.folder):
             text = f"{model.name}: the loss of {left_out} frames was never finite; the fitting curves leave them out."
             notes.append(tag("p", text))
-    return [tag("div", note, class_="note small") for note in notes]
+    return [*(tag("div", note, class_="note small") for note in notes), _choices(evaluation)]
 
 
-def _grid_note(who: str, choice: GridChoice) -> list[object]:
-    warning = choice.warning()
-    bold = [] if warning is None else [" ", tag("b", f"{warning[0].upper()}{warning[1:]}.")]
-    return [f"{who}: the grid search chose {choice.describe()}.", *bold]
+def _choices(evaluation: Evaluation) -> Markup | None:
+    """What the grid search chose for each fit, those at an edge in bold; None if nothing was searched."""
+    rows, edges = [], 0
+    for model in evaluation.models:
+        for code, data in model.grid.items():
+            choice = GridChoice.from_data(data)
+            edges += bool(choice.at_edge)
+            cells = [
+                tag("td", tag("b", f"{value:g}") if name in choice.at_edge else "–" if value is None else f"{value:g}")
+                for name, value in (
+                    ("learning_rate", choice.learning_rate),
+                    ("latent_weight", choice.latent_weight),
+                )
+            ]
+            warning = choice.warning()
+            cells.append(tag("td", warning or "", class_="left"))
+            rows.append(tag("tr", tag("td", f"{model.name}, {CODES[code]}"), cells))
+    if not rows:
+        return None
+    heads = ("Fit", "Learning rate", "Latent weight", "")
+    table = tag("table", tag("thead", tag("tr", [tag("th", head) for head in heads])), tag("tbody", rows))
+    edge = f"; {edges} at an edge of the grid, so that better ones may lie beyond" if edges else ""
+    summary = tag("summary", f"Learning rates and latent weights, chosen on a first batch of frames{edge}")
+    return tag("details", summary, tag("div", table, class_="scroll small"))
 
 
 def _definitions(evaluation: Evaluation) -> Markup:
@@ -173,7 +194,18 @@ def _calibration(evaluation: Evaluation) -> list[Markup]:
     ]
     if not asked:
         return left_out
-    head = tag("tr", tag("th", "Prior of"), [tag("th", text, scope="col") for text in CALIBRATION_HEADINGS.values()])
+    # Headings over several columns, so that the table is no wider than the page.
+    groups = [
+        ("", 1),
+        ("NLL, nats per dimension", 3),
+        ("inside, each dimension", 2),
+        ("inside, whole code", 2),
+        ("", 1),
+    ]
+    head = [
+        tag("tr", [tag("th", text, colspan=span, scope="colgroup", class_="group") for text, span in groups]),
+        tag("tr", tag("th", "Prior of"), [tag("th", _COLUMN[name], scope="col") for name in CALIBRATION_HEADINGS]),
+    ]
     rows = [
         tag(
             "tr",
@@ -184,13 +216,26 @@ def _calibration(evaluation: Evaluation) -> list[Markup]:
     ]
     table = tag("div", tag("table", tag("thead", head), tag("tbody", rows)), class_="scroll")
     caption = (
-        "Q's codes of these frames under the prior that fits. NLL in nats per dimension; under “50 %”, the share of "
-        "Q's samples in regions which should hold half of them, in each dimension or for the whole code (joint). "
+        "Q's codes of these frames under the prior that fits. Under “50 %”, the share of Q's samples in regions which "
+        "should hold half of them. NLL compares between models when standardised by the spread of the codes; 1.42 is "
+        "then what mean and spread alone would give. "
         "A line below the diagonal is a prior too sure of itself, above it one too wide. The band holds 95 % of "
         "priors that are right, were the frames independent; frames of one sequence are not."
     )
     return [table, *left_out, tag("p", caption, class_="soft small"), _place("calibration")]
 
+
+_COLUMN = {
+    "nll.q_mean": "Q's mean",
+    "nll.q_samples": "samples",
+    "nll.standardized": "standardised",
+    "dimension.0.5": "50 %",
+    "dimension.0.9": "90 %",
+    "joint.0.5": "50 %",
+    "joint.0.9": "90 %",
+    "width": "width",
+}
+"""Columns of the calibration's table → their headings below those of groups."""
 
 _CAPTIONS = (
     ("training", "Training", "Held-out losses solid, training losses dashed; systems weigh the terms differently, so "

@@ -17,8 +17,10 @@ function config() {
       orient: window.innerWidth < 1000 ? "bottom" : "right" },
     title: { color: ink, fontSize: 13, fontWeight: 600, anchor: "start" },
     range: { category: dark.matches
-      ? ["#7fb0ff", "#ffb066", "#6fd6a0", "#ff8fa3", "#c9a6ff", "#e6d36a", "#7fd9e6"]
-      : ["#2463c7", "#d9730d", "#1f8a54", "#c2334d", "#7a4cc2", "#8a7a00", "#117f8f"] },
+      ? ["#7fb0ff", "#ffb066", "#6fd6a0", "#ff8fa3", "#c9a6ff", "#e6d36a", "#7fd9e6",
+         "#4a78bf", "#b87a45", "#469a70", "#b8606f", "#8d72b8", "#a3953f", "#4f9aa5"]
+      : ["#2463c7", "#d9730d", "#1f8a54", "#c2334d", "#7a4cc2", "#8a7a00", "#117f8f",
+         "#86abe8", "#efb27b", "#84c9a6", "#e694a2", "#b9a0e6", "#cabd66", "#79c4ce"] },
   };
 }
 function narrow(spec, width) {

@@ -40,7 +40,7 @@ class HeldOut:
         loading = closing(ahead(self._batch, range(0, len(self._draw.indices), self._size), run.spec.training.workers))
         with torch.no_grad(), fabric.autocast(), loading as batches:
             for batch in batches:
-                loss, terms = objective(batch.to(fabric.device, dtype), weight)
+                loss, terms, _ = objective(batch.to(fabric.device, dtype), weight)
                 sums += len(batch) * torch.cat([loss.view(1), terms, torch.ones_like(loss).view(1)])
         set_modes(run.avatar, objective.stage, learning=True)
         sums = fabric.all_reduce(sums, reduce_op="sum")

@@ -22,11 +22,13 @@ class Needs:
 
     Args:
         terms: Names of the objective's terms with a weight, of "image", "geometry", "latent".
+        encoders: Names of the encoders that run, of "encoder" and "driving"; the first alone if both are one.
         driving: Whether the driving encoder runs.
         observations: Names of the observations loaded for each frame.
     """
 
     terms: tuple[str, ...]
+    encoders: tuple[str, ...]
     driving: bool
     observations: tuple[str, ...]
 
@@ -58,7 +60,8 @@ def needs_of(avatar: Avatar, stage: Stage) -> Needs:
         observations.add("face")
     if "image" in terms:
         observations.add("dome")
-    return Needs(tuple(terms), driving, tuple(sorted(observations)))
+    encoders = ("encoder", "driving") if driving and avatar.encoder is not avatar.driving else ("encoder",)
+    return Needs(tuple(terms), encoders, driving, tuple(sorted(observations)))
 
 
 def latent_weight(stage: Stage, step: int) -> float:
@@ -157,7 +160,7 @@ class Objective(nn.Module):
         """z = μ^q + σ^q ⊙ ε, (B, D), with the same bounded σ^q as the priors' divergences."""
         return posterior.mean if noise is None else posterior.mean + bounded_log_std(posterior.log_std).exp() * noise
 
-    def forward(self, batch: Batch, latent: float) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, latent: float) -> tuple[Tensor, Tensor, Tensor]:
         """The objective.
 
         Args:
@@ -165,7 +168,8 @@ class Objective(nn.Module):
             latent: λ_L.
 
         Returns:
-            The loss (), and its terms without weights and without gradients (k,), in the order of `needs.terms`.
+            The loss (); without gradients, its terms without weights (k,), in the order of `needs.terms`, and the
+            largest log σ that each of `needs.encoders` predicts (e,), P's in size.
         """
         posterior, driving = self.encode(batch)
         code = self.sample(posterior, batch.noise)
@@ -176,7 +180,10 @@ class Objective(nn.Module):
                 terms["latent"] = self.prior.divergence(posterior, code, driving).mean()
         weights = {"image": self.stage.weights.image, "geometry": self.stage.weights.geometry, "latent": latent}
         loss = sum(weights[name] * term for name, term in terms.items())
-        return loss, torch.stack([terms[name].detach() for name in self.needs.terms])
+        # A Q whose spread collapses is all but a point, which does no harm; a P that does is sure of one code.
+        predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())
+        largest = torch.stack([_largest(log_std.detach()) for log_std in predicted[: len(self.needs.encoders)]])
+        return loss, torch.stack([terms[name].detach() for name in self.needs.terms]), largest
 
     def _reconstruction(self, code: Tensor, frame: Frame) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
@@ -198,6 +205,11 @@ class Objective(nn.Module):
             wanted = template.standardize(FaceState(frame["face"].vertices)).vertices
             terms["geometry"] = (vertices - wanted).square().mean()
         return terms
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Largest value; 0 of none."""
+    return values.amax() if values.numel() else values.new_zeros(())
 
 
 def _full(encoding: Encoding | None, dtype: torch.dtype) -> Encoding | None:

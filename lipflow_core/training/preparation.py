@@ -104,7 +104,7 @@ def leave_out_unreached(run: Run, objective: Objective, maker: BatchMaker, param
     set_modes(run.avatar, objective.stage, learning=False)
     with run.fabric.autocast():
         batch = maker.training(0, 0).to(run.fabric.device, dtype)
-        loss, _ = objective(batch, final_latent_weight(objective.stage))
+        loss, _, _ = objective(batch, final_latent_weight(objective.stage))
     gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     set_modes(run.avatar, objective.stage, learning=True)
     for parameter, gradient in zip(list(parameters), gradients, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from math import inf, isfinite
 
@@ -24,6 +25,7 @@ from lipflow_core.training.meter import Meter
 from lipflow_core.training.objective import Batch, Objective, latent_weight
 from lipflow_core.training.preparation import batch_maker, initialize_prior, leave_out_unreached, seed_modules
 from lipflow_core.training.run import Run
+from lipflow_core.training.runaway import signs
 from lipflow_core.training.state import StageSummary
 from lipflow_core.weights import load_weights
 
@@ -70,7 +72,7 @@ class StageTraining:
         self.module, self.optimizer = run.fabric.setup(self.objective, optimizer)
         self.adam = optimizer
         self.dtype = run.avatar.template_buffers.vertices_mean.dtype
-        self.meter = Meter(self.objective.needs.terms, self.device)
+        self.meter = Meter(self.objective.needs.terms, self.objective.needs.encoders, self.device)
         if checkpoint is not None:
             load_optimizer_tensors(self.adam, self.parameters, checkpoint.part("optimizer"))
             self.meter.load(checkpoint.part("meter"))
@@ -120,16 +122,16 @@ class StageTraining:
         decayed = stage.learning_rate_decay if state.step >= DECAY_AFTER * stage.steps else 1.0
         for group in self.adam.param_groups:
             group["lr"] = stage.learning_rate * decayed
-        loss, terms = self.module(batch.to(self.device, self.dtype), latent_weight(stage, state.step))
+        loss, terms, log_std = self.module(batch.to(self.device, self.dtype), latent_weight(stage, state.step))
         run.fabric.backward(loss)
         if self._scaled:
             norm = run.fabric.clip_gradients(
                 self.module, self.optimizer, max_norm=self.training.clip, error_if_nonfinite=False
             )
-            self.meter.add(loss, terms, norm)
+            self.meter.add(loss, terms, log_std, norm)
         else:
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-            bad = self.meter.add(loss, terms, norm)
+            bad = self.meter.add(loss, terms, log_std, norm)
             # The fused step divides gradients by the one, and leaves weights and moments alone where the other is 1:
             # clipping and skipping without a pass over the gradients and without waiting for the device.
             self.adam.grad_scale, self.adam.found_inf = (norm / self.training.clip).clamp(min=1).float(), bad
@@ -142,17 +144,31 @@ class StageTraining:
             self.meter.check(state.step)
         if state.step % self.training.log_every == 0 or ended:
             row = self.meter.row(self.run.fabric.all_reduce)
+            peaks = self.meter.peaks(partial(self.run.fabric.all_reduce, reduce_op="max"))
             self.run.log(
                 {
                     "kind": "train",
                     "stage": self.stage.name,
                     "step": state.total,
                     **row,
+                    **{name: value for name, value in peaks.items() if name not in row},
                     "latent_weight": latent_weight(self.stage, state.step - 1),
                     "learning_rate": self.adam.param_groups[0]["lr"],
                     "skipped": self.meter.skipped,
                 }
             )
+            self._warn(peaks)
+            state.usual = {name: abs(row[name]) for name in self.objective.needs.terms if row[name] is not None}
+
+    def _warn(self, peaks: dict[str, float | None]) -> None:
+        """Tell and log, once a stage, each sign that training runs away."""
+        run, state = self.run, self.run.state
+        for sign in signs(peaks, state.usual):
+            if sign.name in state.warnings:
+                continue
+            state.warnings[sign.name] = f"by step {state.total} {sign.text}"
+            run.progress.note(f"warning: {state.warnings[sign.name]}")
+            run.log({"kind": "warning", "stage": self.stage.name, "step": state.total, **asdict(sign)})
 
     def _evaluate(self) -> None:
         """Take the held-out loss; keep the weights if it is the best."""
@@ -223,6 +239,7 @@ class StageTraining:
             held_out=state.best_loss,
             stopped_early=state.step < self.stage.steps,
             skipped=self.meter.skipped,
+            warnings=tuple(state.warnings.values()),
         )
 
 

@@ -15,6 +15,7 @@ class StageSummary(BaseModel):
         held_out: Held-out loss there.
         stopped_early: Whether patience ended it.
         skipped: Steps left out because the gradient was not finite.
+        warnings: What was told of it while it ran, a line each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,6 +26,7 @@ class StageSummary(BaseModel):
     held_out: float
     stopped_early: bool
     skipped: int
+    warnings: tuple[str, ...] = ()
 
 
 class RunState(BaseModel):
@@ -37,6 +39,8 @@ class RunState(BaseModel):
         best_loss: Lowest held-out loss of the stage; None before the first evaluation.
         best_step: Step of the stage at which it was reached.
         held_out: The latest held-out loss.
+        usual: Absolute value of each term in the stage's latest row of the log.
+        warnings: What the user was warned of in the stage, by what it is about.
         finished: Summaries of the stages before.
         seconds: Time spent training so far.
         metrics_bytes: Length of metrics.jsonl.
@@ -51,6 +55,8 @@ class RunState(BaseModel):
     best_loss: float | None = None
     best_step: int = 0
     held_out: float | None = None
+    usual: dict[str, float] = {}
+    warnings: dict[str, str] = {}
     finished: list[StageSummary] = []
     seconds: float = 0.0
     metrics_bytes: int = 0

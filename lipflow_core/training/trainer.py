@@ -186,6 +186,7 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
         state.finished.append(StageTraining(run, within).train())
         state.before, state.step, state.stage = state.total, 0, state.stage + 1
         state.best_loss, state.best_step, state.held_out, state.scaler = None, 0, None, {}
+        state.usual, state.warnings = {}, {}
         run.save(model_tensors(run.avatar))
 
 

@@ -49,13 +49,16 @@ class FlowPriorConfig(Config):
         std: Standard deviation of a driving base: the driving encoder's own, or one number for all dimensions.
         posterior_entropy: Whether the training term keeps Q's entropy, which makes it the KL divergence from Q up to
             sampling, or drops it as the paper does.
-        driving_entropy: Weight of a penalty on the driving Gaussian's entropy, relative to the likelihood term; the
-            paper's LiP-Flow-KPT has 1.
+        prior_entropy: Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term;
+            1 is what the shipped LiP-Flow-KPT has.
+        driving_entropy: Weight of a penalty on the entropy of the driving Gaussian alone, as the paper words that of
+            its LiP-Flow-KPT, 1. It has no minimum: the Gaussian shrinks, the flow with it, until training breaks.
     """
 
     base: Literal["driving", "standard-normal"] = "driving"
     std: Literal["driving"] | PositiveFloat = "driving"
     posterior_entropy: Literal["drop", "keep"] = "drop"
+    prior_entropy: NonNegativeFloat = 0.0
     driving_entropy: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
@@ -65,6 +68,8 @@ class FlowPriorConfig(Config):
                 raise ValueError("std is for base 'driving'; base 'standard-normal' has standard deviation 1")
             if self.driving_entropy > 0:
                 raise ValueError("driving_entropy penalises base 'driving'; with base 'standard-normal' it must be 0")
+        if self.std != "driving" and self.driving_entropy > 0:
+            raise ValueError("driving_entropy penalises the driving encoder's σ; with a fixed std it must be 0")
         return self
 
     def flow_inputs(self, given: PriorInputs) -> FlowInputs:
@@ -74,7 +79,7 @@ class FlowPriorConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
-            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty")
+            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty; name one, as in flow=glow")
         driving = {} if self.base == "standard-normal" else given.driving_shapes("flow")
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:

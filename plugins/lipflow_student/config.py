@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from lipflow_core.parts import Config
 from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
@@ -18,11 +18,13 @@ class StudentFlowConfig(Config):
         base: "driving": location μ^p and scale σ^p of the driving encoder, the flow conditioned on its features;
             "standard": location 0, scale 1 and an unconditional flow.
         posterior_entropy: Whether the training term keeps Q's entropy, or drops it as the paper's flow prior does.
+        prior_entropy: Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term.
     """
 
     freedom: Annotated[int, Field(ge=3)] = 20
     base: Literal["driving", "standard"] = "driving"
     posterior_entropy: Literal["drop", "keep"] = "drop"
+    prior_entropy: NonNegativeFloat = 0.0
 
     def flow_inputs(self, given: PriorInputs) -> FlowInputs:
         """What the flow is planned and built from."""
@@ -32,7 +34,9 @@ class StudentFlowConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:
-            raise Mismatch("prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty")
+            raise Mismatch(
+                "prior 'flow-student' needs a flow, but the spec's slot 'flow' is empty; name one, as in flow=glow"
+            )
         driving = given.driving_shapes("flow-student") if self.base == "driving" else {}
         flow = given.flow.plan(self.flow_inputs(given))
         if not flow.invertible:

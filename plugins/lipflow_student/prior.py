@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from lipflow_core.densities import Density, SeenThroughFlow, bounded_log_std
+from lipflow_core.densities import BaseDensity, SeenThroughFlow, bounded_log_std
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 from lipflow_student.config import StudentFlowConfig
 
 
-class StudentDensity(Density):
+class StudentDensity(BaseDensity):
     """Multivariate Student-t with diagonal scale: one heavy tail for the whole code, not one per dimension.
 
     log p(z) = log Γ((ν + D)/2) − log Γ(ν/2) − D/2 log(νπ) − Σ log σ − (ν + D)/2 · log(1 + Σ ((z − μ)/σ)² / ν).
@@ -46,6 +46,14 @@ class StudentDensity(Density):
         noise = torch.randn(count, batch, size, **options)
         chi_square = torch.randn(count, batch, self.freedom, **options).square().sum(dim=2, keepdim=True)
         return self.location + self.log_scale.exp() * noise * (self.freedom / chi_square).sqrt()
+
+    def entropy(self) -> Tensor:
+        """Σ log σ and a constant, by E log(1 + distance / ν) = ψ((ν + D)/2) − ψ(ν/2)."""
+        freedom, size = self.freedom, self.location.shape[1]
+        half, whole = torch.tensor([freedom / 2, (freedom + size) / 2], dtype=torch.float64)
+        constant = torch.lgamma(half) - torch.lgamma(whole) + size / 2 * math.log(freedom * math.pi)
+        constant = constant + whole * (torch.digamma(whole) - torch.digamma(half))
+        return self.log_scale.sum(dim=1) + constant.item()
 
     def rows(self, index: Tensor) -> StudentDensity:
         return self if self.broadcasts else StudentDensity(self.freedom, self.location[index], self.log_scale[index])

@@ -76,6 +76,17 @@ def test_the_likelihood_is_in_nats_per_dimension():
     assert found.figure("nll.q_mean") == pytest.approx(0.5 * math.log(2 * math.pi) + 0.5 * (1 - 0.36), abs=0.03)
 
 
+def test_the_standardised_likelihood_does_not_depend_on_the_scale_of_the_codes():
+    mean = 3 * normal(0, FRAMES, SIZE)
+    standardized = [
+        calibrated(GaussianDensity(s * mean, torch.full_like(mean, math.log(s))), codes_of(s * mean, s, 0.6 * s))
+        for s in (1.0, 5.0)
+    ]
+    one, other = (found.figure("nll.standardized") for found in standardized)
+    assert one == pytest.approx(0.5 * math.log(2 * math.pi) + 0.5 - math.log(math.sqrt(10)), abs=0.05)
+    assert other == pytest.approx(one, abs=0.01)
+
+
 def test_width_is_that_of_the_prior_over_the_spread_of_codes():
     mean = 3 * normal(0, FRAMES, SIZE)
     narrow = calibrated(GaussianDensity(mean, torch.full_like(mean, math.log(0.5))), codes_of(mean, 1.0, 0.6))

@@ -21,7 +21,8 @@ PRIORS = {
     "kl-likelihood": {"type": "kl", "divergence": "likelihood"},
     "kl-fixed": {"type": "kl", "std": 0.7},
     "lip-flow": {"type": "flow"},
-    "lip-flow-kpt": {"type": "flow", "driving_entropy": 1.0},
+    "lip-flow-kpt": {"type": "flow", "prior_entropy": 1.0},
+    "lip-flow-driving-entropy": {"type": "flow", "driving_entropy": 1.0},
     "lip-flow-entropy": {"type": "flow", "posterior_entropy": "keep"},
     "lip-flow-fixed": {"type": "flow", "std": 0.5},
     "dam-flow": {"type": "flow", "base": "standard-normal"},
@@ -31,6 +32,7 @@ PRIORS = {
     "flow-matching": {"type": "flow-matching", "hidden": 16, "blocks": 1},
     "flow-matching-standard": {"type": "flow-matching", "base": "standard-normal", "hidden": 16, "blocks": 1},
     "flow-student-standard": {"type": "flow-student", "base": "standard", "posterior_entropy": "keep"},
+    "flow-student-entropy": {"type": "flow-student", "freedom": 5, "prior_entropy": 1.0},
 }
 
 

@@ -59,9 +59,39 @@ def test_kept_entropy_is_the_posteriors():
     torch.testing.assert_close(added, -POSTERIOR.distribution.entropy() / CODE)
 
 
-def test_entropy_penalty_is_on_the_driving_gaussian():
-    added = divergence("lip-flow-kpt")[1] - divergence("lip-flow")[1]
+def test_a_driving_entropy_penalty_is_on_the_driving_gaussian():
+    added = divergence("lip-flow-driving-entropy")[1] - divergence("lip-flow")[1]
     torch.testing.assert_close(added, DRIVING.distribution.entropy() / CODE)
+
+
+@pytest.mark.parametrize("name", ["lip-flow", "flow-student"])
+def test_a_prior_entropy_penalty_is_on_the_density_of_the_codes(name):
+    """For a flow that preserves volume exactly, as −log p of many samples tells."""
+    prior = make_prior(PRIORS[name], "additive")
+    conditioned = prior.condition(DRIVING.rows(torch.arange(1)))
+    draws = conditioned.sample(200_000, torch.Generator().manual_seed(0)).flatten(0, 1)
+    entropy = -prior.condition(DRIVING.rows(torch.zeros(len(draws), dtype=torch.int64))).log_prob(draws).mean()
+    options = {**PRIORS[name], "prior_entropy": 1.0}
+    added = make_prior(options, "additive").divergence(POSTERIOR, SAMPLE, DRIVING) - prior.divergence(
+        POSTERIOR, SAMPLE, DRIVING
+    )
+    torch.testing.assert_close(added[0], entropy / CODE, rtol=0.01, atol=0.005)
+
+
+@pytest.mark.parametrize(("name", "gain"), [("lip-flow-kpt", 0), ("lip-flow-driving-entropy", 1)])
+def test_base_and_flow_gain_by_shrinking_together_where_the_driving_gaussian_is_penalised_alone(name, gain):
+    prior, before = divergence(name)
+    log_scale = -5.0
+    whole = prior.flow.forward
+
+    def shrunk(code, context):
+        mapped, log_det = whole(code, context)
+        return math.exp(log_scale) * mapped, log_det + CODE * log_scale
+
+    prior.flow.forward = shrunk
+    driving = type(DRIVING)(math.exp(log_scale) * DRIVING.mean, DRIVING.log_std + log_scale, DRIVING.features)
+    after = prior.divergence(POSTERIOR, SAMPLE, driving)
+    torch.testing.assert_close(before - after, torch.full_like(before, -gain * log_scale))
 
 
 def test_kept_entropy_makes_it_the_kl_on_average():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,8 +42,8 @@ def model(folder, name, level):
     }  # fmt: skip
     levels = [i / 20 for i in range(1, 20)]
     calibration = Calibration(
-        nll={"q_mean": [1.0, 1.5], "q_samples": [1.25, float("nan")]}, levels=levels, width=0.4, draws=199, samples=16,
-        coverage={"dimension": levels, "joint": [level**2 for level in levels]},
+        nll={"q_mean": [1.0, 1.5], "q_samples": [1.25, float("nan")]}, levels=levels, width=0.4, spread=2.0,
+        coverage={"dimension": levels, "joint": [level**2 for level in levels]}, draws=199, samples=16,
     )  # fmt: skip
     return ModelScores(
         name=name, system=name, preset="tiny", model=f"/models/{name}", identity="abc", folder=name, frames=FRAMES,
@@ -53,11 +54,21 @@ def model(folder, name, level):
     )  # fmt: skip
 
 
+def evaluation_of(models):
+    versions = {"lipflow-core": "0.1.0"}
+    return Evaluation(models, "held-out", "frontal", DEFINITIONS, "2026-11-23T01:00:00+00:00", versions)
+
+
 @pytest.fixture(scope="session")
 def evaluation_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
-    models = (model(folder, "dam", 30.0), model(folder, "lip-flow", 31.0))
-    versions = {"lipflow-core": "0.1.0"}
-    evaluation = Evaluation(models, "held-out", "frontal", DEFINITIONS, "2026-11-23T01:00:00+00:00", versions)
-    write_evaluation(folder, evaluation)
+    write_evaluation(folder, evaluation_of((model(folder, "dam", 30.0), model(folder, "lip-flow", 31.0))))
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluation_of_many(tmp_path_factory):
+    """Of nine models, all with a calibration."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    dam = model(folder, "dam", 30.0)
+    return evaluation_of(tuple(replace(dam, name=f"dam-{i}") for i in range(9)))

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
 from lipflow_core.errors import LipflowError, StorageError
-from lipflow_core.report import write_report
+from lipflow_core.report import charts, write_report
 from lipflow_core.report.markup import Markup, tag
 from lipflow_core.report.pictures import common_limit, difference, heat
 
@@ -119,14 +119,29 @@ def test_charts_are_in_the_page(page):
     assert any("window.vegaEmbed" in script for script in page.scripts)
 
 
+@pytest.mark.parametrize("chart", [charts.calibration_chart, charts.frames_chart])
+def test_more_models_than_colours_can_tell_apart_have_a_panel_each(chart, evaluation_of_many):
+    panels = chart(evaluation_of_many)["concat"]
+    assert [panel["layer"][-1]["title"] for panel in panels] == [f"dam-{i}" for i in range(9)]
+
+
+def test_what_training_warned_of_is_told(evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    with (folder / "dam" / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+        metrics.write("\n" + json.dumps({"kind": "warning", "step": 3, "text": "the term 'latent' reached 1e9"}) + "\n")
+    said = Page(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "dam, training, by step 3: the term 'latent' reached 1e9." in said
+
+
 def test_calibration_has_its_table_its_chart_and_a_reason_where_there_is_none(text, page):
-    assert "<td>dam</td><td>1.25</td><td>1.25</td><td>0.50</td>" in text
+    assert "<td>dam</td><td>1.25</td><td>1.25</td><td>0.56</td><td>0.50</td>" in text
     assert "lip-flow: Q is P." in page.text
     reliability = next(spec for spec in page.scripts if '"nominal level"' in spec)
     panels = json.loads(reliability)["concat"]
     assert [panel["layer"][-1]["title"] for panel in panels] == [
         "Central intervals in each dimension",
-        "Highest-density regions",
+        "Highest-density regions of the whole code",
     ]
 
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from globe_capture import make_film
 import lipflow_core.assembly
 import lipflow_core.model_directory
 import lipflow_core.training
+from lipflow_core.progress import Progress
 from lipflow_core.specs import load_spec
 from lipflow_core.specs.model import Spec
 from lipflow_core.weights import weights_of
@@ -91,6 +93,17 @@ def rows(run: Path, kind: str = "train") -> list[dict[str, Any]]:
     """The rows of a kind in the run's metrics."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+class Notes(Progress):
+    """Progress that keeps its notes."""
+
+    def __init__(self):
+        super().__init__(None, "train", "step", 0, sys.stderr, 10.0)
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
 
 class KilledAfter:

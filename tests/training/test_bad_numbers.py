@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from runs import make_spec, rows
+from runs import Notes, make_spec, rows
 
 from lipflow_core.assembly import assemble
 from lipflow_core.errors import CaptureError, NumericalError
 from lipflow_core.training import train
+from lipflow_core.training.runaway import signs
 
 
 def test_nan_in_a_picture_names_segment_and_frame(tmp_path):
@@ -79,3 +80,58 @@ def test_a_loss_that_stays_nan_names_the_term_and_the_step(tmp_path):
 def test_a_held_out_loss_that_is_never_finite_is_an_error(tmp_path):
     with pytest.raises(NumericalError, match="never finite"):
         train(make_spec("dam", "training.stages.0.learning_rate=1e30"), tmp_path / "run")
+
+
+def test_a_log_std_out_of_bounds_is_told_once_logged_and_part_of_the_result(tmp_path):
+    spec = make_spec("lip-kl-keypoint")
+    avatar = assemble(spec)
+    with torch.no_grad():
+        avatar.driving.log_std_head.bias.sub_(9)
+    notes = Notes()
+    result = train(spec, tmp_path / "run", avatar=avatar, progress=notes)
+    (warning,) = rows(tmp_path / "run", "warning")
+    assert warning["name"] == "log_std_driving"
+    assert warning["value"] > 8
+    (told,) = notes.lines
+    assert "the driving encoder predicts log σ" in told
+    assert result.stages[0].warnings == (told.removeprefix("warning: "),)
+    assert all(row["log_std_driving"] > 8 > row["log_std_encoder"] for row in rows(tmp_path / "run"))
+
+
+def test_a_term_that_jumps_is_told(tmp_path):
+    spec = make_spec("dam", "training.workers=0")
+    avatar = assemble(spec)
+    calls = []
+
+    def throw(decoder, inputs, face):
+        if decoder.training:
+            calls.append(1)
+            face.vertices.mul_(1000.0 if len(calls) == 4 else 1.0)
+
+    avatar.decoder.register_forward_hook(throw)
+    train(spec, tmp_path / "run", avatar=avatar)
+    assert "geometry" in {row["name"] for row in rows(tmp_path / "run", "warning")}
+
+
+def test_a_posterior_that_is_all_but_a_point_is_no_sign(tmp_path):
+    spec = make_spec("lip-kl-keypoint")
+    avatar = assemble(spec)
+    with torch.no_grad():
+        avatar.encoder.log_std_head.bias.sub_(900)
+    train(spec, tmp_path / "run", avatar=avatar)
+    assert all(row["log_std_encoder"] < -8 for row in rows(tmp_path / "run"))
+    assert "log_std_encoder" not in {row["name"] for row in rows(tmp_path / "run", "warning")}
+
+
+@pytest.mark.parametrize(
+    ("peaks", "usual", "names"),
+    [
+        ({"latent": 9.0, "log_std_driving": 8.0}, {"latent": 0.01}, []),
+        ({"latent": 11.0, "log_std_driving": 8.1}, {"latent": 0.01}, ["latent", "log_std_driving"]),
+        ({"latent": 1e9}, {}, []),
+        ({"geometry": 99.0}, {"geometry": 1.0}, []),
+        ({"geometry": 101.0}, {"geometry": 1.0}, ["geometry"]),
+    ],
+)
+def test_signs_of_a_run_away(peaks, usual, names):
+    assert [sign.name for sign in signs(peaks, usual)] == names

@@ -27,7 +27,7 @@ def batch(spec):
 
 def test_terms_are_those_of_the_paper(spec, batch):
     avatar, stage = assemble(spec), spec.training.stages[0]
-    loss, terms = Objective(avatar, stage, spec.training.image_scale)(batch, 0.5)
+    loss, terms, _ = Objective(avatar, stage, spec.training.image_scale)(batch, 0.5)
     frame, template = batch.frame, avatar.template
     posterior = avatar.encode(frame)
     code = posterior.mean + posterior.log_std.exp()
@@ -65,7 +65,7 @@ def test_masked_pixels_do_not_count(spec, batch):
 
 def test_gradients_reach_every_part_that_learns(spec, batch):
     avatar = assemble(spec)
-    loss, _ = Objective(avatar, spec.training.stages[0], 1.0)(batch, 1.0)
+    loss, _, _ = Objective(avatar, spec.training.stages[0], 1.0)(batch, 1.0)
     loss.backward()
     without = [name for name, parameter in avatar.named_parameters() if parameter.grad is None]
     # P's features drive nothing but a flow, which prior `kl` has not.

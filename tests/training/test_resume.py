@@ -5,14 +5,12 @@ import os
 import random
 import resource
 import signal
-import sys
 import time
 
 import pytest
-from runs import KilledAfter, dam_regressor, make_spec, rows, same, start, weights
+from runs import KilledAfter, Notes, dam_regressor, make_spec, rows, same, start, weights
 
 from lipflow_core.errors import Interrupted, ModelError, StorageError
-from lipflow_core.progress import Progress
 from lipflow_core.training import train
 from lipflow_core.training.run_directory import RunDirectory
 from lipflow_core.training.signals import StopOnSignal
@@ -50,17 +48,6 @@ def undisturbed(tmp_path_factory, globe_registry):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIPFLOW_CORE_REGISTRY", str(globe_registry))
         return train(make_spec(SYSTEM, *OPTIONS), tmp_path_factory.mktemp("undisturbed") / "run").path
-
-
-class Notes(Progress):
-    """Progress that keeps its notes."""
-
-    def __init__(self):
-        super().__init__(None, "train", "step", 0, sys.stderr, 10.0)
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
 
 
 def logged(run):
