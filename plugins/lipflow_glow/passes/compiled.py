@@ -143,7 +143,8 @@ class _Call:
         self.threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
         self.at: Layout = layout(passes.sizes, rows, self.threads, self.way == MANY, passes.narrow)
         self.values = torch.empty(self.at.values, dtype=passes.dtype)
-        self.tiles = np.empty(self.at.tiles, dtype=np.uint16)
+        # By torch, which aligns to lines of cache: a tile whose rows lie across two takes twice as long.
+        self.tiles = torch.empty(self.at.tiles, dtype=torch.int16).numpy().view(np.uint16)
         longest = len(passes.listed)
         self.entries = np.empty((1 + self.threads) * longest, dtype=np.int32)
         self.entries[:longest] = passes.listed

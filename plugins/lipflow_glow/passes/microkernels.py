@@ -33,8 +33,9 @@ _INDEX, _SHORT, _WORD = ir.IntType(64), ir.IntType(16), ir.IntType(32)
 
 
 def address(context, builder, kind, array, index):
-    """The pointer to a flat index of a contiguous array."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+    """The pointer to a flat index, from a pointer or a contiguous array."""
+    data = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
+    return builder.gep(data, [index])
 
 
 def vector_at(builder, pointer, vector: ir.VectorType, aligned: int):

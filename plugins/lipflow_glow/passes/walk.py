@@ -6,7 +6,7 @@ One call is all steps: no operation of torch in between, and threads stay togeth
 from __future__ import annotations
 
 from lipflow_core.compiled.jit import inline, kernel, part
-from lipflow_core.compiled.lanes import load, store
+from lipflow_core.compiled.lanes import flat, load
 from lipflow_glow.passes import team, tiles
 from lipflow_glow.passes.layer import FEW, MANY, Constant, Finish, Matrix, Place, Work, feed, layer
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
@@ -37,6 +37,7 @@ def forward(
         counters: int64, zeros, two per phase.
     """
     half, hidden, parameters, blocks, steps = sizes
+    affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
     work = _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
@@ -108,6 +109,7 @@ def backward(
     packed transposed.
     """
     half, hidden, parameters, blocks, steps = sizes
+    affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
     work = _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
@@ -166,8 +168,8 @@ def backward(
 def _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters):
     longest = max(hidden, 2 * half, parameters) + BLOCK
     return Work(
-        way, at.rows, values, kept_tiles, bits, entries, at.sums + member * at.own,
-        at.factors + member * at.own_tiles, (1 + member) * longest, counters, run,
+        way, at.rows, flat(values), flat(kept_tiles), flat(bits), flat(entries), at.sums + member * at.own,
+        at.factors + member * at.own_tiles, (1 + member) * longest, flat(counters), run,
     )  # fmt: skip
 
 
