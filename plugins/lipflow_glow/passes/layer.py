@@ -10,7 +10,16 @@ from lipflow_core.compiled.jit import inline, part
 from lipflow_core.compiled.lanes import load, maximum, select, store, total
 from lipflow_glow.passes import team, tiles
 from lipflow_glow.passes.layout import BLOCK, TILE
-from lipflow_glow.passes.microkernels import AHEAD, GROUP, accumulate, dots, load_mask, nothing, store_mask
+from lipflow_glow.passes.microkernels import (
+    AHEAD,
+    GROUP,
+    LISTING,
+    accumulate,
+    dots,
+    load_mask,
+    nothing,
+    store_mask,
+)
 
 FEW, SOME, MANY = 0, 1, 2
 """Ways through a pass: one or two rows, by what is not zero alone; some, by vectors; many, by the matrix unit."""
@@ -78,6 +87,7 @@ class Work(NamedTuple):
         own_values, own_tiles: Where this thread's own scratch begins.
         counters: int64, see `team`.
         run: Blocks that a thread takes at once.
+        alone: Whether there is one thread.
     """
 
     way: int
@@ -91,12 +101,13 @@ class Work(NamedTuple):
     own_entries: int
     counters: Any
     run: int
+    alone: bool
 
 
 LISTED = 16
 """Up to so many rows inputs that are zero in all of them are looked for."""
-SUMS = 2 * BLOCK * 16
-"""Numbers of a thread's own scratch for what `dots` sums, behind 16 rows of a block."""
+LINE = 16
+"""Weights of a line of cache, in float32."""
 
 
 @part
@@ -122,12 +133,13 @@ def layer(work, phase, matrix, transposed, source, nonzero, finish):
             break
         end = min(begin + work.run, blocks)
         for block in range(begin, end):
+            more = block + 1 < end or work.alone
             if work.way == MANY:
-                _by_tiles(work, matrix, source, block, finish)
+                _by_tiles(work, matrix, source, block, more, finish)
             elif transposed:
                 _by_dots(work, matrix, source, block, finish)
             else:
-                _by_vectors(work, matrix, source, first, count, block, finish)
+                _by_vectors(work, matrix, source, first, count, block, more, finish)
         team.hand_in(work.counters, phase, end - begin)
     team.wait(work.counters, phase, blocks)
 
@@ -150,28 +162,34 @@ def _list_nonzero(work, bits, stride, low, high, beyond):
 
 
 @part
-def _by_vectors(work, matrix, source, first, count, block, finish):
+def _by_vectors(work, matrix, source, first, count, block, more, finish):
     sums, weights = work.own_values, matrix.at + block * matrix.inputs * BLOCK
+    # With few rows the list says what to fetch next. With more there is time to fetch the next block meanwhile, one
+    # line at each entry, or two where the entries are gone through less often than an entry has lines.
+    pace, following = 0, weights
+    if work.rows > LISTING and more:
+        pace = LINE if work.rows >= 2 * GROUP else 2 * LINE
+        following += matrix.inputs * BLOCK
     row = 0
     while row < work.rows:
         left = work.rows - row
         at = source.at + row * source.stride
-        if left >= GROUP:
-            taken = GROUP
-            accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, AHEAD,
-                       work.values, sums, 6)  # fmt: skip
+        if left >= 8 and GROUP >= 8:
+            taken = 8
+            following = accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count,
+                                   following, pace, work.values, sums, 8)  # fmt: skip
         elif left >= 4:
             taken = 4
-            accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, AHEAD,
-                       work.values, sums, 4)  # fmt: skip
+            following = accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count,
+                                   following, pace, work.values, sums, 4)  # fmt: skip
         elif left >= 2:
             taken = 2
-            accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, AHEAD,
-                       work.values, sums, 2)  # fmt: skip
+            following = accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count,
+                                   following, pace, work.values, sums, 2)  # fmt: skip
         else:
             taken = 1
-            accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, AHEAD,
-                       work.values, sums, 1)  # fmt: skip
+            following = accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count,
+                                   following, pace, work.values, sums, 1)  # fmt: skip
         _finish(work, finish, row, taken, block * BLOCK)
         row += taken
 
@@ -210,13 +228,17 @@ def _by_dots(work, matrix, source, block, finish):
 
 
 @part
-def _by_tiles(work, matrix, source, block, finish):
-    steps = matrix.inputs // 32
-    tiles.split_block(matrix.array, matrix.at + block * matrix.inputs * BLOCK, steps, work.tiles, work.own_tiles)
+def _by_tiles(work, matrix, source, block, more, finish):
+    steps, weights = matrix.inputs // 32, matrix.at + block * matrix.inputs * BLOCK
+    tiles.split_block(matrix.array, weights, steps, work.tiles, work.own_tiles)
+    following, pace = weights, 0
+    if more:
+        following, pace = weights + matrix.inputs * BLOCK, steps * tiles.FETCHED // 4
     for row in range(0, work.rows, 16):
         at = source.tiles_at + row // 16 * source.tiles_stride
         tiles.multiply(work.tiles, at, source.distance, work.tiles, work.own_tiles, steps, work.values,
-                       work.own_values, matrix.array)  # fmt: skip
+                       work.own_values, matrix.array, following)  # fmt: skip
+        following += pace
         _finish(work, finish, row, min(16, work.rows - row), block * BLOCK)
 
 

@@ -22,13 +22,16 @@ from lipflow_glow.passes.layout import BLOCK
 
 AHEAD = 32
 """Entries that are fetched before they are used; 8 KB in float32."""
-GROUP = 6
-"""Most rows that `accumulate` takes: with a block of columns their sums fill the 32 vector registers of AVX-512."""
 
 _WIDE = bool(get_host_cpu_features().get("avx512f"))
 _REGISTER = 64 if _WIDE else 32
-_SUMS = 24 if _WIDE else 12
+# Sums held at once: half of the vector registers, for products to start before others end and without spilling.
+_SUMS = 16 if _WIDE else 8
 _LINE = 64
+GROUP = 8 if _WIDE else 4
+"""Rows that `accumulate` should take where there are as many."""
+LISTING = 4
+"""Up to so many rows it may fetch by the list."""
 _INDEX, _SHORT, _WORD = ir.IntType(64), ir.IntType(16), ir.IntType(32)
 
 
@@ -81,10 +84,11 @@ def loop(builder, count, state: list, body: Callable) -> list:
     return kept
 
 
-def _fetch(builder, pointer, size: int) -> None:
+def fetch(builder, pointer, size: int, nearness: int = 3) -> None:
+    """Fetch so many bytes from memory, to the nearest cache (3) or the second (2)."""
     for line in range(0, size, _LINE):
         place = builder.bitcast(pointer, cgutils.voidptr_t)
-        arguments = [builder.gep(place, [_INDEX(line)]), _WORD(0), _WORD(3), _WORD(1)]
+        arguments = [builder.gep(place, [_INDEX(line)]), _WORD(0), _WORD(nearness), _WORD(1)]
         call(builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
 
 
@@ -107,41 +111,53 @@ def _multiply_add(builder, one, other, total):
 
 
 @intrinsic(prefer_literal=True)
-def accumulate(typing, inputs, at, stride, weights, block, entries, first, count, ahead, sums, to, rows):
+def accumulate(typing, inputs, at, stride, weights, block, entries, first, count, following, pace, sums, to, rows):
     """sums[r, c] = Σ_k inputs[r, k] W[k, c] over the listed k.
 
     Args:
         inputs: Flat; row r begins at `at` + r · `stride`.
         weights: Flat, packed; the block begins at `block`. uint16 is bfloat16.
-        entries: int32, flat; the k are the `count` from `first` on. The one `ahead` of each is fetched.
+        entries: int32, flat; the k are the `count` from `first` on.
+        following, pace: What is fetched meanwhile: if `pace` is 0, the entry `AHEAD` of each in the list; else with
+            the i-th entry the two lines from `following` + i · `pace` on.
         sums: Flat; (rows, BLOCK) from `to` on.
         rows: Literal, up to `GROUP`.
+
+    Returns:
+        `following`, as far on as was fetched.
     """
     lanes = _REGISTER * 8 // inputs.dtype.bitwidth
     height = rows.literal_value
     width = min(BLOCK // lanes, 1 << ((_SUMS // height).bit_length() - 1))
     aligned = inputs.dtype.bitwidth // 8
-    signature = types.void(
-        inputs, types.intp, types.intp, weights, types.intp, entries, types.intp, types.intp, types.intp, sums,
-        types.intp, rows,
+    signature = types.intp(
+        inputs, types.intp, types.intp, weights, types.intp, entries, types.intp, types.intp, types.intp, types.intp,
+        sums, types.intp, rows,
     )  # fmt: skip
 
     def emit(context, builder, sig, args):
-        (x, x_at, x_stride, w, w_at, listed, listed_at, number, distance, y, y_at, _) = args
+        (x, x_at, x_stride, w, w_at, listed, listed_at, number, next_at, steps, y, y_at, _) = args
         vector = ir.VectorType(_real(inputs.dtype), lanes)
         zero = ir.Constant(vector, [0.0] * lanes)
         place = [builder.add(x_at, builder.mul(_INDEX(r), x_stride)) for r in range(height)]
         rows_at = [address(context, builder, inputs, x, index) for index in place]
         list_at = address(context, builder, entries, listed, listed_at)
-        for left in range(0, BLOCK, lanes * width):
-            corner = address(context, builder, weights, w, builder.add(w_at, _INDEX(left)))
+        span = lanes * width * weights.dtype.bitwidth // 8
 
-            def entry(i, corner=corner):
+        def pass_over(left, by_list):
+            corner = address(context, builder, weights, w, builder.add(w_at, _INDEX(left)))
+            advance = builder.mul(builder.mul(number, steps), _INDEX(left // (lanes * width)))
+            after = address(context, builder, weights, w, builder.add(next_at, advance))
+
+            def entry(i):
                 k = builder.sext(builder.load(builder.gep(list_at, [i])), _INDEX)
                 return k, builder.gep(corner, [builder.mul(k, _INDEX(BLOCK))])
 
-            def body(i, totals, entry=entry):
-                _fetch(builder, entry(builder.add(i, distance))[1], lanes * width * weights.dtype.bitwidth // 8)
+            def body(i, totals):
+                if by_list:
+                    fetch(builder, entry(builder.add(i, _INDEX(AHEAD)))[1], span)
+                else:
+                    fetch(builder, builder.gep(after, [builder.mul(i, steps)]), 2 * _LINE, nearness=2)
                 k, line = entry(i)
                 columns = [
                     _weights_at(builder, builder.gep(line, [_INDEX(v * lanes)]), lanes, weights.dtype, vector)
@@ -159,7 +175,18 @@ def accumulate(typing, inputs, at, stride, weights, block, entries, first, count
                 for v in range(width):
                     where = builder.add(y_at, _INDEX(r * BLOCK + left + v * lanes))
                     store_vector(builder, totals[r * width + v], address(context, builder, sums, y, where), aligned)
-        return context.get_dummy_value()
+
+        for left in range(0, BLOCK, lanes * width):
+            if height <= LISTING:
+                with builder.if_else(builder.icmp_signed("==", steps, _INDEX(0))) as (listing, pacing):
+                    with listing:
+                        pass_over(left, True)
+                    with pacing:
+                        pass_over(left, False)
+            else:
+                pass_over(left, False)
+        passes = _INDEX(BLOCK // (lanes * width))
+        return builder.add(next_at, builder.mul(builder.mul(number, steps), passes))
 
     return signature, emit
 
@@ -197,7 +224,7 @@ def dots(typing, inputs, at, stride, weights, block, entries, first, count, jump
         def body(i, state):
             k = builder.sext(builder.load(builder.gep(list_at, [i])), _INDEX)
             line = builder.gep(corner, [builder.mul(k, _INDEX(BLOCK))])
-            _fetch(builder, builder.gep(line, [distance]), BLOCK * weights.dtype.bitwidth // 8)
+            fetch(builder, builder.gep(line, [distance]), BLOCK * weights.dtype.bitwidth // 8)
             columns = [
                 _weights_at(builder, builder.gep(line, [_INDEX(v)]), lanes, weights.dtype, vector)
                 for v in range(0, BLOCK, lanes)

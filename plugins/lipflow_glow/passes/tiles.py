@@ -22,7 +22,12 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
-from lipflow_glow.passes.microkernels import address, call, loop, splat, store_vector, vector_at
+from lipflow_glow.passes.microkernels import address, call, fetch, loop, splat, store_vector, vector_at
+
+AHEAD = 64 * BLOCK
+"""Weights that are fetched before they are split."""
+FETCHED = 512
+"""Bytes of the weights to come that are fetched at every step of a product."""
 
 _INDEX, _SHORT, _WORD, _BYTE = ir.IntType(64), ir.IntType(16), ir.IntType(32), ir.IntType(8)
 _WORDS, _REALS = ir.VectorType(_WORD, 16), ir.VectorType(ir.FloatType(), 16)
@@ -113,7 +118,7 @@ def store_parts(typing, value, tiles, to, distance, count):
 
 @intrinsic
 def split_block(typing, weights, block, steps, tiles, to):
-    """A packed block of weights as tiles (parts, 4 tiles of columns, steps, 16 pairs of inputs, 16 columns, 2).
+    """A packed block of weights as tiles (steps, 4 tiles of columns, parts, 16 pairs of inputs, 16 columns, 2).
 
     Args:
         weights: Flat, float32 or, as uint16, bfloat16; the block begins at `block` and has 32 · `steps` inputs.
@@ -128,7 +133,7 @@ def split_block(typing, weights, block, steps, tiles, to):
         source = address(context, builder, weights, args[0], args[1])
         target = address(context, builder, tiles, args[3], args[4])
         upper, shift = splat(builder, _WORD(0xFFFF0000), 16), splat(builder, _WORD(16), 16)
-        part_size = builder.mul(args[2], _INDEX(TILE * BLOCK // 16))
+        parts = 1 if narrow else PARTS
 
         def numbers(pair, which, column):
             line = builder.add(builder.mul(builder.add(builder.mul(pair, _INDEX(2)), _INDEX(which)), _INDEX(BLOCK)),
@@ -139,18 +144,19 @@ def split_block(typing, weights, block, steps, tiles, to):
             return _split(builder, vector_at(builder, pointer, _REALS, 4), rounded=False)
 
         def body(pair, state):
+            pair_at = builder.gep(source, [builder.mul(pair, _INDEX(2 * BLOCK))])
+            fetch(builder, builder.gep(pair_at, [_INDEX(AHEAD)]), 2 * BLOCK * weights.dtype.bitwidth // 8)
             # The pair's row within its tile, the tile within its column of tiles.
-            place = builder.add(builder.mul(builder.lshr(pair, _INDEX(4)), _INDEX(TILE)),
+            place = builder.add(builder.mul(builder.lshr(pair, _INDEX(4)), _INDEX(TILE * BLOCK // 16 * parts)),
                                 builder.mul(builder.and_(pair, _INDEX(15)), _INDEX(32)))  # fmt: skip
             for column in range(BLOCK // 16):
-                columns_at = builder.mul(args[2], _INDEX(TILE * column))
                 both = zip(numbers(pair, 0, column), numbers(pair, 1, column), strict=True)
                 for part, (one, other) in enumerate(both):
                     if narrow:
                         word = builder.or_(one, builder.shl(other, shift))
                     else:
                         word = builder.or_(builder.lshr(one, shift), builder.and_(other, upper))
-                    index = builder.add(builder.add(place, columns_at), builder.mul(_INDEX(part), part_size))
+                    index = builder.add(place, _INDEX(TILE * (column * parts + part)))
                     store_vector(builder, word, builder.gep(target, [index]), 2)
             return []
 
@@ -161,43 +167,44 @@ def split_block(typing, weights, block, steps, tiles, to):
 
 
 @intrinsic
-def multiply(typing, tiles, at, distance, weights, block, steps, sums, to, narrow):
+def multiply(typing, tiles, at, distance, factors, first, steps, sums, to, weights, following):
     """sums = inputs W for 16 rows and a block of columns.
 
     Args:
         tiles: uint16, flat; the rows' tiles of 32 columns each follow each other from `at` on, parts `distance` apart.
-        weights: uint16, flat; what `split_block` made, from `block` on.
+        factors: uint16, flat; what `split_block` made, from `first` on.
         steps: How many tiles of inputs there are.
         sums: float32, flat; (16, BLOCK) from `to` on.
-        narrow: Literal type: an array of uint16 if the weights have one part only, else anything.
+        weights, following: The packed weights; so much as there is time for is fetched from `following` on.
     """
     signature = types.void(
-        tiles, types.intp, types.intp, weights, types.intp, types.intp, sums, types.intp, narrow
+        tiles, types.intp, types.intp, factors, types.intp, types.intp, sums, types.intp, weights, types.intp
     )
 
     def emit(context, builder, sig, args):
         if not usable() or sums.dtype != types.float32:
             return context.get_dummy_value()
-        parts = 1 if narrow.dtype == types.uint16 else PARTS
+        parts = 1 if weights.dtype == types.uint16 else PARTS
         inputs = [
             _bytes(builder, address(context, builder, tiles, args[0], builder.add(args[1], builder.mul(_INDEX(p), args[2]))))
             for p in range(parts)
         ]
-        part_size = builder.mul(args[5], _INDEX(2 * TILE * BLOCK // 16))
-        factors = _bytes(builder, address(context, builder, weights, args[3], args[4]))
+        made = _bytes(builder, address(context, builder, factors, args[3], args[4]))
+        next_at = _bytes(builder, address(context, builder, weights, args[8], args[9]))
         void, columns, factor = ir.VoidType(), BLOCK // 16, _tile(7)
         for column in range(columns):
             call(builder, "llvm.x86.tilezero", void, [_tile(column)])
 
         def body(step, state):
             offset = builder.mul(step, _INDEX(2 * TILE))
+            fetch(builder, builder.gep(next_at, [builder.mul(step, _INDEX(FETCHED))]), FETCHED, nearness=2)
             for part, pointer in enumerate(inputs):
                 place = builder.gep(pointer, [offset])
                 call(builder, "llvm.x86.tileloadd64", void, [_tile(columns + part), place, _INDEX(64)])
+            step_at = builder.gep(made, [builder.mul(step, _INDEX(2 * TILE * columns * parts))])
             for column in range(columns):
-                column_at = builder.add(offset, builder.mul(args[5], _INDEX(2 * TILE * column)))
                 for other in range(parts):
-                    place = builder.gep(factors, [builder.add(column_at, builder.mul(_INDEX(other), part_size))])
+                    place = builder.gep(step_at, [_INDEX(2 * TILE * (column * parts + other))])
                     call(builder, "llvm.x86.tileloadd64", void, [factor, place, _INDEX(64)])
                     for part in range(parts - other):
                         call(builder, "llvm.x86.tdpbf16ps", void, [_tile(column), _tile(columns + part), factor])

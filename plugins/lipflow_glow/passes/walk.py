@@ -170,6 +170,7 @@ def _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bi
     return Work(
         way, at.rows, flat(values), flat(kept_tiles), flat(bits), flat(entries), at.sums + member * at.own,
         at.factors + member * at.own_tiles, (1 + member) * longest, flat(counters), run,
+        run >= hidden // BLOCK,
     )  # fmt: skip
 
 
