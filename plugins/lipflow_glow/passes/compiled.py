@@ -25,7 +25,7 @@ from lipflow_glow.passes.packing import (
     Packed,
     bound_constants,
     fixed_constants,
-    pack_forward,
+    pack,
     positions,
     sizes_of,
 )
@@ -59,7 +59,7 @@ class CompiledPasses(Passes):
         self.narrow = narrow
         self.dtype = weights.log_det.dtype
         self.additive = isinstance(weights.steps[0].coupling, AdditiveCoupling)
-        self.packed = pack_forward(weights, self.sizes, narrow)
+        self.packed = pack(weights, self.sizes, narrow)
         self.fixed = fixed_constants(weights, self.sizes).numpy()
         self.results = positions(weights.steps[-1], self.sizes)[weights.unsort]
         self.gradients = positions(weights.steps[-1], self.sizes)
@@ -67,9 +67,14 @@ class CompiledPasses(Passes):
         self.listed = np.arange(longest, dtype=np.int32)
 
     @cached_property
+    def blocked(self) -> Packed:
+        """The matrices for more than a few rows."""
+        return self.packed.blocked(transposed=False)
+
+    @cached_property
     def turned(self) -> Packed:
-        """The matrices for the backward pass of more than a few rows."""
-        return self.packed.transposed()
+        """The same for the backward pass."""
+        return self.packed.blocked(transposed=True)
 
     def bind(self, context: Tensor | None) -> Tensor:
         return bound_constants(self.weights.bind(context), self.sizes)
@@ -80,6 +85,7 @@ class CompiledPasses(Passes):
     def forward(self, code: Tensor, constants: Tensor, keep: bool) -> tuple[Tensor, Tensor, Kept]:
         rows, steps = code.shape[0], self.sizes.steps
         call = _Call(self, constants, rows)
+        matrices = self.packed if call.way == FEW else self.blocked
         at = call.at
         bits = np.empty(steps * self.sizes.blocks * 2 * rows * at.words, dtype=np.uint16)
         kept = Kept(bits, [])
@@ -88,10 +94,10 @@ class CompiledPasses(Passes):
         codes[0].zero_()
         codes[0, :, : code.shape[1]] = code
         if self.additive:
-            call(walk.forward, 0, steps, True, self.packed, bits)
+            call(walk.forward, 0, steps, True, matrices, bits)
             return codes[steps % 2][:, self.results], log_det, kept
         for index, step in enumerate(self.weights.steps):
-            call(walk.forward, index, index + 1, False, self.packed, bits)
+            call(walk.forward, index, index + 1, False, matrices, bits)
             moved = codes[1, :, self.sizes.half : self.sizes.half + step.moved]
             parameters = call.made()[:, : step.net.final_layer.out_features]
             if keep:
@@ -167,8 +173,8 @@ class _Call:
             return
         sizes = self.passes.sizes
         counters = np.zeros(2 * (2 + (last - first) * (3 + 2 * sizes.blocks)), dtype=np.int64)
-        blocks = sizes.hidden // BLOCK
-        share = blocks if self.threads == 1 else -(-blocks // (2 * self.threads))
+        # Long rows are read best whole; else two turns, for threads that others hold up.
+        shares = self.threads if self.threads == 1 or self.way == FEW else 2 * self.threads
         nets = matrices.nets.view(torch.int16).numpy().view(np.uint16) if self.passes.narrow else matrices.nets.numpy()
         stride = 0 if len(self.constants) == 1 else self.constants.shape[1]
         arrays = (
@@ -177,6 +183,6 @@ class _Call:
         )  # fmt: skip
 
         def work(member: int) -> None:
-            kernel(sizes, self.at, self.way, member, share, first, last, additive, *arrays)
+            kernel(sizes, self.at, self.way, member, shares, first, last, additive, *arrays)
 
         run(work, range(self.threads))

@@ -11,13 +11,13 @@ from lipflow_core.compiled.lanes import load, maximum, select, store, total
 from lipflow_glow.passes import team, tiles
 from lipflow_glow.passes.layout import BLOCK, TILE
 from lipflow_glow.passes.microkernels import (
-    AHEAD,
     GROUP,
-    LISTING,
+    TOGETHER,
     accumulate,
     dots,
     load_mask,
     nothing,
+    spread,
     store_mask,
 )
 
@@ -86,8 +86,7 @@ class Work(NamedTuple):
         entries: Flat int32: 0, 1, 2 …, and from `own_entries` on this thread's own list.
         own_values, own_tiles: Where this thread's own scratch begins.
         counters: int64, see `team`.
-        run: Blocks that a thread takes at once.
-        alone: Whether there is one thread.
+        shares: Into how many shares a layer's blocks are cut; 1 if there is one thread.
     """
 
     way: int
@@ -100,14 +99,12 @@ class Work(NamedTuple):
     own_tiles: int
     own_entries: int
     counters: Any
-    run: int
-    alone: bool
+    shares: int
+
 
 
 LISTED = 16
 """Up to so many rows inputs that are zero in all of them are looked for."""
-LINE = 16
-"""Weights of a line of cache, in float32."""
 
 
 @part
@@ -117,36 +114,41 @@ def layer(work, phase, matrix, transposed, source, nonzero, finish):
     Args:
         work: A `Work`.
         phase: Which of the pass's phases this is.
-        matrix: A `Matrix`; if `transposed`, packed as that of the transposed product, from outputs to inputs.
+        matrix: A `Matrix`, packed by rows where `work.way` is FEW, else by blocks.
+        transposed: Whether W is the transposed of what is packed by rows.
         source: A `Place`.
         nonzero: Where in `work.bits` it says which inputs are not zero; negative if any may be.
         finish: A `Finish`.
     """
     blocks = matrix.outputs // BLOCK
+    share = (blocks + work.shares - 1) // work.shares
     first, count = 0, matrix.inputs
     if nonzero >= 0 and work.way != MANY and not transposed and work.rows <= LISTED:
         first = work.own_entries
-        count = _list_nonzero(work, nonzero, matrix.inputs // 16, 0, matrix.inputs // 16, matrix.inputs)
+        count = _list_nonzero(work, nonzero, matrix.inputs // 16, 0, matrix.inputs // 16)
     while True:
-        begin = team.take(work.counters, phase, work.run)
+        begin = team.take(work.counters, phase, share)
         if begin >= blocks:
             break
-        end = min(begin + work.run, blocks)
-        for block in range(begin, end):
-            more = block + 1 < end or work.alone
-            if work.way == MANY:
-                _by_tiles(work, matrix, source, block, more, finish)
-            elif transposed:
-                _by_dots(work, matrix, source, block, finish)
-            else:
-                _by_vectors(work, matrix, source, first, count, block, more, finish)
+        end = min(begin + share, blocks)
+        if work.way == FEW and not transposed:
+            _by_entries(work, matrix, source, first, count, begin, end, finish)
+        else:
+            for block in range(begin, end):
+                more = block + 1 < end or work.shares == 1
+                if work.way == MANY:
+                    _by_tiles(work, matrix, source, block, more, finish)
+                elif work.way == SOME:
+                    _by_vectors(work, matrix, source, first, count, block, more, finish)
+                else:
+                    _by_dots(work, matrix, source, block, finish)
         team.hand_in(work.counters, phase, end - begin)
     team.wait(work.counters, phase, blocks)
 
 
 @part
-def _list_nonzero(work, bits, stride, low, high, beyond):
-    """List the units of words `low` to `high` that are positive in any row, and again, `beyond` on, what to fetch."""
+def _list_nonzero(work, bits, stride, low, high):
+    """List the units of words `low` to `high` that are positive in any row, and a few again."""
     count = 0
     for word in range(low, high):
         units = np.int64(0)
@@ -155,21 +157,36 @@ def _list_nonzero(work, bits, stride, low, high, beyond):
         for unit in range(16):
             work.entries[work.own_entries + count] = 16 * word + unit
             count += (units >> unit) & 1
-    for i in range(AHEAD):
-        again = work.entries[work.own_entries + i] if i < count else 0
-        work.entries[work.own_entries + count + i] = beyond + again
+    for i in range(TOGETHER):
+        work.entries[work.own_entries + count + i] = 16 * low
     return count
+
+
+@part
+def _by_entries(work, matrix, source, first, count, begin, end, finish):
+    sums, column = work.own_values, begin * BLOCK
+    width, zero = (end - begin) * BLOCK, nothing(work.values)
+    for i in range(0, work.rows * width, 16):
+        store(work.values, sums + i, zero)
+    if work.rows == 1:
+        spread(work.values, source.at, source.stride, matrix.array, matrix.at + column, matrix.outputs, work.entries,
+               first, count, work.values, sums, width, 1)  # fmt: skip
+    else:
+        spread(work.values, source.at, source.stride, matrix.array, matrix.at + column, matrix.outputs, work.entries,
+               first, count, work.values, sums, width, 2)  # fmt: skip
+    for block in range(begin, end):
+        _finish(work, finish, 0, work.rows, block * BLOCK, sums + block * BLOCK - column, width)
 
 
 @part
 def _by_vectors(work, matrix, source, first, count, block, more, finish):
     sums, weights = work.own_values, matrix.at + block * matrix.inputs * BLOCK
-    # With few rows the list says what to fetch next. With more there is time to fetch the next block meanwhile, one
-    # line at each entry, or two where the entries are gone through less often than an entry has lines.
+    # There is time to fetch the next block meanwhile: its weights are shared out among the times that this one's
+    # entries are gone through.
     pace, following = 0, weights
-    if work.rows > LISTING and more:
-        pace = LINE if work.rows >= 2 * GROUP else 2 * LINE
-        following += matrix.inputs * BLOCK
+    if more:
+        times = work.rows // GROUP * 2 + work.rows % 8 // 4 + work.rows % 4 // 2 + work.rows % 2
+        pace, following = max(16, BLOCK // times), weights + matrix.inputs * BLOCK
     row = 0
     while row < work.rows:
         left = work.rows - row
@@ -190,41 +207,31 @@ def _by_vectors(work, matrix, source, first, count, block, more, finish):
             taken = 1
             following = accumulate(work.values, at, source.stride, matrix.array, weights, work.entries, first, count,
                                    following, pace, work.values, sums, 1)  # fmt: skip
-        _finish(work, finish, row, taken, block * BLOCK)
+        _finish(work, finish, row, taken, block * BLOCK, sums, BLOCK)
         row += taken
 
 
 @part
 def _by_dots(work, matrix, source, block, finish):
     sums, column = work.own_values, block * BLOCK
-    parts = sums + 16 * BLOCK
+    parts = sums + 2 * BLOCK
     first, count = column, BLOCK
     if finish.mask >= 0:
         first, word = work.own_entries, column // 16
-        count = _list_nonzero(work, finish.mask, matrix.outputs // 16, word, word + BLOCK // 16, 0)
-    zero = nothing(work.values)
-    for i in range(count * work.rows):
-        store(work.values, parts + 16 * i, zero)
-    stride = matrix.outputs * BLOCK
-    inner = matrix.inputs // BLOCK
-    for n in range(inner):
-        # Fetched meanwhile: the same for the next inputs, or for the first ones of the next block of outputs.
-        jump = stride if n + 1 < inner else BLOCK * BLOCK - n * stride
-        at, weights = source.at + n * BLOCK, matrix.at + n * stride
-        if work.rows == 1:
-            dots(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, jump,
-                 work.values, parts, 1)  # fmt: skip
-        else:
-            dots(work.values, at, source.stride, matrix.array, weights, work.entries, first, count, jump,
-                 work.values, parts, 2)  # fmt: skip
+        count = _list_nonzero(work, finish.mask, matrix.outputs // 16, word, word + BLOCK // 16)
+    if work.rows == 1:
+        dots(work.values, source.at, source.stride, matrix.array, matrix.at, matrix.inputs, work.entries, first, count,
+             work.values, parts, 1)  # fmt: skip
+    else:
+        dots(work.values, source.at, source.stride, matrix.array, matrix.at, matrix.inputs, work.entries, first, count,
+             work.values, parts, 2)  # fmt: skip
     for row in range(work.rows):
-        if count < BLOCK:
-            for v in range(0, BLOCK, 16):
-                store(work.values, sums + row * BLOCK + v, zero)
+        for v in range(0, BLOCK, 16):
+            store(work.values, sums + row * BLOCK + v, nothing(work.values))
         for i in range(count):
             made = total(load(work.values, parts + 16 * (i * work.rows + row), 16))
             work.values[sums + row * BLOCK + work.entries[first + i] - column] = made
-    _finish(work, finish, 0, work.rows, column)
+    _finish(work, finish, 0, work.rows, column, sums, BLOCK)
 
 
 @part
@@ -239,18 +246,18 @@ def _by_tiles(work, matrix, source, block, more, finish):
         tiles.multiply(work.tiles, at, source.distance, work.tiles, work.own_tiles, steps, work.values,
                        work.own_values, matrix.array, following)  # fmt: skip
         following += pace
-        _finish(work, finish, row, min(16, work.rows - row), block * BLOCK)
+        _finish(work, finish, row, min(16, work.rows - row), block * BLOCK, work.own_values, BLOCK)
 
 
 @part
-def _finish(work, finish, row, count, column):
-    """Apply `finish` to `count` rows from `row` on of a block of outputs that begins at `column`."""
+def _finish(work, finish, row, count, column, sums, stride):
+    """Apply `finish` to `count` rows from `row` on of the block of outputs that begins at `column`; they lie at `sums`."""
     to, zero = finish.feed, nothing(work.values)
     for r in range(count):
         at = row + r
         for v in range(0, BLOCK, 16):
             c = column + v
-            y = load(work.values, work.own_values + r * BLOCK + v, 16)
+            y = load(work.values, sums + r * stride + v, 16)
             if finish.scale.at >= 0:
                 y = y * _constant(finish.scale, at, c)
             if finish.mask >= 0:

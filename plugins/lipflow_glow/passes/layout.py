@@ -99,7 +99,7 @@ def layout(sizes: Sizes, rows: int, threads: int, by_tiles: bool, narrow: bool) 
     active = stream + lines * hidden
     made = active + 2 * lines * hidden
     sums = made + lines * parameters
-    own = GROUP_ROWS * BLOCK + 2 * BLOCK * 16
+    own = max(2 * max(code, hidden, parameters), GROUP_ROWS * BLOCK, 2 * BLOCK * (1 + 16))
     parts = PARTS * lines
     active_tiles = 2 * parts * code
     made_tiles = active_tiles + 2 * parts * hidden

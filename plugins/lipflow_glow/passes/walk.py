@@ -14,7 +14,7 @@ from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
 
 @kernel
 def forward(
-    sizes, at, way, member, run, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
+    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
     bits, entries, counters,
 ):  # fmt: skip
     """Steps `first` to `last` of the flow.
@@ -28,7 +28,7 @@ def forward(
         at: `Layout`.
         way: FEW, SOME or MANY.
         member: Which of the threads this is.
-        run: Blocks that a thread takes at once.
+        shares: Into how many shares each layer's blocks are cut.
         first, last: Steps; masks of ReLUs go to `bits` for all steps.
         affines, nets: Packed matrices, all steps' one after another.
         fixed, bound: Constants; those of `bound` are `bound_stride` apart per row, or 0.
@@ -38,7 +38,7 @@ def forward(
     """
     half, hidden, parameters, blocks, steps = sizes
     affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
-    work = _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
+    work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
     if way == MANY:
@@ -98,19 +98,19 @@ def forward(
 
 @kernel
 def backward(
-    sizes, at, way, member, run, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
+    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
     bits, entries, counters,
 ):  # fmt: skip
     """Steps `last` to `first` of the flow, backwards.
 
     Reads the gradient with respect to the code behind the last step at `at.codes`, and if not `additive` that with
     respect to the conditioner's output at `at.made`; leaves that with respect to the code before step `first` as
-    `forward` leaves its result. Arguments as there, but that with way FEW the matrices are those of `forward`, else
-    packed transposed.
+    `forward` leaves its result. Arguments as there, but that where the matrices are packed by blocks they are the
+    transposed ones.
     """
     half, hidden, parameters, blocks, steps = sizes
     affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
-    work = _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
+    work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
     few = way == FEW
@@ -165,12 +165,11 @@ def backward(
 
 
 @inline
-def _work(at, way, member, run, hidden, half, parameters, values, kept_tiles, bits, entries, counters):
+def _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters):
     longest = max(hidden, 2 * half, parameters) + BLOCK
     return Work(
         way, at.rows, flat(values), flat(kept_tiles), flat(bits), flat(entries), at.sums + member * at.own,
-        at.factors + member * at.own_tiles, (1 + member) * longest, flat(counters), run,
-        run >= hidden // BLOCK,
+        at.factors + member * at.own_tiles, (1 + member) * longest, flat(counters), shares,
     )  # fmt: skip
 
 
