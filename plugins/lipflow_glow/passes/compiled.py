@@ -7,7 +7,6 @@ together while it is in the nearest caches; many go by the CPU's matrix unit, wh
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,18 +16,21 @@ from torch import Tensor
 from lipflow_core.compiled.workers import run
 from lipflow_glow.couplings import AdditiveCoupling
 from lipflow_glow.folding import FoldedWeights
-from lipflow_glow.passes import tiles, walk
+from lipflow_glow.passes import walk
+from lipflow_glow.passes.amx import usable
 from lipflow_glow.passes.contract import Bend, Passes
-from lipflow_glow.passes.layer import FEW, MANY, SOME
 from lipflow_glow.passes.layout import BLOCK, Layout, layout
 from lipflow_glow.passes.packing import (
     Packed,
+    blocked,
     bound_constants,
     fixed_constants,
     pack,
     positions,
     sizes_of,
+    tiled,
 )
+from lipflow_glow.passes.records import FEW, MANY, SOME
 
 FEW_ROWS = 2
 """Up to so many rows go by what is not zero."""
@@ -59,22 +61,22 @@ class CompiledPasses(Passes):
         self.narrow = narrow
         self.dtype = weights.log_det.dtype
         self.additive = isinstance(weights.steps[0].coupling, AdditiveCoupling)
-        self.packed = pack(weights, self.sizes, narrow)
+        self.rows = pack(weights, self.sizes, narrow)
+        self._packed: dict[tuple[int, bool], Packed] = {}
         self.fixed = fixed_constants(weights, self.sizes).numpy()
         self.results = positions(weights.steps[-1], self.sizes)[weights.unsort]
         self.gradients = positions(weights.steps[-1], self.sizes)
         longest = max(2 * self.sizes.half, self.sizes.hidden, self.sizes.parameters) + BLOCK
         self.listed = np.arange(longest, dtype=np.int32)
 
-    @cached_property
-    def blocked(self) -> Packed:
-        """The matrices for more than a few rows."""
-        return self.packed.blocked(transposed=False)
-
-    @cached_property
-    def turned(self) -> Packed:
-        """The same for the backward pass."""
-        return self.packed.blocked(transposed=True)
+    def matrices(self, way: int, backward: bool) -> Packed:
+        """The matrices as a way wants them; kept."""
+        if way == FEW:
+            return self.rows
+        if (way, backward) not in self._packed:
+            form = tiled if way == MANY else blocked
+            self._packed[way, backward] = form(self.rows, self.sizes, backward)
+        return self._packed[way, backward]
 
     def bind(self, context: Tensor | None) -> Tensor:
         return bound_constants(self.weights.bind(context), self.sizes)
@@ -85,7 +87,7 @@ class CompiledPasses(Passes):
     def forward(self, code: Tensor, constants: Tensor, keep: bool) -> tuple[Tensor, Tensor, Kept]:
         rows, steps = code.shape[0], self.sizes.steps
         call = _Call(self, constants, rows)
-        matrices = self.packed if call.way == FEW else self.blocked
+        matrices = self.matrices(call.way, backward=False)
         at = call.at
         bits = np.empty(steps * self.sizes.blocks * 2 * rows * at.words, dtype=np.uint16)
         kept = Kept(bits, [])
@@ -113,7 +115,7 @@ class CompiledPasses(Passes):
     def backward(self, kept: Kept, constants: Tensor, gradient: Tensor, log_det_gradient: Tensor | None) -> Tensor:
         rows, steps, features = gradient.shape[0], self.sizes.steps, gradient.shape[1]
         call = _Call(self, constants, rows)
-        matrices = self.packed if call.way == FEW else self.turned
+        matrices = self.matrices(call.way, backward=True)
         codes = call.codes()
         codes[0].zero_()
         codes[0][:, self.gradients] = gradient[:, self.weights.order]
@@ -138,14 +140,14 @@ class _Call:
     def __init__(self, passes: CompiledPasses, constants: Tensor, rows: int):
         self.passes = passes
         self.constants = constants
-        least = MANY_ROWS.get(passes.packed.nets.dtype)
+        least = MANY_ROWS.get(passes.rows.nets.dtype)
         if rows <= FEW_ROWS:
             self.way = FEW
-        elif least is not None and rows >= least and tiles.usable():
+        elif least is not None and rows >= least and usable():
             self.way = MANY
         else:
             self.way = SOME
-        work = rows * passes.packed.nets.numel()
+        work = rows * passes.rows.nets.numel()
         self.threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
         self.at: Layout = layout(passes.sizes, rows, self.threads, self.way == MANY, passes.narrow)
         self.values = torch.empty(self.at.values, dtype=passes.dtype)
@@ -175,7 +177,9 @@ class _Call:
         counters = np.zeros(2 * (2 + (last - first) * (3 + 2 * sizes.blocks)), dtype=np.int64)
         # Long rows are read best whole; else two turns, for threads that others hold up.
         shares = self.threads if self.threads == 1 or self.way == FEW else 2 * self.threads
-        nets = matrices.nets.view(torch.int16).numpy().view(np.uint16) if self.passes.narrow else matrices.nets.numpy()
+        nets = matrices.nets
+        # numpy knows no bfloat16; int16 means tiles to the kernels.
+        nets = nets.view(torch.int16).numpy().view(np.uint16) if nets.dtype == torch.bfloat16 else nets.numpy()
         stride = 0 if len(self.constants) == 1 else self.constants.shape[1]
         arrays = (
             matrices.affines.numpy(), nets, self.passes.fixed, self.constants.flatten().numpy(), stride,

@@ -14,6 +14,8 @@ PARTS = 3
 """bfloat16 numbers that a float32 number is split into."""
 TILE = 512
 """bfloat16 numbers of a tile."""
+PANEL, COLUMNS = 512, 2
+"""Inputs and blocks of columns whose weights are used together, 400 KB of tiles."""
 GROUP_ROWS = 16
 """Rows of a tile, the most that a thread works on at once."""
 
@@ -53,7 +55,7 @@ class Layout(NamedTuple):
         words: uint16 masks per row of hidden units.
         codes, stream, active, made, sums: In the scratch of numbers: two codes, the residual stream, two layers' inputs,
             the conditioner's output, and threads' own, `own` each.
-        code_tiles, active_tiles, made_tiles, factors: In the scratch of tiles, the last `own_tiles` per thread.
+        code_tiles, active_tiles, made_tiles: In the scratch of tiles.
         values, tiles: Sizes of the two.
         rows, lines: Rows, and those that scratch is laid out for.
         parts: Of bfloat16, that what a conditioner's product takes is split into.
@@ -79,8 +81,6 @@ class Layout(NamedTuple):
     code_tiles: int
     active_tiles: int
     made_tiles: int
-    factors: int
-    own_tiles: int
     values: int
     tiles: int
     rows: int
@@ -100,11 +100,11 @@ def layout(sizes: Sizes, rows: int, threads: int, by_tiles: bool, narrow: bool) 
     made = active + 2 * lines * hidden
     sums = made + lines * parameters
     own = max(2 * max(code, hidden, parameters), GROUP_ROWS * BLOCK, 2 * BLOCK * (1 + 16))
+    if by_tiles:
+        own = COLUMNS * lines * BLOCK
     parts = PARTS * lines
     active_tiles = 2 * parts * code
     made_tiles = active_tiles + 2 * parts * hidden
-    factors = made_tiles + parts * parameters
-    own_tiles = PARTS * BLOCK * max(code, hidden, parameters)
     return Layout(
         initial=0,
         block=initial,
@@ -126,10 +126,8 @@ def layout(sizes: Sizes, rows: int, threads: int, by_tiles: bool, narrow: bool) 
         code_tiles=0,
         active_tiles=active_tiles,
         made_tiles=made_tiles,
-        factors=factors,
-        own_tiles=own_tiles,
         values=sums + threads * own,
-        tiles=factors + threads * own_tiles if by_tiles else 0,
+        tiles=made_tiles + parts * parameters if by_tiles else 0,
         rows=rows,
         lines=lines,
         parts=1 if narrow else PARTS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from lipflow_glow.couplings import AdditiveCoupling
 from lipflow_glow.folding import BoundNet, FoldedStep, FoldedWeights, StepMatrices
-from lipflow_glow.passes.layout import BLOCK, Sizes, layout, padded
+from lipflow_glow.passes.layout import BLOCK, PARTS, Sizes, layout, padded
 
 
 def sizes_of(weights: FoldedWeights) -> Sizes:
@@ -25,7 +27,7 @@ def sizes_of(weights: FoldedWeights) -> Sizes:
 
 
 def memory(count: int, dtype: torch.dtype) -> Tensor:
-    """Zeros in huge pages where the system has them: looking up pages costs up to half of the speed of reading."""
+    """Zeros in huge pages where the system has them: small ones cost up to half of the speed of reading."""
     size = max(count * dtype.itemsize, 1)
     kept = mmap.mmap(-1, size)
     if hasattr(mmap, "MADV_HUGEPAGE"):
@@ -35,62 +37,94 @@ def memory(count: int, dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(kept, dtype=dtype, count=count)
 
 
-class Packed:
-    """All steps' matrices, affine maps and conditioners apart, for the products of one direction.
+class Packed(NamedTuple):
+    """All steps' matrices one after another: affine maps, and conditioners' initial, blocks' and final ones."""
 
-    Args:
-        sizes: Widths.
-        narrow: Whether the conditioners' are bfloat16.
-        dtype: Of the flow.
-        by_blocks: Whether each is (N / BLOCK, K, BLOCK) instead of (K, N).
-    """
-
-    def __init__(self, sizes: Sizes, narrow: bool, dtype: torch.dtype, by_blocks: bool):
-        self.sizes = sizes
-        self.by_blocks = by_blocks
-        self.at = layout(sizes, 1, 1, False, narrow)
-        self.affines = memory(sizes.steps * 4 * sizes.half**2, dtype)
-        self.nets = memory(sizes.steps * self.at.net, torch.bfloat16 if narrow else dtype)
-
-    def matrices(self, step: int) -> tuple[Tensor, ...]:
-        """Views (K, N), or (N / BLOCK, K, BLOCK), of a step's: affine map, initial, each block's two, final."""
-        half, hidden, parameters, blocks, _ = self.sizes
-        shapes = [(half, hidden), *[(hidden, hidden)] * (2 * blocks), (hidden, parameters)]
-        views = [self._view(self.affines, step * 4 * half**2, 2 * half, 2 * half)]
-        at = step * self.at.net
-        for inputs, outputs in shapes:
-            views.append(self._view(self.nets, at, inputs, outputs))
-            at += inputs * outputs
-        return tuple(views)
-
-    def _view(self, flat: Tensor, at: int, inputs: int, outputs: int) -> Tensor:
-        matrix = flat[at : at + inputs * outputs]
-        return matrix.view(outputs // BLOCK, inputs, BLOCK) if self.by_blocks else matrix.view(inputs, outputs)
-
-    def blocked(self, transposed: bool) -> Packed:
-        """The same by blocks, or by blocks for the transposed products; this one is by rows."""
-        other = Packed(self.sizes, self.nets.dtype == torch.bfloat16, self.affines.dtype, True)
-        for step in range(self.sizes.steps):
-            for mine, others in zip(self.matrices(step), other.matrices(step), strict=True):
-                wanted = mine.t() if transposed else mine
-                others.view(wanted.shape[1] // BLOCK, wanted.shape[0], BLOCK).copy_(
-                    rearrange(wanted, "k (n c) -> n k c", c=BLOCK)
-                )
-        return other
+    affines: Tensor
+    nets: Tensor
 
 
 def pack(weights: FoldedWeights, sizes: Sizes, narrow: bool) -> Packed:
-    """All steps' matrices by rows."""
-    packed = Packed(sizes, narrow, weights.log_det.dtype, False)
+    """All steps' matrices by rows, (K, N); conditioners' in bfloat16 if `narrow`."""
+    dtype = weights.log_det.dtype
+    count = sum(inputs * outputs for inputs, outputs in _shapes(sizes))
+    packed = Packed(
+        memory(sizes.steps * 4 * sizes.half**2, dtype),
+        memory(sizes.steps * count, torch.bfloat16 if narrow else dtype),
+    )
     before = torch.arange(weights.steps[0].kept + weights.steps[0].moved)
-    for index, step in enumerate(weights.steps):
-        affine, *net = packed.matrices(index)
+    affines, nets = iter(_affines(packed, sizes)), iter(_conditioners(packed, sizes))
+    for step in weights.steps:
         matrices, after = step.matrices(), positions(step, sizes)
-        affine[before[:, None], after[None]] = matrices.affine.t()
-        for matrix, view in zip(_net(matrices), net, strict=True):
-            view[: matrix.shape[1], : matrix.shape[0]] = matrix.t()
+        next(affines)[before[:, None], after[None]] = matrices.affine.t()
+        for matrix in _net(matrices):
+            next(nets)[: matrix.shape[1], : matrix.shape[0]] = matrix.t()
         before = after
     return packed
+
+
+def blocked(packed: Packed, sizes: Sizes, transposed: bool) -> Packed:
+    """By blocks, (N / BLOCK, K, BLOCK), what is by rows, for the same products or for the transposed ones."""
+
+    def arranged(matrix: Tensor) -> Tensor:
+        return rearrange(matrix, "k (n c) -> n k c", c=BLOCK)
+
+    return _rearranged(packed, sizes, transposed, arranged)
+
+
+def tiled(packed: Packed, sizes: Sizes, transposed: bool) -> Packed:
+    """As tiles for the matrix unit (see `amx`), int16, what is by rows."""
+
+    def arranged(matrix: Tensor) -> Tensor:
+        pattern = "part (s p pair) (n c j) -> n s c part p j pair"
+        return rearrange(_parts(matrix), pattern, p=16, pair=2, c=BLOCK // 16, j=16)
+
+    return _rearranged(packed, sizes, transposed, arranged)
+
+
+def _rearranged(packed: Packed, sizes: Sizes, transposed: bool, arranged: Callable[[Tensor], Tensor]) -> Packed:
+    made = []
+    for matrices in (_affines(packed, sizes), _conditioners(packed, sizes)):
+        flat, at = None, 0
+        for matrix in matrices:
+            part = arranged(matrix.t() if transposed else matrix)
+            if flat is None:
+                total = sum(other.numel() for other in matrices)
+                flat = memory(total * (part.numel() // matrix.numel()), part.dtype)
+            flat[at : at + part.numel()].view(part.shape).copy_(part)
+            at += part.numel()
+        made.append(flat)
+    return Packed(*made)
+
+
+def _parts(matrix: Tensor) -> Tensor:
+    """A float32 or bfloat16 matrix as one or `PARTS` matrices of bfloat16 bits that add up to it: int16."""
+    if matrix.dtype == torch.bfloat16:
+        return matrix.contiguous().view(torch.int16)[None]
+    rest, parts = matrix.contiguous(), []
+    for _ in range(PARTS):
+        # The upper half of a float32 number is a bfloat16 number, and what is left of it is exact.
+        upper = rest.view(torch.int32) & -0x10000
+        parts.append((upper >> 16).to(torch.int16))
+        rest = rest - upper.view(torch.float32)
+    return torch.stack(parts)
+
+
+def _shapes(sizes: Sizes) -> list[tuple[int, int]]:
+    """(K, N) of a conditioner's matrices."""
+    hidden = sizes.hidden
+    return [(sizes.half, hidden), *[(hidden, hidden)] * (2 * sizes.blocks), (hidden, sizes.parameters)]
+
+
+def _affines(packed: Packed, sizes: Sizes) -> list[Tensor]:
+    return list(packed.affines.view(sizes.steps, 2 * sizes.half, 2 * sizes.half))
+
+
+def _conditioners(packed: Packed, sizes: Sizes) -> list[Tensor]:
+    """Views (K, N) of all steps' conditioners' matrices."""
+    shapes = _shapes(sizes) * sizes.steps
+    parts = packed.nets.split([inputs * outputs for inputs, outputs in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _net(matrices: StepMatrices) -> list[Tensor]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from lipflow_core.compiled.jit import inline, kernel, part
 from lipflow_core.compiled.lanes import flat, load
-from lipflow_glow.passes import team, tiles
-from lipflow_glow.passes.layer import FEW, MANY, Constant, Finish, Matrix, Place, Work, feed, layer
+from lipflow_glow.passes import team
+from lipflow_glow.passes.amx import configure, release
+from lipflow_glow.passes.finish import feed
+from lipflow_glow.passes.layer import layer
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
+from lipflow_glow.passes.records import FEW, MANY, Constant, Finish, Matrix, Place, Work
 
 
 @kernel
@@ -42,7 +45,7 @@ def forward(
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
     if way == MANY:
-        tiles.configure()
+        configure()
     phase = _enter(work, 0, _code(at, half, 0, 0), 2 * half)
     for step in range(first, last):
         turn = (step - first) % 2
@@ -51,7 +54,7 @@ def forward(
         # The affine map.
         source = _code(at, half, turn, 0)
         code = _code(at, half, 1 - turn, 0)
-        affine = Matrix(affines, step * 4 * half * half, 2 * half, 2 * half)
+        affine = _matrix(affines, step * 4 * half * half, 2 * half, 2 * half, (step + 1) * 4 * half * half, PARTS, way)
         finish = Finish(none, -1, Constant(fixed, own, 0), nowhere, code, none, none, -1, at.words, code)
         layer(work, phase, affine, False, source, -1, finish)
         phase += 1
@@ -63,7 +66,8 @@ def forward(
             none, -1, none, nowhere, stream, Constant(bound, here, bound_stride), Constant(fixed, own + at.sign, 0),
             relu, at.words, active,
         )  # fmt: skip
-        layer(work, phase, Matrix(nets, net, half, hidden), False, code, -1, finish)
+        initial = _matrix(nets, net, half, hidden, net + at.block, at.parts, way)
+        layer(work, phase, initial, False, code, -1, finish)
         phase += 1
         for block in range(blocks):
             square = net + at.block + 2 * block * hidden * hidden
@@ -73,7 +77,9 @@ def forward(
                 none, -1, none, nowhere, nowhere, Constant(fixed, own + at.shift + block * hidden, 0), none, second,
                 at.words, between,
             )  # fmt: skip
-            layer(work, phase, Matrix(nets, square, hidden, hidden), False, active, relu, finish)
+            middle, after = square + hidden * hidden, square + 2 * hidden * hidden
+            matrix = _matrix(nets, square, hidden, hidden, middle, at.parts, way)
+            layer(work, phase, matrix, False, active, relu, finish)
             gate = Constant(bound, here + at.gate + block * hidden, bound_stride)
             relu = second + at.rows * at.words
             if block + 1 < blocks:
@@ -82,7 +88,8 @@ def forward(
                 finish = Finish(gate, -1, none, stream, stream, shift, sign, relu, at.words, active)
             else:
                 finish = Finish(gate, -1, none, stream, stream, none, none, -1, at.words, active)
-            layer(work, phase + 1, Matrix(nets, square + hidden * hidden, hidden, hidden), False, between, second, finish)
+            matrix = _matrix(nets, middle, hidden, hidden, after, at.parts, way)
+            layer(work, phase + 1, matrix, False, between, second, finish)
             phase += 2
         offset = Constant(bound, here + at.offset, bound_stride)
         if additive:
@@ -90,10 +97,11 @@ def forward(
             finish = Finish(none, -1, offset, moved, moved, none, none, -1, at.words, moved)
         else:
             finish = Finish(none, -1, offset, nowhere, _made(at, parameters), none, none, -1, at.words, nowhere)
-        layer(work, phase, Matrix(nets, net + at.final, hidden, parameters), False, active, -1, finish)
+        final = _matrix(nets, net + at.final, hidden, parameters, net + at.net, at.parts, way)
+        layer(work, phase, final, False, active, -1, finish)
         phase += 1
     if way == MANY:
-        tiles.release()
+        release()
 
 
 @kernel
@@ -115,7 +123,7 @@ def backward(
     stream = Place(at.stream, hidden, -1, 0, 0, 0)
     few = way == FEW
     if way == MANY:
-        tiles.configure()
+        configure()
     phase = _enter(work, 0, _code(at, half, 0, 0), 2 * half)
     made = _made(at, parameters)
     if not additive:
@@ -133,7 +141,9 @@ def backward(
         active = _active(at, hidden, 0)
         gate = Constant(bound, here + at.gate + (blocks - 1) * hidden, bound_stride)
         finish = Finish(none, -1, none, nowhere, stream, none, gate, -1, at.words, active)
-        layer(work, phase, Matrix(nets, net + at.final, parameters, hidden), few, source, -1, finish)
+        last_square = net + at.final - hidden * hidden
+        final = _matrix(nets, net + at.final, parameters, hidden, last_square, at.parts, way)
+        layer(work, phase, final, few, source, -1, finish)
         phase += 1
         for block in range(blocks - 1, -1, -1):
             square = net + at.block + 2 * block * hidden * hidden
@@ -142,26 +152,30 @@ def backward(
             finish = Finish(
                 none, relu + at.rows * at.words, none, nowhere, nowhere, none, none, -1, at.words, between
             )
-            layer(work, phase, Matrix(nets, square + hidden * hidden, hidden, hidden), few, active, -1, finish)
+            matrix = _matrix(nets, square + hidden * hidden, hidden, hidden, square, at.parts, way)
+            layer(work, phase, matrix, few, active, -1, finish)
             sign = Constant(fixed, own + at.sign + block * hidden, 0)
             if block > 0:
                 gate = Constant(bound, here + at.gate + (block - 1) * hidden, bound_stride)
                 finish = Finish(sign, relu, none, stream, stream, none, gate, -1, at.words, active)
             else:
                 finish = Finish(sign, relu, none, stream, stream, none, none, -1, at.words, active)
-            layer(work, phase + 1, Matrix(nets, square, hidden, hidden), few, between, -1, finish)
+            before = square - hidden * hidden if block > 0 else net
+            matrix = _matrix(nets, square, hidden, hidden, before, at.parts, way)
+            layer(work, phase + 1, matrix, few, between, relu + at.rows * at.words, finish)
             phase += 2
         finish = Finish(none, -1, none, code, code, none, none, -1, at.words, code)
-        layer(work, phase, Matrix(nets, net, hidden, half), few, active, -1, finish)
+        initial = _matrix(nets, net, hidden, half, net - at.net + at.final, at.parts, way)
+        layer(work, phase, initial, few, active, -1, finish)
         phase += 1
         # The affine map.
         before = _code(at, half, 1 - turn, 0)
-        affine = Matrix(affines, step * 4 * half * half, 2 * half, 2 * half)
+        affine = _matrix(affines, step * 4 * half * half, 2 * half, 2 * half, (step - 1) * 4 * half * half, PARTS, way)
         finish = Finish(none, -1, none, nowhere, before, none, none, -1, at.words, before)
         layer(work, phase, affine, few, code, -1, finish)
         phase += 1
     if way == MANY:
-        tiles.release()
+        release()
 
 
 @inline
@@ -169,8 +183,16 @@ def _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles,
     longest = max(hidden, 2 * half, parameters) + BLOCK
     return Work(
         way, at.rows, flat(values), flat(kept_tiles), flat(bits), flat(entries), at.sums + member * at.own,
-        at.factors + member * at.own_tiles, (1 + member) * longest, flat(counters), shares,
+        (1 + member) * longest, flat(counters), shares,
     )  # fmt: skip
+
+
+@inline
+def _matrix(array, at, inputs, outputs, after, parts, way):
+    """A matrix at such a place among those of its kind."""
+    if way != MANY:
+        parts = 1
+    return Matrix(array, at * parts, inputs, outputs, max(0, after * parts), parts)
 
 
 @inline
