@@ -22,10 +22,10 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
-from lipflow_glow.passes.microkernels import address, call, fetch, loop, splat, store_vector, vector_at
+from lipflow_glow.passes.microkernels import address, call, loop, splat, store_vector
 
-FETCHED = 768
-"""Bytes of weights to come that are fetched at once."""
+COLUMNS = 2
+"""Tiles of columns that are computed together."""
 
 _INDEX, _SHORT, _WORD, _BYTE = ir.IntType(64), ir.IntType(16), ir.IntType(32), ir.IntType(8)
 _WORDS, _REALS = ir.VectorType(_WORD, 16), ir.VectorType(ir.FloatType(), 16)
@@ -115,69 +115,68 @@ def store_parts(typing, value, tiles, to, distance, count):
 
 
 @intrinsic(prefer_literal=True)
-def multiply(typing, tiles, at, distance, weights, block, steps, sums, to, fresh, following, turns, parts):
-    """sums += inputs W for 16 rows and a block of columns, over some of the inputs.
+def multiply(typing, tiles, at, apart, distance, weights, block, steps, sums, to, groups, parts):
+    """sums = inputs W for 16 or 32 rows and 32 columns.
 
     Args:
-        tiles: uint16, flat; the rows' tiles of 32 columns each follow each other from `at` on, parts `distance` apart.
-        weights: int16, flat; tiles (steps, 4 tiles of columns, parts, 16 pairs of inputs, 16 columns, 2) from `block` on.
+        tiles: uint16, flat; 16 rows' tiles of 32 columns each follow each other from `at` on, the next 16 rows' begin
+            `apart` further on, parts `distance` further on.
+        weights: int16, flat; tiles (steps, 2 tiles of columns, parts, 16 pairs of inputs, 16 columns, 2) from `block` on.
         steps: How many tiles of inputs there are.
-        sums: float32, flat; (16, BLOCK) from `to` on, taken for zeros if `fresh`.
-        following, turns: Weights fetched meanwhile: from `following` on, `turns` · `FETCHED` bytes at each step.
+        sums: float32, flat; rows of BLOCK, of which these columns begin at `to`.
+        groups: Literal, of 16 rows.
         parts: Literal, of the weights.
     """
     signature = types.void(
-        tiles, types.intp, types.intp, weights, types.intp, types.intp, sums, types.intp, fresh, types.intp,
-        types.intp, parts,
-    )  # fmt: skip
-    number = parts.literal_value
+        tiles, types.intp, types.intp, types.intp, weights, types.intp, types.intp, sums, types.intp, groups, parts
+    )
+    height, width, number = groups.literal_value, COLUMNS, parts.literal_value
+    # The larger products last but one: so that few tiles are loaded anew, not for the order of the sum.
+    products = [(0, 2), (0, 1), (0, 0), (2, 0), (1, 0), (1, 1)] if number == PARTS else [(0, 0)]
 
     def emit(context, builder, sig, args):
         if not usable() or sums.dtype != types.float32:
             return context.get_dummy_value()
-        (x, x_at, x_distance, w, w_at, count, y, y_at, empty, next_at, more, _) = args
-        inputs = [
-            _bytes(builder, address(context, builder, tiles, x, builder.add(x_at, builder.mul(_INDEX(p), x_distance))))
-            for p in range(number)
-        ]
+        (x, x_at, x_apart, x_distance, w, w_at, count, y, y_at, _, _) = args
+        # Tiles 0 to 3 are sums, 4 and 5 inputs of either 16 rows, 6 and 7 weights.
+        inputs = {}
+        for row in range(height):
+            for part in range(number):
+                further = builder.add(builder.mul(_INDEX(row), x_apart), builder.mul(_INDEX(part), x_distance))
+                place = address(context, builder, tiles, x, builder.add(x_at, further))
+                inputs[row, part] = _bytes(builder, place)
         factors = _bytes(builder, address(context, builder, weights, w, w_at))
-        later = _bytes(builder, address(context, builder, weights, w, next_at))
-        void, columns, factor = ir.VoidType(), BLOCK // 16, _tile(7)
-        places = [
-            _bytes(builder, address(context, builder, sums, y, builder.add(y_at, _INDEX(16 * column))))
-            for column in range(columns)
-        ]
-        with builder.if_else(empty) as (new, begun):
-            with new:
-                for column in range(columns):
-                    call(builder, "llvm.x86.tilezero", void, [_tile(column)])
-            with begun:
-                for column, place in enumerate(places):
-                    call(builder, "llvm.x86.tileloadd64", void, [_tile(column), place, _INDEX(4 * BLOCK)])
+        void = ir.VoidType()
 
-        def load_tile(into, pointer, offset):
-            place = builder.gep(pointer, [offset])
-            call(builder, "llvm.x86.tileloadd64", void, [_tile(into), place, _INDEX(64)])
+        def load_tile(tile, pointer, offset):
+            call(builder, "llvm.x86.tileloadd64", void, [_tile(tile), builder.gep(pointer, [offset]), _INDEX(64)])
 
-        def fetch_some(turn, state):
-            fetch(builder, builder.gep(state[0], [builder.mul(turn, _INDEX(FETCHED))]), FETCHED, nearness=2)
-            return state
+        for tile in range(height * width):
+            call(builder, "llvm.x86.tilezero", void, [_tile(tile)])
 
         def body(step, state):
-            loop(builder, more, [builder.gep(later, [builder.mul(builder.mul(step, more), _INDEX(FETCHED))])], fetch_some)
-            for part, pointer in enumerate(inputs):
-                load_tile(columns + part, pointer, builder.mul(step, _INDEX(2 * TILE)))
-            step_at = builder.gep(factors, [builder.mul(step, _INDEX(2 * TILE * columns * number))])
-            for column in range(columns):
-                for other in range(number):
-                    load_tile(7, step_at, _INDEX(2 * TILE * (column * number + other)))
-                    for part in range(number - other):
-                        call(builder, "llvm.x86.tdpbf16ps", void, [_tile(column), _tile(columns + part), factor])
+            step_at = builder.gep(factors, [builder.mul(step, _INDEX(2 * TILE * width * number))])
+            held = None, None
+            for one, other in products:
+                if held[0] != one:
+                    for row in range(height):
+                        load_tile(4 + row, inputs[row, one], builder.mul(step, _INDEX(2 * TILE)))
+                if held[1] != other:
+                    for column in range(width):
+                        load_tile(6 + column, step_at, _INDEX(2 * TILE * (column * number + other)))
+                held = one, other
+                for row in range(height):
+                    for column in range(width):
+                        arguments = [_tile(row * width + column), _tile(4 + row), _tile(6 + column)]
+                        call(builder, "llvm.x86.tdpbf16ps", void, arguments)
             return []
 
         loop(builder, count, [], body)
-        for column, place in enumerate(places):
-            call(builder, "llvm.x86.tilestored64", void, [_tile(column), place, _INDEX(4 * BLOCK)])
+        for row in range(height):
+            for column in range(width):
+                place = builder.add(y_at, _INDEX(16 * (row * BLOCK + column)))
+                arguments = [_bytes(builder, address(context, builder, sums, y, place)), _INDEX(4 * BLOCK)]
+                call(builder, "llvm.x86.tilestored64", void, [_tile(row * width + column), *arguments])
         return context.get_dummy_value()
 
     return signature, emit

@@ -14,10 +14,8 @@ PARTS = 3
 """bfloat16 numbers that a float32 number is split into."""
 TILE = 512
 """bfloat16 numbers of a tile."""
-PANEL, COLUMNS = 512, 2
-"""Inputs and blocks of columns whose weights are used together, 400 KB of tiles."""
-GROUP_ROWS = 16
-"""Rows of a tile, the most that a thread works on at once."""
+TILE_ROWS = 16
+"""Rows of a tile."""
 
 
 def padded(width: int) -> int:
@@ -94,14 +92,12 @@ def layout(sizes: Sizes, rows: int, threads: int, by_tiles: bool, narrow: bool) 
     initial, square = half * hidden, hidden * hidden
     final = initial + 2 * blocks * square
     code, stacked = 2 * half, blocks * hidden
-    lines = -(-rows // GROUP_ROWS) * GROUP_ROWS if by_tiles else rows
+    lines = -(-rows // TILE_ROWS) * TILE_ROWS if by_tiles else rows
     stream = 2 * lines * code
     active = stream + lines * hidden
     made = active + 2 * lines * hidden
     sums = made + lines * parameters
-    own = max(2 * max(code, hidden, parameters), GROUP_ROWS * BLOCK, 2 * BLOCK * (1 + 16))
-    if by_tiles:
-        own = COLUMNS * lines * BLOCK
+    own = max(2 * max(code, hidden, parameters), 2 * TILE_ROWS * BLOCK, 2 * BLOCK * (1 + 16))
     parts = PARTS * lines
     active_tiles = 2 * parts * code
     made_tiles = active_tiles + 2 * parts * hidden

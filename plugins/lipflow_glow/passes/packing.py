@@ -29,11 +29,11 @@ def sizes_of(weights: FoldedWeights) -> Sizes:
 def memory(count: int, dtype: torch.dtype) -> Tensor:
     """Zeros in huge pages where the system has them: small ones cost up to half of the speed of reading."""
     size = max(count * dtype.itemsize, 1)
-    kept = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Refused where the system has no such pages.
-        with contextlib.suppress(OSError):
-            kept.madvise(mmap.MADV_HUGEPAGE)
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(count, dtype=dtype)
+    kept = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without such pages
+        kept.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(kept, dtype=dtype, count=count)
 
 
@@ -77,7 +77,7 @@ def tiled(packed: Packed, sizes: Sizes, transposed: bool) -> Packed:
 
     def arranged(matrix: Tensor) -> Tensor:
         pattern = "part (s p pair) (n c j) -> n s c part p j pair"
-        return rearrange(_parts(matrix), pattern, p=16, pair=2, c=BLOCK // 16, j=16)
+        return rearrange(_parts(matrix), pattern, p=16, pair=2, c=2, j=16)
 
     return _rearranged(packed, sizes, transposed, arranged)
 
