@@ -32,6 +32,11 @@ def kernel_reordered(function: Callable) -> Callable:
     return _kept(function, fastmath=REORDERED)
 
 
+def part(function: Callable) -> Callable:
+    """Compile for the kernels that call it, once for all places that it is called from."""
+    return njit(function, **_OPTIONS)
+
+
 def inline(function: Callable) -> Callable:
     """Compile into the kernels that call it."""
     return njit(function, forceinline=True, **_OPTIONS)

@@ -9,7 +9,7 @@ several or into plain numbers where the machine's are narrower.
     store(screen, 4 * i, select(inside, low, zero * low))
 
 Operators take lanes and plain numbers of the same type; the index of `load` and `store` counts numbers of a contiguous
-array of any shape.
+array of any shape, or from a pointer on that `flat` made of one.
 """
 
 from __future__ import annotations
@@ -118,8 +118,18 @@ for _symbol, _text in (
 
 
 def _address(context, builder, kind, array, index, lanes):
-    data = context.make_array(kind)(context, builder, array).data
+    data = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), context.get_value_type(lanes).as_pointer())
+
+
+@intrinsic
+def flat(typing, array):
+    """A pointer to a contiguous array's numbers, to pass on in loops: arrays are counted at every turn."""
+
+    def emit(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
 
 
 @intrinsic(prefer_literal=True)

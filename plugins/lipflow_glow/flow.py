@@ -16,6 +16,8 @@ from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.couplings import HalfCoupling
 from lipflow_glow.folding import FoldedWeights
+from lipflow_glow.passes.contract import Passes
+from lipflow_glow.passes.plain import PlainPasses
 from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
 
 
@@ -37,7 +39,7 @@ class GlowFlow(Flow):
             layers.append(DeviceLULinear(given.features))
             layers.append(config.coupling.build(config.coupling_inputs(given, step)))
         self._transforms = nn.ModuleList(layers)
-        self._folded: tuple[list[tuple[int, int]] | None, list[Tensor], FoldedWeights] | None = None
+        self._folded: tuple[list[tuple[int, int]] | None, list[Tensor], Passes] | None = None
 
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._chain(list(self._transforms), code, context)
@@ -68,23 +70,31 @@ class GlowFlow(Flow):
         follows = context is not None and context.requires_grad and torch.is_grad_enabled()
         if self.training or follows or not all(isinstance(c, HalfCoupling) for c in self._transforms[2::3]):
             return super().condition(context)
-        weights = self._folded_weights()
+        passes = self._passes()
         context = None if context is None else context.detach()
         # Bound at once and not when first needed: by then the parameters may have changed.
-        constants = weights.bind(context)
-        return FoldedConditionedFlow(self, context, weights, lambda: constants)
+        constants = passes.bind(context)
+        return FoldedConditionedFlow(self, context, passes, lambda: constants)
 
-    def _folded_weights(self) -> FoldedWeights:
+    def _passes(self) -> Passes:
         tensors = [*self.parameters(), *self.buffers()]
         # Inference tensors count no versions: nothing to tell a change by.
         state = None if any(t.is_inference() for t in tensors) else [(t.data_ptr(), t._version) for t in tensors]
         if self._folded is None or state is None or self._folded[0] != state:
             layers = list(self._transforms)
             triples = list(zip(layers[0::3], layers[1::3], layers[2::3], strict=True))
-            precision = "bfloat16" if self.config.fitting_precision == "bfloat16" else "full"
             # The detached tensors keep their storage alive, so that no other tensor can take its address.
-            self._folded = state, [t.detach() for t in tensors], FoldedWeights(triples, precision)
+            self._folded = state, [t.detach() for t in tensors], self._passes_through(FoldedWeights(triples))
         return self._folded[2]
+
+    def _passes_through(self, weights: FoldedWeights) -> Passes:
+        narrow = self.config.fitting_precision == "bfloat16" and weights.log_det.dtype == torch.float32
+        if weights.log_det.is_cpu and weights.log_det.dtype in (torch.float32, torch.float64):
+            # Imported here: numba takes half a second, and training never needs it.
+            from lipflow_glow.passes.compiled import CompiledPasses
+
+            return CompiledPasses(weights, narrow)
+        return PlainPasses(weights, narrow)
 
     def train(self, mode: bool = True) -> GlowFlow:
         if mode != self.training:  # else every `eval()` before a fit would fold anew

@@ -12,13 +12,13 @@ what is added before the next ReLU. A residual block is then two matrix products
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from nflows.nn.nets import ResidualNet
 from torch import Tensor, nn
 
 from lipflow_glow.couplings import HalfCoupling
-from lipflow_glow.products import Precision, TwoWay
 from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
 
 SMALLEST_SLOPE = 1e-24
@@ -77,19 +77,26 @@ class BoundNet:
         return BoundNet(tuple(block.rows(index) for block in self.blocks), self.offset[index])
 
 
-class FoldedBlock:
-    """Weights of a residual block: two matrices with its batch norms in them."""
+class StepMatrices(NamedTuple):
+    """A step's matrices, (outputs, inputs) each: of the affine map, then of the conditioner with two per block."""
 
-    def __init__(self, block: nn.Module, precision: Precision):
+    affine: Tensor
+    initial: Tensor
+    blocks: tuple[tuple[Tensor, Tensor], ...]
+    final: Tensor
+
+
+class FoldedBlock:
+    """What of a residual block is not its two matrices."""
+
+    def __init__(self, block: nn.Module):
         self.context_layer = getattr(block, "context_layer", None)
         first, second = block.linear_layers
         slope, intercept = _batch_norm(block, 0, first)
         after, after_intercept = _batch_norm(block, 1, first)
         self.first_shift = intercept / slope
         self.sign = None if bool((slope > 0).all()) else slope.sign()
-        self.first = TwoWay(after[:, None] * first.weight.detach() * slope.abs(), precision)
         self.second_shift = (after * first.bias.detach() + after_intercept)[None]
-        self.second = TwoWay(second.weight.detach(), precision)
         self.second_bias = second.bias.detach()
 
     def bind(self, offset: Tensor, context: Tensor | None) -> tuple[BoundBlock, Tensor]:
@@ -99,32 +106,15 @@ class FoldedBlock:
         block = BoundBlock(first, ShiftedRelu(self.second_shift, None), gate)
         return block, offset + (self.second_bias if gate is None else gate * self.second_bias)
 
-    def run(self, stream: Tensor, bound: BoundBlock, trace: list[Tensor] | None) -> Tensor:
-        first = bound.first(stream)
-        second = bound.second(self.first.forward(first))
-        if trace is not None:
-            trace += [first, second]
-        added = self.second.forward(second)
-        return stream + added if bound.gate is None else torch.addcmul(stream, bound.gate, added)
-
-    def pull(self, gradient: Tensor, bound: BoundBlock, trace: list[Tensor]) -> Tensor:
-        """Vector-Jacobian product; takes what `run` left off the end of `trace`."""
-        through = gradient if bound.gate is None else gradient * bound.gate
-        through = bound.second.pull(self.second.back(through), trace.pop())
-        return bound.first.pull(self.first.back(through), trace.pop()).add_(gradient)
-
 
 class FoldedNet:
-    """A conditioner, nflows' residual net, with its batch norms in its matrices."""
+    """What of a conditioner, nflows' residual net, is not its matrices for the code."""
 
-    def __init__(self, net: ResidualNet, inputs: int, precision: Precision):
-        initial, final = net.initial_layer, net.final_layer
-        self.initial = TwoWay(initial.weight.detach()[:, :inputs], precision)
-        self.context_weight = initial.weight.detach()[:, inputs:]
-        self.initial_bias = initial.bias.detach()
-        self.blocks = [FoldedBlock(block, precision) for block in net.blocks]
-        self.final = TwoWay(final.weight.detach(), precision)
-        self.final_layer = final
+    def __init__(self, net: ResidualNet, inputs: int):
+        self.context_weight = net.initial_layer.weight.detach()[:, inputs:]
+        self.initial_bias = net.initial_layer.bias.detach()
+        self.blocks = [FoldedBlock(block) for block in net.blocks]
+        self.final_layer = net.final_layer
 
     def bind(self, context: Tensor | None) -> BoundNet:
         offset = self.initial_bias[None]
@@ -136,20 +126,6 @@ class FoldedNet:
             blocks.append(bound)
         return BoundNet(tuple(blocks), _linear(self.final_layer, offset))
 
-    def run(self, kept: Tensor, bound: BoundNet, trace: list[Tensor] | None) -> Tensor:
-        """(B, kept features) → (B, parameters); appends what `pull` needs to `trace`."""
-        stream = self.initial.forward(kept)
-        for block, constants in zip(self.blocks, bound.blocks, strict=True):
-            stream = block.run(stream, constants, trace)
-        return self.final.forward(stream) + bound.offset
-
-    def pull(self, gradient: Tensor, bound: BoundNet, trace: list[Tensor]) -> Tensor:
-        stream = self.final.back(gradient)
-        trace = list(trace)
-        for block, constants in zip(reversed(self.blocks), reversed(bound.blocks), strict=True):
-            stream = block.pull(stream, constants, trace)
-        return self.initial.back(stream)
-
 
 class FoldedStep:
     """One step: z ↦ A z + b with the features that the coupling keeps in front, then the coupling.
@@ -159,23 +135,31 @@ class FoldedStep:
         linear: Its LU linear map.
         coupling: Its coupling.
         order: (D,) int64, which feature each of the incoming columns is.
-        precision: Of the conditioner's matrices.
     """
 
-    def __init__(
-        self, norm: ExplicitActNorm, linear: DeviceLULinear, coupling: HalfCoupling, order: Tensor, precision: Precision
-    ):
+    def __init__(self, norm: ExplicitActNorm, linear: DeviceLULinear, coupling: HalfCoupling, order: Tensor):
         self.coupling = coupling
         self.kept = len(coupling.identity_features)
+        self.moved = len(coupling.transform_features)
         self.order = torch.cat([coupling.identity_features, coupling.transform_features])
         weight = linear.weight().detach().double()
         bias = weight @ norm.shift.detach().double() + linear.bias.detach().double()
-        affine = (weight * norm.scale.detach().double())[self.order][:, order]
-        dtype = linear.bias.dtype
-        self.affine = TwoWay(affine.to(dtype))
-        self.bias = bias[self.order].to(dtype)
-        self.net = FoldedNet(coupling.transform_net, self.kept, precision)
+        self.bias = bias[self.order].to(linear.bias.dtype)
+        self.affine = (weight * norm.scale.detach().double())[self.order][:, order].to(linear.bias.dtype)
+        self.net = FoldedNet(coupling.transform_net, self.kept)
         self.log_det = norm.log_scale.detach().double().sum() + linear.logabsdet().detach().double()
+
+    def matrices(self) -> StepMatrices:
+        """Its matrices; views of the flow's parameters where nothing is folded into them."""
+        net = self.coupling.transform_net
+        blocks = []
+        for block in net.blocks:
+            first, second = block.linear_layers
+            slope, _ = _batch_norm(block, 0, first)
+            after, _ = _batch_norm(block, 1, first)
+            blocks.append((after[:, None] * first.weight.detach() * slope.abs(), second.weight.detach()))
+        initial = net.initial_layer.weight.detach()[:, : self.kept]
+        return StepMatrices(self.affine, initial, tuple(blocks), net.final_layer.weight.detach())
 
 
 class FoldedWeights:
@@ -188,12 +172,12 @@ class FoldedWeights:
     """
 
     @torch.no_grad()
-    def __init__(self, layers: list[tuple[ExplicitActNorm, DeviceLULinear, HalfCoupling]], precision: Precision):
+    def __init__(self, layers: list[tuple[ExplicitActNorm, DeviceLULinear, HalfCoupling]]):
         device = layers[0][1].bias.device
         order = torch.arange(layers[0][1].features, device=device)
         self.steps = []
         for norm, linear, coupling in layers:
-            self.steps.append(FoldedStep(norm, linear, coupling, order, precision))
+            self.steps.append(FoldedStep(norm, linear, coupling, order))
             order = self.steps[-1].order
         self.order = order
         self.unsort = order.argsort()

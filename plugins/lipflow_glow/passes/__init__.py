@@ -1,0 +1,1 @@
+"""The two ways of going through a folded flow, forward and backward: by torch's operations, and compiled for CPUs."""
