@@ -19,9 +19,9 @@ from collections.abc import Callable
 
 import torch
 from flow_libraries import CONTEXT, FEATURES, HIDDEN, LIBRARIES, STEPS
-from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.flow import GlowFlow
+from lipflow_glow.folding import FoldedWeights, StepMatrices
 from nflows.nn.nets import ResidualNet
 from nflows.transforms import ActNorm, AdditiveCouplingTransform, AffineCouplingTransform, CompositeTransform, LULinear
 from torch import Tensor
@@ -73,21 +73,34 @@ def gradient_of(forward: Callable[[Tensor], tuple[Tensor, Tensor]], code: Tensor
     return run
 
 
-def floor_of(bound: FoldedConditionedFlow, code: Tensor) -> Callable[[], None]:
-    """All matrix products of the folded flow and of its gradient, and nothing else."""
-    pairs = []
-    for step in bound.weights.steps:
-        blocks = [product for block in step.net.blocks for product in (block.first, block.second)]
-        pairs += [step.affine, step.net.initial, *blocks, step.net.final]
-    products = [(pair.forward, pair.inputs) for pair in pairs] + [(pair.back, pair.outputs) for pair in pairs[::-1]]
-    inputs = {width: torch.randn(len(code), width) for _, width in products}
+def floor_of(flow: GlowFlow, code: Tensor) -> Callable[[], None]:
+    """All matrix products of the folded flow and of its gradient, dense, by oneDNN with packed weights, and no more."""
+    layers = list(flow._transforms)
+    steps = FoldedWeights(list(zip(layers[0::3], layers[1::3], layers[2::3], strict=True))).steps
+    matrices = [matrix for step in steps for matrix in in_order(step.matrices())]
+    products = [product(matrix) for matrix in matrices] + [product(matrix.t()) for matrix in matrices[::-1]]
+    inputs = {matrix.shape[side]: torch.randn(len(code), matrix.shape[side]) for matrix in matrices for side in (0, 1)}
 
     def run() -> None:
         with torch.no_grad():
-            for product, width in products:
-                product(inputs[width])
+            for multiply, width in products:
+                multiply(inputs[width])
 
     return run
+
+
+def in_order(matrices: StepMatrices) -> list[Tensor]:
+    """The matrices of a step as they are gone through."""
+    return [matrices.affine, matrices.initial, *(m for block in matrices.blocks for m in block), matrices.final]
+
+
+def product(matrix: Tensor) -> tuple[Callable[[Tensor], Tensor], int]:
+    """x ↦ x Wᵀ for (out, in), and how wide x is."""
+    weight = matrix.contiguous()
+    if not torch.backends.mkldnn.is_available():
+        return lambda x: torch.nn.functional.linear(x, weight), weight.shape[1]
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""), weight.shape[1]
 
 
 def best_times(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -196,7 +209,7 @@ def report(
         contenders = {name: adam_of(bind, code, adam) for name, bind in binds.items()}
     else:
         contenders = {name: gradient_of(bind(), code) for name, bind in binds.items()}
-        contenders["floor"] = floor_of(flows["fp32"].condition(context), code)
+        contenders["floor"] = floor_of(flows["fp32"], code)
     once = best_times(contenders, 1)
     taken = best_times(contenders, max(1 if adam else 5, int(seconds / sum(once.values()))))
     bind = best_times({"bind": lambda: flows["fp32"].condition(context)}, 5)["bind"]

@@ -39,10 +39,13 @@ class FoldedConditionedFlow(ConditionedFlow):
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
         self.flow._check(code, self._context_of(code))
-        if torch.is_grad_enabled() and code.requires_grad:
-            return _FoldedMap.apply(code, self)
-        with torch.no_grad():
-            return self.passes.forward(code, self.constants, keep=False)[:2]
+        # In the weights' precision under mixed precision too, as the flow itself.
+        with torch.autocast(code.device.type, enabled=False):
+            code = code.to(self.passes.dtype)
+            if torch.is_grad_enabled() and code.requires_grad:
+                return _FoldedMap.apply(code, self)
+            with torch.no_grad():
+                return self.passes.forward(code, self.constants, keep=False)[:2]
 
     def rows(self, index: Tensor) -> FoldedConditionedFlow:
         if self.context is None or self.context.shape[0] == 1:

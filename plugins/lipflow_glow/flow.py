@@ -70,10 +70,11 @@ class GlowFlow(Flow):
         follows = context is not None and context.requires_grad and torch.is_grad_enabled()
         if self.training or follows or not all(isinstance(c, HalfCoupling) for c in self._transforms[2::3]):
             return super().condition(context)
-        passes = self._passes()
-        context = None if context is None else context.detach()
-        # Bound at once and not when first needed: by then the parameters may have changed.
-        constants = passes.bind(context)
+        with torch.autocast(self._transforms[0].shift.device.type, enabled=False):
+            passes = self._passes()
+            context = None if context is None else context.detach().to(passes.dtype)
+            # Bound at once and not when first needed: by then the parameters may have changed.
+            constants = passes.bind(context)
         return FoldedConditionedFlow(self, context, passes, lambda: constants)
 
     def _passes(self) -> Passes:
@@ -119,6 +120,12 @@ class GlowFlow(Flow):
         self._check(code, context)
         if code.shape[0] < 2:
             raise ValueError(f"{type(self).__name__}: initialize needs at least 2 codes, got {code.shape[0]}")
+        for name, given in (("codes", code), ("contexts", context)):
+            bad = 0 if given is None else int((~given.isfinite().all(dim=1)).sum())
+            if bad:
+                raise ValueError(
+                    f"{type(self).__name__}: {bad} of {len(given)} {name} to initialize from are not finite"
+                )
         with _measuring(self):
             for layer in self._transforms:
                 if isinstance(layer, ExplicitActNorm):

@@ -107,9 +107,9 @@ def test_a_changed_parameter_is_seen(change):
 def test_folded_weights_are_made_once():
     flow = make_flow()
     _, context = make_batch(flow)
-    weights = flow.condition(context).weights
-    assert flow.condition(context).weights is weights
-    assert flow.eval().condition(context).weights is weights
+    passes = flow.condition(context).passes
+    assert flow.condition(context).passes is passes
+    assert flow.eval().condition(context).passes is passes
 
 
 def test_weights_changed_in_training_are_folded_anew():

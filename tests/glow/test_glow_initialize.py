@@ -72,3 +72,14 @@ def test_one_code_is_refused():
     flow = make_flow()
     with pytest.raises(ValueError, match="at least 2 codes, got 1"):
         flow.initialize(*make_batch(flow, 1))
+
+
+def test_codes_that_are_not_finite_are_refused():
+    flow = make_flow()
+    code, context = make_batch(flow, 20)
+    code[3, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"1 of 20 codes .* not finite"):
+        flow.initialize(code, context)
+    context[:2] = torch.inf
+    with pytest.raises(ValueError, match=r"2 of 20 contexts .* not finite"):
+        flow.initialize(make_batch(flow, 20)[0], context)

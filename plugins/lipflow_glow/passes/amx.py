@@ -121,7 +121,7 @@ def multiply(typing, tiles, at, apart, distance, weights, block, steps, sums, to
     Args:
         tiles: uint16, flat; 16 rows' tiles of 32 columns each follow each other from `at` on, the next 16 rows' begin
             `apart` further on, parts `distance` further on.
-        weights: int16, flat; tiles (steps, 2 tiles of columns, parts, 16 pairs of inputs, 16 columns, 2) from `block` on.
+        weights: int16, flat; from `block` on tiles (steps, 2 tiles of columns, parts, 16 pairs of inputs, 16, 2).
         steps: How many tiles of inputs there are.
         sums: float32, flat; rows of BLOCK, of which these columns begin at `to`.
         groups: Literal, of 16 rows.

@@ -2,12 +2,14 @@
 
 Bound by reading weights where rows are few and by multiplying where they are many, so there are three ways (see
 `layer`): one or two rows read what their ReLUs let through and nothing else; some go through each block of weights
-together while it is in the nearest caches; many go by the CPU's matrix unit, where it has one.
+together while it is in the nearest caches; many go by the CPU's matrix unit, or where it has none, which BLAS libraries
+serve well, by torch's operations.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +17,11 @@ from torch import Tensor
 
 from lipflow_core.compiled.workers import run
 from lipflow_glow.couplings import AdditiveCoupling
-from lipflow_glow.folding import FoldedWeights
+from lipflow_glow.folding import BoundNet, FoldedWeights
 from lipflow_glow.passes import walk
 from lipflow_glow.passes.amx import usable
 from lipflow_glow.passes.contract import Bend, Passes
-from lipflow_glow.passes.layout import BLOCK, Layout, layout
+from lipflow_glow.passes.layout import BLOCK, Layout, Sizes, layout
 from lipflow_glow.passes.packing import (
     Packed,
     blocked,
@@ -29,13 +31,17 @@ from lipflow_glow.passes.packing import (
     positions,
     sizes_of,
     tiled,
+    unpacked,
 )
+from lipflow_glow.passes.plain import PlainPasses
 from lipflow_glow.passes.records import FEW, MANY, SOME
 
 FEW_ROWS = 2
 """Up to so many rows go by what is not zero."""
 MANY_ROWS = {torch.float32: 24, torch.bfloat16: 4}
 """From so many rows on the matrix unit is faster, by the type of the weights."""
+PLAIN_ROWS = 48
+"""From so many rows on torch's operations are faster than vectors."""
 WORTH_A_THREAD = 3_000_000
 """Multiplications below which a further thread costs more than it saves."""
 
@@ -45,6 +51,25 @@ class Kept(NamedTuple):
 
     bits: np.ndarray
     bends: list[Bend]
+
+
+class Bound:
+    """What depends on contexts, as both kinds of passes want it."""
+
+    def __init__(self, nets: tuple[BoundNet, ...], sizes: Sizes):
+        self.nets = nets
+        self._sizes = sizes
+
+    @cached_property
+    def flat(self) -> Tensor:
+        """(B or 1, all constants)."""
+        return bound_constants(self.nets, self._sizes)
+
+    def rows(self, index: Tensor) -> Bound:
+        chosen = Bound(tuple(net.rows(index) for net in self.nets), self._sizes)
+        if "flat" in self.__dict__:
+            chosen.flat = self.flat[index]
+        return chosen
 
 
 class CompiledPasses(Passes):
@@ -59,7 +84,6 @@ class CompiledPasses(Passes):
         super().__init__(weights)
         self.sizes = sizes_of(weights)
         self.narrow = narrow
-        self.dtype = weights.log_det.dtype
         self.additive = isinstance(weights.steps[0].coupling, AdditiveCoupling)
         self.rows = pack(weights, self.sizes, narrow)
         self._packed: dict[tuple[int, bool], Packed] = {}
@@ -78,14 +102,21 @@ class CompiledPasses(Passes):
             self._packed[way, backward] = form(self.rows, self.sizes, backward)
         return self._packed[way, backward]
 
-    def bind(self, context: Tensor | None) -> Tensor:
-        return bound_constants(self.weights.bind(context), self.sizes)
+    @cached_property
+    def plain(self) -> PlainPasses:
+        """The passes by torch's operations."""
+        return PlainPasses(self.weights, self.narrow, unpacked(self.rows, self.weights, self.sizes))
 
-    def select(self, constants: Tensor, index: Tensor) -> Tensor:
-        return constants[index]
+    def bind(self, context: Tensor | None) -> Bound:
+        return Bound(self.weights.bind(context), self.sizes)
 
-    def forward(self, code: Tensor, constants: Tensor, keep: bool) -> tuple[Tensor, Tensor, Kept]:
+    def select(self, constants: Bound, index: Tensor) -> Bound:
+        return constants.rows(index)
+
+    def forward(self, code: Tensor, constants: Bound, keep: bool) -> tuple[Tensor, Tensor, Any]:
         rows, steps = code.shape[0], self.sizes.steps
+        if rows >= PLAIN_ROWS and not self._by_tiles(rows):
+            return self.plain.forward(code, constants.nets, keep)
         call = _Call(self, constants, rows)
         matrices = self.matrices(call.way, backward=False)
         at = call.at
@@ -112,8 +143,10 @@ class CompiledPasses(Passes):
             log_det = log_det + added
         return codes[0][:, self.results], log_det, kept
 
-    def backward(self, kept: Kept, constants: Tensor, gradient: Tensor, log_det_gradient: Tensor | None) -> Tensor:
+    def backward(self, kept: Any, constants: Bound, gradient: Tensor, log_det_gradient: Tensor | None) -> Tensor:
         rows, steps, features = gradient.shape[0], self.sizes.steps, gradient.shape[1]
+        if not isinstance(kept, Kept):
+            return self.plain.backward(kept, constants.nets, gradient, log_det_gradient)
         call = _Call(self, constants, rows)
         matrices = self.matrices(call.way, backward=True)
         codes = call.codes()
@@ -133,20 +166,19 @@ class CompiledPasses(Passes):
             codes[0] = codes[1]
         return codes[0, :, :features].clone()
 
+    def _by_tiles(self, rows: int) -> bool:
+        """Whether so many rows are best sent through the matrix unit."""
+        least = MANY_ROWS.get(self.rows.nets.dtype)
+        return least is not None and rows >= least and usable()
+
 
 class _Call:
     """One pass's scratch, and the call of its kernel on as many threads as are worth it."""
 
-    def __init__(self, passes: CompiledPasses, constants: Tensor, rows: int):
+    def __init__(self, passes: CompiledPasses, constants: Bound, rows: int):
         self.passes = passes
-        self.constants = constants
-        least = MANY_ROWS.get(passes.rows.nets.dtype)
-        if rows <= FEW_ROWS:
-            self.way = FEW
-        elif least is not None and rows >= least and usable():
-            self.way = MANY
-        else:
-            self.way = SOME
+        self.constants = constants.flat
+        self.way = FEW if rows <= FEW_ROWS else MANY if passes._by_tiles(rows) else SOME
         work = rows * passes.rows.nets.numel()
         self.threads = max(1, min(torch.get_num_threads(), work // WORTH_A_THREAD))
         self.at: Layout = layout(passes.sizes, rows, self.threads, self.way == MANY, passes.narrow)

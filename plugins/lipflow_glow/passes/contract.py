@@ -17,10 +17,14 @@ class Passes(ABC):
 
     Args:
         weights: The folded flow; its matrices are copied, so that later changes of parameters do not reach them.
+
+    Attributes:
+        dtype: What codes and contexts must be of.
     """
 
     def __init__(self, weights: FoldedWeights):
         self.weights = weights
+        self.dtype = weights.log_det.dtype
 
     @abstractmethod
     def bind(self, context: Tensor | None) -> Any:

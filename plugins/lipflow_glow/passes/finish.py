@@ -12,7 +12,7 @@ from lipflow_glow.passes.records import MANY
 
 @part
 def finished(work, finish, row, count, column, sums, stride):
-    """Apply `finish` to `count` rows from `row` on of the block of outputs that begins at `column`; they lie at `sums`."""
+    """Apply `finish` to `count` rows from `row` on of the block of outputs from `column` on, which lie at `sums`."""
     to, zero = finish.feed, nothing(work.values)
     for r in range(count):
         at = row + r

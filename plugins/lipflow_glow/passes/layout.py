@@ -51,8 +51,8 @@ class Layout(NamedTuple):
         gate, offset, bound: In a step's constants at a context, behind the shifts of hidden per block: gates, and the
             conditioner's constant output; and their number.
         words: uint16 masks per row of hidden units.
-        codes, stream, active, made, sums: In the scratch of numbers: two codes, the residual stream, two layers' inputs,
-            the conditioner's output, and threads' own, `own` each.
+        codes, stream, active, made, sums: In the scratch of numbers: two codes, the residual stream, two layers'
+            inputs, the conditioner's output, and threads' own, `own` each.
         code_tiles, active_tiles, made_tiles: In the scratch of tiles.
         values, tiles: Sizes of the two.
         rows, lines: Rows, and those that scratch is laid out for.

@@ -63,6 +63,22 @@ def pack(weights: FoldedWeights, sizes: Sizes, narrow: bool) -> Packed:
     return packed
 
 
+def unpacked(packed: Packed, weights: FoldedWeights, sizes: Sizes) -> list[StepMatrices]:
+    """Each step's matrices as they were when they were packed."""
+    before = torch.arange(weights.steps[0].kept + weights.steps[0].moved)
+    affines, nets = iter(_affines(packed, sizes)), iter(_conditioners(packed, sizes))
+    found = []
+    for step in weights.steps:
+        after, hidden = positions(step, sizes), step.net.initial_bias.numel()
+        affine = next(affines)[before[:, None], after[None]].t()
+        initial = next(nets)[: step.kept, :hidden].t()
+        blocks = tuple((next(nets)[:hidden, :hidden].t(), next(nets)[:hidden, :hidden].t()) for _ in step.net.blocks)
+        final = next(nets)[:hidden, : step.net.final_layer.out_features].t()
+        found.append(StepMatrices(affine, initial, blocks, final))
+        before = after
+    return found
+
+
 def blocked(packed: Packed, sizes: Sizes, transposed: bool) -> Packed:
     """By blocks, (N / BLOCK, K, BLOCK), what is by rows, for the same products or for the transposed ones."""
 

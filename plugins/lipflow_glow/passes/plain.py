@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lipflow_glow.couplings import AdditiveCoupling
 from lipflow_glow.folding import BoundBlock, BoundNet, FoldedStep, FoldedWeights, StepMatrices
 from lipflow_glow.passes.contract import Bend, Passes
+from lipflow_glow.passes.products import TwoWay
 
 
 class Trace(NamedTuple):
@@ -26,11 +26,13 @@ class PlainPasses(Passes):
     Args:
         weights: The folded flow.
         narrow: Keep the conditioners' matrices in bfloat16.
+        matrices: Each step's, if not as the flow has them now.
     """
 
-    def __init__(self, weights: FoldedWeights, narrow: bool = False):
+    def __init__(self, weights: FoldedWeights, narrow: bool = False, matrices: list[StepMatrices] | None = None):
         super().__init__(weights)
-        self.matrices = [_copied(step.matrices(), narrow) for step in weights.steps]
+        matrices = [step.matrices() for step in weights.steps] if matrices is None else matrices
+        self.products = [Products.of(each, narrow) for each in matrices]
 
     def bind(self, context: Tensor | None) -> tuple[BoundNet, ...]:
         return self.weights.bind(context)
@@ -43,8 +45,8 @@ class PlainPasses(Passes):
     ) -> tuple[Tensor, Tensor, list[Trace] | None]:
         traces: list[Trace] | None = [] if keep else None
         log_det = self.weights.log_det.expand(code.shape[0])
-        for step, matrices, net in zip(self.weights.steps, self.matrices, constants, strict=True):
-            code, added = _run(step, matrices, net, code, traces)
+        for step, products, net in zip(self.weights.steps, self.products, constants, strict=True):
+            code, added = _run(step, products, net, code, traces)
             if added is not None:
                 log_det = log_det + added
         return code[:, self.weights.unsort], log_det, traces
@@ -53,26 +55,32 @@ class PlainPasses(Passes):
         self, kept: list[Trace], constants: tuple[BoundNet, ...], gradient: Tensor, log_det_gradient: Tensor | None
     ) -> Tensor:
         gradient = gradient[:, self.weights.order]
-        steps = zip(self.weights.steps, self.matrices, constants, kept, strict=True)
-        for step, matrices, net, trace in reversed(list(steps)):
-            gradient = _pull(step, matrices, net, trace, gradient, log_det_gradient)
+        steps = zip(self.weights.steps, self.products, constants, kept, strict=True)
+        for step, products, net, trace in reversed(list(steps)):
+            gradient = _pull(step, products, net, trace, gradient, log_det_gradient)
         return gradient
 
 
-def _copied(matrices: StepMatrices, narrow: bool) -> StepMatrices:
-    def copy(matrix: Tensor) -> Tensor:
-        return matrix.to(torch.bfloat16) if narrow else matrix.clone(memory_format=torch.contiguous_format)
+class Products(NamedTuple):
+    """A step's `StepMatrices`, as products."""
 
-    blocks = tuple((copy(first), copy(second)) for first, second in matrices.blocks)
-    return StepMatrices(matrices.affine.clone(), copy(matrices.initial), blocks, copy(matrices.final))
+    affine: TwoWay
+    initial: TwoWay
+    blocks: tuple[tuple[TwoWay, TwoWay], ...]
+    final: TwoWay
+
+    @classmethod
+    def of(cls, matrices: StepMatrices, narrow: bool) -> Products:
+        blocks = tuple((TwoWay(first, narrow), TwoWay(second, narrow)) for first, second in matrices.blocks)
+        return cls(TwoWay(matrices.affine), TwoWay(matrices.initial, narrow), blocks, TwoWay(matrices.final, narrow))
 
 
 def _run(
-    step: FoldedStep, matrices: StepMatrices, constants: BoundNet, code: Tensor, traces: list[Trace] | None
+    step: FoldedStep, products: Products, constants: BoundNet, code: Tensor, traces: list[Trace] | None
 ) -> tuple[Tensor, Tensor | None]:
-    code = F.linear(code, matrices.affine).add_(step.bias)
+    code = products.affine.forward(code).add_(step.bias)
     net: list[Tensor] | None = None if traces is None else []
-    parameters = _run_net(matrices, code[:, : step.kept], constants, net)
+    parameters = _run_net(products, code[:, : step.kept], constants, net)
     moved = code[:, step.kept :]
     bend, log_det = None, None
     if isinstance(step.coupling, AdditiveCoupling):
@@ -89,7 +97,7 @@ def _run(
 
 def _pull(
     step: FoldedStep,
-    matrices: StepMatrices,
+    products: Products,
     constants: BoundNet,
     trace: Trace,
     gradient: Tensor,
@@ -99,44 +107,37 @@ def _pull(
     parameters = moved
     if trace.bend is not None:
         moved, parameters = trace.bend.pull(moved, log_det_gradient)
-    kept = kept + _pull_net(matrices, parameters, constants, trace.net)
-    return torch.cat([kept, moved], dim=1) @ matrices.affine
+    kept = kept + _pull_net(products, parameters, constants, trace.net)
+    return products.affine.back(torch.cat([kept, moved], dim=1))
 
 
-def _run_net(matrices: StepMatrices, kept: Tensor, bound: BoundNet, trace: list[Tensor] | None) -> Tensor:
+def _run_net(products: Products, kept: Tensor, bound: BoundNet, trace: list[Tensor] | None) -> Tensor:
     """(B, kept features) → (B, parameters); appends what `_pull_net` needs to `trace`."""
-    stream = _times(kept, matrices.initial)
-    for (first, second), constants in zip(matrices.blocks, bound.blocks, strict=True):
+    stream = products.initial.forward(kept)
+    for (first, second), constants in zip(products.blocks, bound.blocks, strict=True):
         stream = _run_block(first, second, stream, constants, trace)
-    return _times(stream, matrices.final) + bound.offset
+    return products.final.forward(stream) + bound.offset
 
 
-def _pull_net(matrices: StepMatrices, gradient: Tensor, bound: BoundNet, trace: list[Tensor]) -> Tensor:
-    stream = _times(gradient, matrices.final.t())
+def _pull_net(products: Products, gradient: Tensor, bound: BoundNet, trace: list[Tensor]) -> Tensor:
+    stream = products.final.back(gradient)
     trace = list(trace)
-    for (first, second), constants in zip(reversed(matrices.blocks), reversed(bound.blocks), strict=True):
+    for (first, second), constants in zip(reversed(products.blocks), reversed(bound.blocks), strict=True):
         stream = _pull_block(first, second, stream, constants, trace)
-    return _times(stream, matrices.initial.t())
+    return products.initial.back(stream)
 
 
-def _run_block(
-    first: Tensor, second: Tensor, stream: Tensor, bound: BoundBlock, trace: list[Tensor] | None
-) -> Tensor:
+def _run_block(first: TwoWay, second: TwoWay, stream: Tensor, bound: BoundBlock, trace: list[Tensor] | None) -> Tensor:
     before = bound.first(stream)
-    between = bound.second(_times(before, first))
+    between = bound.second(first.forward(before))
     if trace is not None:
         trace += [before, between]
-    added = _times(between, second)
+    added = second.forward(between)
     return stream + added if bound.gate is None else torch.addcmul(stream, bound.gate, added)
 
 
-def _pull_block(first: Tensor, second: Tensor, gradient: Tensor, bound: BoundBlock, trace: list[Tensor]) -> Tensor:
+def _pull_block(first: TwoWay, second: TwoWay, gradient: Tensor, bound: BoundBlock, trace: list[Tensor]) -> Tensor:
     """Vector-Jacobian product; takes what `_run_block` left off the end of `trace`."""
     through = gradient if bound.gate is None else gradient * bound.gate
-    through = bound.second.pull(_times(through, second.t()), trace.pop())
-    return bound.first.pull(_times(through, first.t()), trace.pop()).add_(gradient)
-
-
-def _times(inputs: Tensor, matrix: Tensor) -> Tensor:
-    """x Wᵀ: (B, in), (out, in) → (B, out), in the inputs' type."""
-    return F.linear(inputs.to(matrix.dtype), matrix).to(inputs.dtype)
+    through = bound.second.pull(second.back(through), trace.pop())
+    return bound.first.pull(first.back(through), trace.pop()).add_(gradient)

@@ -17,8 +17,8 @@ from lipflow_glow.passes.records import FEW, MANY, Constant, Finish, Matrix, Pla
 
 @kernel
 def forward(
-    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
-    bits, entries, counters,
+    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values,
+    kept_tiles, bits, entries, counters,
 ):  # fmt: skip
     """Steps `first` to `last` of the flow.
 
@@ -39,7 +39,7 @@ def forward(
         bits: uint16 (steps, blocks, 2, rows, words).
         counters: int64, zeros, two per phase.
     """
-    half, hidden, parameters, blocks, steps = sizes
+    half, hidden, parameters, blocks, _ = sizes
     affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
     work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
@@ -106,8 +106,8 @@ def forward(
 
 @kernel
 def backward(
-    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values, kept_tiles,
-    bits, entries, counters,
+    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values,
+    kept_tiles, bits, entries, counters,
 ):  # fmt: skip
     """Steps `last` to `first` of the flow, backwards.
 
@@ -116,7 +116,7 @@ def backward(
     `forward` leaves its result. Arguments as there, but that where the matrices are packed by blocks they are the
     transposed ones.
     """
-    half, hidden, parameters, blocks, steps = sizes
+    half, hidden, parameters, blocks, _ = sizes
     affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
     work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
     none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
@@ -149,9 +149,7 @@ def backward(
             square = net + at.block + 2 * block * hidden * hidden
             between = _active(at, hidden, 1)
             relu = (step * blocks + block) * 2 * at.rows * at.words
-            finish = Finish(
-                none, relu + at.rows * at.words, none, nowhere, nowhere, none, none, -1, at.words, between
-            )
+            finish = Finish(none, relu + at.rows * at.words, none, nowhere, nowhere, none, none, -1, at.words, between)
             matrix = _matrix(nets, square + hidden * hidden, hidden, hidden, square, at.parts, way)
             layer(work, phase, matrix, few, active, -1, finish)
             sign = Constant(fixed, own + at.sign + block * hidden, 0)
@@ -200,7 +198,9 @@ def _code(at, half, turn, left):
     """A code from column `left` on; one of two."""
     width = 2 * half
     tiles_at = at.code_tiles + turn * PARTS * at.lines * width + left // 32 * TILE
-    return Place(at.codes + turn * at.lines * width + left, width, tiles_at, width // 32 * TILE, at.lines * width, PARTS)
+    return Place(
+        at.codes + turn * at.lines * width + left, width, tiles_at, width // 32 * TILE, at.lines * width, PARTS
+    )
 
 
 @inline
