@@ -8,8 +8,7 @@ several or into plain numbers where the machine's are narrower.
     inside = (low >= zero) & (low <= limit)                          # a mask
     store(screen, 4 * i, select(inside, low, zero * low))
 
-Operators take lanes and plain numbers of the same type; the index of `load` and `store` counts numbers of a contiguous
-array of any shape, or from a pointer on that `flat` made of one.
+Operators take lanes and plain numbers of the same type. `memory` loads and stores them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from numba.core.datamodel.models import PrimitiveModel
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-_INDEX = ir.IntType(32)
+INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
@@ -45,17 +44,18 @@ class _LanesModel(PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(item, kind.count))
 
 
-def _splat(builder, value, count: int):
+def splat(builder, value, count: int):
+    """LLVM's vector of one number."""
     undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(undefined, value, _INDEX(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INDEX, count), [0] * count))
+    first = builder.insert_element(undefined, value, INDEX(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INDEX, count), [0] * count))
 
 
 def _spread(builder, kinds, values):
     """The operands as vectors: plain numbers become lanes of themselves."""
     count = next(kind.count for kind in kinds if isinstance(kind, Lanes))
     return [
-        value if isinstance(kind, Lanes) else _splat(builder, value, count)
+        value if isinstance(kind, Lanes) else splat(builder, value, count)
         for kind, value in zip(kinds, values, strict=True)
     ]
 
@@ -117,159 +117,9 @@ for _symbol, _text in (
     _define(_symbol, lambda lanes: Lanes(types.boolean, lanes.count), _comparison(_text))
 
 
-def _address(context, builder, kind, array, index, lanes):
-    data = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), context.get_value_type(lanes).as_pointer())
-
-
-@intrinsic
-def flat(typing, array):
-    """A pointer to a contiguous array's numbers, to pass on in loops: arrays are counted at every turn."""
-
-    def emit(context, builder, sig, args):
-        return context.make_array(sig.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), emit
-
-
-@intrinsic(prefer_literal=True)
-def load(typing, array, index, count):
-    """`count` numbers of a contiguous array from flat `index` on."""
-    lanes = Lanes(array.dtype, count.literal_value)
-
-    def emit(context, builder, sig, args):
-        address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
-        return builder.load(address, align=lanes.item.bitwidth // 8)
-
-    return lanes(array, types.intp, count), emit
-
-
-@intrinsic
-def item(typing, array, index):
-    """One number of a contiguous array of any shape, by its flat index."""
-
-    def emit(context, builder, sig, args):
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        return context.unpack_value(builder, array.dtype, builder.gep(data, [args[1]]))
-
-    return array.dtype(array, types.intp), emit
-
-
-@intrinsic
-def store(typing, array, index, value):
-    """Write lanes into a contiguous array from flat `index` on."""
-
-    def emit(context, builder, sig, args):
-        address = _address(context, builder, sig.args[0], args[0], args[1], value)
-        builder.store(args[2], address, align=value.item.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), emit
-
-
-def _masked(context, builder, name: str, result, operands):
-    """Call LLVM's masked memory intrinsic of that name."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(result, [operand.type for operand in operands]), name
-    )
-    return builder.call(function, operands)
-
-
-def _suffix(kind: Lanes) -> str:
-    return f"v{kind.count}{'f' if kind.real else 'i'}{kind.item.bitwidth}"
-
-
-@intrinsic
-def load_where(typing, array, index, mask, other):
-    """As `load` where the mask holds, elsewhere the number `other`: memory there is not touched."""
-    lanes = Lanes(array.dtype, mask.count)
-
-    def emit(context, builder, sig, args):
-        address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
-        rest = _splat(builder, context.cast(builder, args[3], sig.args[3], lanes.item), lanes.count)
-        operands = (address, _INDEX(lanes.item.bitwidth // 8), args[2], rest)
-        return _masked(context, builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
-
-    return lanes(array, types.intp, mask, other), emit
-
-
-@intrinsic
-def store_where(typing, array, index, value, mask):
-    """As `store` where the mask holds; elsewhere memory is not touched."""
-
-    def emit(context, builder, sig, args):
-        kind = sig.args[2]
-        address = _address(context, builder, sig.args[0], args[0], args[1], kind)
-        operands = (args[2], address, _INDEX(kind.item.bitwidth // 8), args[3])
-        _masked(context, builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value, mask), emit
-
-
-class _Addresses(ir.instructions.Instruction):
-    """One address per lane of an index: what llvmlite's own `gep` has no form for."""
-
-    def __init__(self, parent, item, base, index):
-        super().__init__(parent, ir.VectorType(ir.PointerType(), index.type.count), "getelementptr", [base, index])
-        self.item = item
-
-    def descr(self, buf):
-        base, index = self.operands
-        buf.append(
-            f"getelementptr {self.item}, {base.type} {base.get_reference()}, {index.type} {index.get_reference()}\n"
-        )
-
-
-def _gather(context, builder, kind, array, start, index, item, bits):
-    """Numbers of LLVM type `item` and so many bits from array[start + index] on, as a vector."""
-    data = context.make_array(kind)(context, builder, array).data
-    element = context.get_data_type(kind.dtype)
-    addresses = _Addresses(builder.block, element, builder.gep(data, [start]), index)
-    builder._insert(addresses)
-    count = index.type.count
-    result = ir.VectorType(item, count)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [True] * count)
-    name = "i" if isinstance(item, ir.IntType) else "f"
-    operands = (addresses, _INDEX(kind.dtype.bitwidth // 8), everywhere, ir.Constant(result, ir.Undefined))
-    return _masked(context, builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
-
-
-@intrinsic
-def gather(typing, array, start, index):
-    """array[start + i] of a contiguous array for each lane i of `index` (int32)."""
-    lanes = Lanes(array.dtype, index.count)
-
-    def emit(context, builder, sig, args):
-        item = context.get_value_type(lanes).element
-        return _gather(context, builder, sig.args[0], *args, item, lanes.item.bitwidth)
-
-    return lanes(array, types.intp, index), emit
-
-
-@intrinsic
-def gather_pairs(typing, array, start, index):
-    """array[start + i] and array[start + i + 1] side by side for each lane i of `index`: twice as many lanes."""
-    lanes = Lanes(array.dtype, 2 * index.count)
-
-    def emit(context, builder, sig, args):
-        if lanes.item == types.float32:  # two of them at once, as one double
-            pairs = _gather(context, builder, sig.args[0], *args, ir.DoubleType(), 64)
-            return builder.bitcast(pairs, context.get_value_type(lanes))
-        item = context.get_value_type(lanes).element
-        kind, (array_, start, index) = sig.args[0], args
-        left = _gather(context, builder, kind, array_, start, index, item, lanes.item.bitwidth)
-        after = builder.add(start, start.type(1))
-        right = _gather(context, builder, kind, array_, after, index, item, lanes.item.bitwidth)
-        return _shuffled(
-            builder, left, right, [lane for n in range(lanes.count // 2) for lane in (n, n + lanes.count // 2)]
-        )
-
-    return lanes(array, types.intp, index), emit
-
-
-def _shuffled(builder, one, other, picks: list[int]):
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INDEX, len(picks)), picks))
+def shuffled(builder, one, other, picks: list[int]):
+    """Some lanes of two LLVM vectors, counted through both."""
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INDEX, len(picks)), picks))
 
 
 def _rearranging(picks):
@@ -279,7 +129,7 @@ def _rearranging(picks):
         chosen = picks(value.count)
 
         def emit(context, builder, sig, args):
-            return _shuffled(builder, args[0], args[0], chosen)
+            return shuffled(builder, args[0], args[0], chosen)
 
         return Lanes(value.item, len(chosen))(value), emit
 
@@ -300,7 +150,7 @@ def woven(typing, one, other):
 
     def emit(context, builder, sig, args):
         count = one.count
-        return _shuffled(builder, *args, [lane for n in range(count) for lane in (n, n + count)])
+        return shuffled(builder, *args, [lane for n in range(count) for lane in (n, n + count)])
 
     return Lanes(one.item, 2 * one.count)(one, other), emit
 
@@ -311,7 +161,7 @@ def lanes(typing, value, count):
     kind = Lanes(types.unliteral(value), count.literal_value)
 
     def emit(context, builder, sig, args):
-        return _splat(builder, context.cast(builder, args[0], sig.args[0], kind.item), kind.count)
+        return splat(builder, context.cast(builder, args[0], sig.args[0], kind.item), kind.count)
 
     return kind(value, count), emit
 
@@ -324,7 +174,7 @@ def joined(typing, numbers):
     def emit(context, builder, sig, args):
         made = ir.Constant(context.get_value_type(kind), ir.Undefined)
         for place in range(kind.count):
-            made = builder.insert_element(made, builder.extract_value(args[0], place), _INDEX(place))
+            made = builder.insert_element(made, builder.extract_value(args[0], place), INDEX(place))
         return made
 
     return kind(numbers), emit
@@ -338,7 +188,7 @@ def ramp(typing, start, count):
 
     def emit(context, builder, sig, args):
         steps = ir.Constant(context.get_value_type(lanes), list(range(lanes.count)))
-        first = _splat(builder, context.cast(builder, args[0], sig.args[0], item), lanes.count)
+        first = splat(builder, context.cast(builder, args[0], sig.args[0], item), lanes.count)
         return builder.fadd(first, steps) if lanes.real else builder.add(first, steps)
 
     return lanes(start, count), emit
@@ -350,7 +200,7 @@ def lane(typing, value, index):
     place = index.literal_value
 
     def emit(context, builder, sig, args):
-        return builder.extract_element(args[0], _INDEX(place))
+        return builder.extract_element(args[0], INDEX(place))
 
     return value.item(value, index), emit
 
@@ -445,19 +295,6 @@ def trailing_zeros(typing, bits):
 
 
 @intrinsic
-def leading(typing, mask):
-    """How many lanes from the first on the mask holds for without a gap: intp."""
-
-    def emit(context, builder, sig, args):
-        # A bit beyond the lanes ends the count where the mask holds for all.
-        bits = builder.zext(builder.bitcast(builder.not_(args[0]), ir.IntType(mask.count)), ir.IntType(64))
-        bits = builder.or_(bits, ir.IntType(64)(1 << mask.count))
-        return builder.cttz(bits, ir.IntType(1)(1))
-
-    return types.intp(mask), emit
-
-
-@intrinsic
 def total(typing, value):
     """The sum of all lanes: halves are added to each other until one number is left."""
 
@@ -467,11 +304,11 @@ def total(typing, value):
             count //= 2
             parts = [
                 builder.shuffle_vector(
-                    rest, rest, ir.Constant(ir.VectorType(_INDEX, count), list(range(first, first + count)))
+                    rest, rest, ir.Constant(ir.VectorType(INDEX, count), list(range(first, first + count)))
                 )
                 for first in (0, count)
             ]
             rest = builder.fadd(*parts) if value.real else builder.add(*parts)
-        return builder.extract_element(rest, _INDEX(0))
+        return builder.extract_element(rest, INDEX(0))
 
     return value.item(value), emit

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_core.compiled.jit import inline
-from lipflow_core.compiled.lanes import ceil, floor, joined, lane, load, maximum, minimum, store
+from lipflow_core.compiled.lanes import ceil, floor, joined, lane, maximum, minimum
+from lipflow_core.compiled.memory import load, store
 
 DEGENERATE = 1e-12
 FLAT = 1e-3

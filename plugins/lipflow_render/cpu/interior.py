@@ -5,22 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lipflow_core.compiled.jit import inline_fused, kernel
-from lipflow_core.compiled.lanes import (
-    bits_of,
-    doubled,
-    evens,
-    gather_pairs,
-    item,
-    lanes,
-    load,
-    load_where,
-    odds,
-    ramp,
-    select,
-    store,
-    total,
-    woven,
-)
+from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
+from lipflow_core.compiled.memory import gather_pairs, item, load, load_where, store
 from lipflow_render.cpu.places import (
     DEPTH,
     LANES,

@@ -6,7 +6,8 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features
 
 from lipflow_core.compiled.jit import inline
-from lipflow_core.compiled.lanes import bits_of, lanes, load, ramp, select, store
+from lipflow_core.compiled.lanes import bits_of, lanes, ramp, select
+from lipflow_core.compiled.memory import load, store
 from lipflow_render.cpu.geometry import homogeneous
 from lipflow_render.cpu.places import LANES
 
