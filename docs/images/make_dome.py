@@ -45,7 +45,7 @@ def main() -> None:
     rows = []
     for dome, headset in zip(frame["dome"].images, frame["headset"].images, strict=True):
         seen = np.repeat(headset.numpy(), 3 // headset.shape[1], axis=1)
-        seen = np.pad(seen, ((0, 0), (0, 0), (SIZE // 8, SIZE // 8), (0, 0)), constant_values=1)
+        seen = np.pad(seen, ((0, 0), (0, 0), (SIZE // 8, SIZE // 8), (0, 0)))
         rows.append(np.concatenate([rearrange(x, "n c h w -> h (n w) c") for x in (dome.numpy(), seen)], axis=1))
     picture = (255 * np.concatenate(rows).clip(0, 1)).round().astype(np.uint8)
     Image.fromarray(picture).save(Path(__file__).with_name("dome.png"), optimize=True)
