@@ -124,6 +124,25 @@ def test_silhouette_gradient_is_that_of_the_covered_area(renderer):
     assert_close(gradient, true * torch.tensor([1.0, 1.0, -2.0], dtype=DEEP), rtol=0.02, atol=0)
 
 
+def test_silhouette_gradient_reaches_the_camera(renderer):
+    vertices, topology = quads(rectangle(-11.3, -8.2, 12.1, 9.4, 100))
+    camera = straight(40, 40, 100)
+    focal = torch.ones(2, dtype=DEEP, requires_grad=True)
+    shift = torch.zeros(3, 1, dtype=DEEP, requires_grad=True)
+    seen = replace(
+        camera,
+        intrinsics=camera.intrinsics @ torch.cat([focal, torch.ones(1, dtype=DEEP)]).diag(),
+        extrinsics=camera.extrinsics + torch.cat([torch.zeros(3, 3, dtype=DEEP), shift], dim=1),
+    )
+    meshes = shifted(vertices)
+    area = renderer(meshes, plain(), topology, seen).coverage.sum() / len(meshes)
+    in_focal, in_shift = torch.autograd.grad(area, [focal, shift])
+    true = (12.1 + 11.3) * (9.4 + 8.2)
+    # Area goes as the product of both focal lengths, and as depth, here 100, to the power of -2; shifts leave it.
+    assert_close(in_focal, true * torch.ones(2, dtype=DEEP), rtol=0.03, atol=0)
+    assert_close(in_shift[:, 0], torch.tensor([0, 0, -2 * true / 100], dtype=DEEP), rtol=0.03, atol=0.3)
+
+
 def test_occlusion_gradient_is_that_of_many_shifted_pictures(renderer):
     front = [[-6.3, -5.2, 100], [5.1, -7.1, 100], [7.0, 6.5, 100], [-4.6, 5.3, 100]]
     vertices, topology = quads(rectangle(-30, -30, 30, 30, 150), front)
