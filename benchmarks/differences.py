@@ -10,23 +10,13 @@ the likelihood; mean over frames ± its standard error. Frames of one subject an
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
 from pathlib import Path
 
+from lipflow_core.evaluation.differences import Difference
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.tables import table
 
 METRICS = {"psnr": "PSNR dB", "geom": "Geom"}
-
-
-def difference(one: list[float], other: list[float], digits: int) -> str:
-    """Mean ± standard error of the pairs' differences; those that are not finite are left out."""
-    pairs = [a - b for a, b in zip(one, other, strict=True) if math.isfinite(a - b)]
-    if len(pairs) < 2:
-        return "–"
-    error = statistics.stdev(pairs) / math.sqrt(len(pairs))
-    return f"{statistics.mean(pairs):+.{digits}f} ± {error:.{digits}f}"
 
 
 def main() -> None:
@@ -47,8 +37,8 @@ def main() -> None:
                 digits = 2 if metric == "psnr" else 3
                 fitted = model.scores["fitted"][metric]
                 without = model.scores.get("fitted-without-likelihood", {}).get(metric)
-                cells.append(difference(fitted, baseline.scores["fitted"][metric], digits))
-                cells.append("–" if without is None else difference(fitted, without, digits))
+                cells.append(Difference.of(fitted, baseline.scores["fitted"][metric]).text(digits))
+                cells.append("–" if without is None else Difference.of(fitted, without).text(digits))
             rows.append([model.name, *cells])
         heads = [f"{name}, {what}" for name in METRICS.values() for what in (f"to {baseline.name}", "by likelihood")]
         print(f"{folder}\n{table(['model', *heads], rows, left=1)}")

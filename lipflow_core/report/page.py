@@ -99,7 +99,7 @@ def _navigation(sections: list[tuple[str, str, Any]]) -> Markup:
 
 
 def _table(evaluation: Evaluation) -> Markup:
-    """A group of rows for each kind of code, a row for each model, the best in bold."""
+    """A group of rows for each kind of code, a row for each model, in bold the best and what may be as good."""
     rows: list[Markup] = []
     for code, label in CODES.items():
         models = [model for model in evaluation.models if code in model.scores]
@@ -114,11 +114,12 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup
     cells = []
     for metric, digits in DIGITS.items():
         value = math.nan if metric == "distance" and code not in model.distance else model.mean(code, metric)
-        contested = (
-            len(evaluation.models) > 1 and evaluation.comparable and metric != "distance" and math.isfinite(value)
-        )
-        best = contested and round(value, digits) == evaluation.best(code, metric)
-        cells.append(tag("td", _number(value, digits), class_="best" if best else None))
+        best = evaluation.is_best(model, code, metric)
+        difference = evaluation.to_best(model, code, metric)
+        error = None
+        if difference is not None and math.isfinite(difference.error):
+            error = tag("span", f" ± {difference.error:.{digits}f}", class_="error")
+        cells.append(tag("td", _number(value, digits), error, class_="best" if best else None))
     return cells
 
 
@@ -179,8 +180,12 @@ def _definitions(evaluation: Evaluation) -> Markup:
     pairs = [line.partition(": ")[::2] for line in lines]
     terms = [[tag("dt", name), tag("dd", text[0].upper() + text[1:])] for name, text in pairs]
     several = len(evaluation.models) > 1 and evaluation.comparable
-    many = "In bold: the best of the models that the row's group compares. " if several else ""
-    intro = tag("p", f"{many}Every number is the mean over the frames.", class_="soft small")
+    many = (
+        " ± is the standard error of a model's difference to the best of its group, paired over the frames. In bold: "
+        "the best, and all that are within two such errors of it. Frames of one subject and one training run say "
+        "nothing of others."
+    )
+    intro = tag("p", f"Every number is the mean over the frames.{many if several else ''}", class_="soft small")
     return join([intro, tag("details", tag("summary", "What the numbers mean"), tag("dl", terms, class_="small"))])
 
 

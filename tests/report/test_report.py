@@ -92,8 +92,8 @@ def test_text_from_outside_is_escaped(text, page):
 
 
 def test_the_table_has_the_best_in_bold_and_its_definitions(text, page):
-    assert 'class="best">31.50' in text
-    assert 'class="best">30.50' not in text
+    assert 'class="best">31.50</td>' in text
+    assert '<td>30.50<span class="error"> ± 0.00</span></td>' in text
     assert "averaged over pictures" in page.text
 
 
