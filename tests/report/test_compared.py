@@ -32,7 +32,7 @@ def test_models_that_the_frames_do_not_tell_apart_share_the_bold(evaluation_fold
     data["models"][1]["scores"]["fitted"]["psnr"] = [28.0, 34.0]
     (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
     text = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
-    assert 'class="best">31.00</td>' in text
+    assert 'class="best">31.00<span class="error"> best</span></td>' in text
     assert 'class="best">30.50<span class="error"> ± 2.50</span></td>' in text
 
 
