@@ -23,7 +23,7 @@ _OVERLAID = 7
 """Models that are told apart in one panel; more have a panel each."""
 _FADED = 0.08
 """Opacity of the models that are not the one picked in the legend."""
-_COLUMNS, _SIDE, _SMALL = 5, 380, 165
+_COLUMNS, _SIDE, _SMALL = 5, 380, 155
 """Panels in a row, and the side in pixels of a square panel on its own and of one among many."""
 
 
@@ -241,7 +241,7 @@ def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     color = alt.Color(f"{other}:N", title=other, sort=order)
     if many:
         x, y = x.title(None), y.title(None)
-        color = color.legend(alt.Legend(orient="top", title=None, labelLimit=400))
+        color = color.legend(alt.Legend(orient="top", title=None, labelLimit=400, columns=2))
     tooltip = ["model:N", "region:N", alt.Tooltip("level:Q", format=".0%"), alt.Tooltip("covered:Q", format=".1%")]
     panels = []
     for name in dict.fromkeys(point[per] for point in points):
