@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS, Calibration, finite_mean, with_nan
+from lipflow_core.evaluation.differences import Difference
 from lipflow_core.tables import table
 
 METRICS = ("psnr", "ssim", "geom", "millimetres")
@@ -178,11 +179,35 @@ class Evaluation:
             return None
         return f"the models were scored on different captures ({self.captures}), so that their scores do not compare"
 
-    def best(self, code: str, metric: str) -> float:
-        """The best mean of a metric among the models, for one of the codes; as it is printed, so that ties tie."""
-        values = [round(model.mean(code, metric), DIGITS[metric]) for model in self.models if code in model.scores]
-        values = [value for value in values if math.isfinite(value)] or [math.nan]
-        return max(values) if metric in HIGHER_IS_BETTER else min(values)
+    def best(self, code: str, metric: str) -> ModelScores | None:
+        """The model of the best mean of a metric, for one of the codes; None if there is nothing to compete for.
+
+        That is so for a single model, for models of different captures, and for "distance", which has no better side.
+        """
+        scored = [model for model in self.models if code in model.scores and metric in METRICS]
+        scored = [model for model in scored if math.isfinite(model.mean(code, metric))]
+        if len(self.models) < 2 or not self.comparable or not scored:
+            return None
+        choose = max if metric in HIGHER_IS_BETTER else min
+        return choose(scored, key=lambda model: model.mean(code, metric))
+
+    def to_best(self, model: ModelScores, code: str, metric: str) -> Difference | None:
+        """The model's scores less those of the best, over the frames of both; None if there is no best, or it is it."""
+        best = self.best(code, metric)
+        if best is None or model is best:
+            return None
+        ours, theirs = (dict(zip(one.frames, one.scores[code][metric], strict=True)) for one in (model, best))
+        shared = [frame for frame in ours if frame in theirs]
+        return Difference.of([ours[frame] for frame in shared], [theirs[frame] for frame in shared])
+
+    def is_best(self, model: ModelScores, code: str, metric: str) -> bool:
+        """Whether a model is the best, prints the same figure, or its frames do not tell it apart from the best."""
+        best = self.best(code, metric)
+        if best is None or not math.isfinite(model.mean(code, metric)):
+            return False
+        as_printed = {round(one.mean(code, metric), DIGITS[metric]) for one in (model, best)}
+        difference = self.to_best(model, code, metric)
+        return len(as_printed) == 1 or (math.isfinite(difference.error) and not difference.told_apart)
 
     def rows(self) -> Iterator[tuple[ModelScores, str]]:
         """The table's rows: each model's codes, in the order of `CODES`."""
@@ -194,7 +219,8 @@ class Evaluation:
     def table(self) -> str:
         """The scores as plain text; an asterisk marks the best of each kind of code where several models compete.
 
-        Models of different captures do not: a line below tells.
+        It marks as well whatever is not told apart from the best. Models of different captures do not compete: a line
+        below tells.
         """
         rows: list[list[str]] = []
         rules: list[int] = []
@@ -208,13 +234,14 @@ class Evaluation:
             for metric in HEADINGS:
                 value = model.mean(code, metric) if metric != "distance" or code in model.distance else math.nan
                 text = f"{value:.{DIGITS[metric]}f}" if math.isfinite(value) else "–"
-                contested = several and metric != "distance" and math.isfinite(value)
-                best = contested and round(value, DIGITS[metric]) == self.best(code, metric)
-                cells.append(text + ("*" if best else " " if several else ""))
+                cells.append(text + ("*" if self.is_best(model, code, metric) else " " if several else ""))
             rows.append(cells)
         below = [f"warning: {self.warning()}"] if self.warning() else []
         if several:
-            below = ["* the best of the models, among the same kind of code"]
+            below = [
+                "* among the same kind of code the best of the models, or within two standard errors of it",
+                "  (of the difference, paired over frames)",
+            ]
         return "\n".join([table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules), *below])
 
     def calibration_table(self) -> str:

@@ -21,7 +21,9 @@ _POINTS = 300
 """Points of a curve that are kept: more can't be seen."""
 _OVERLAID = 7
 """Models that are told apart in one panel; more have a panel each."""
-_COLUMNS, _SIDE, _SMALL = 5, 380, 165
+_FADED = 0.08
+"""Opacity of the models that are not the one picked in the legend."""
+_COLUMNS, _SIDE, _SMALL = 5, 380, 155
 """Panels in a row, and the side in pixels of a square panel on its own and of one among many."""
 
 
@@ -71,6 +73,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
         "geometry": "Geometry error, unweighted",
         "latent": "Latent term, unweighted",
     }
+    picked = _picked_in_legend()
     panels = []
     for term in terms:
         values = [p["value"] for p in points if p["term"] == term]
@@ -84,17 +87,24 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
                 color=alt.Color("model:N", title="model", sort=list(metrics)),
                 strokeDash=alt.StrokeDash("frames:N", title="frames", sort=["held-out", "training"]),
                 # Training losses are of one batch or a few, and noisy: they may not hide the others.
-                opacity=alt.condition(alt.datum.frames == "training", alt.value(0.45), alt.value(1)),
+                opacity=alt.when(~picked)
+                .then(alt.value(_FADED))
+                .when(alt.datum.frames == "training")
+                .then(alt.value(0.45))
+                .otherwise(alt.value(1)),
                 tooltip=["model:N", "frames:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
             )
             .properties(width=380, height=220)
         )
-        panels.append(panel)
+        panels.append(panel if panels else panel.add_params(picked))
     return alt.concat(*panels, columns=2).to_dict()
 
 
 def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None:
-    """Losses over the steps of fitting, one panel an objective: median over frames and band of their middle half."""
+    """Losses over the steps of fitting, one panel an objective: median over frames, and band of their middle half.
+
+    Of many models there is no band.
+    """
     import altair as alt
 
     points: list[dict[str, Any]] = []
@@ -120,6 +130,8 @@ def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None
     if not points:
         return None
     fits = sorted({p["fit"] for p in points}, key=lambda fit: fit != "as specified")
+    picked = _picked_in_legend()
+    banded = len({p["model"] for p in points}) <= _OVERLAID
     panels = []
     for objective in dict.fromkeys(p["objective"] for p in points):
         here = [p for p in points if p["objective"] == objective]
@@ -134,15 +146,21 @@ def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None
                 legend=alt.Legend(symbolOpacity=1, symbolType="stroke", symbolStrokeWidth=2),
             ),
         )
-        # One band a model: those of two fits of a model would hide each other.
-        band = base.transform_filter(alt.datum.fit == fits[0]).mark_area(opacity=0.15)
-        band = band.encode(y=alt.Y("low:Q", title=None, scale=scale), y2="high:Q")
+        # One band a model: those of two fits of a model would hide each other, as those of many models would.
+        band = base.transform_filter(alt.datum.fit == fits[0]).mark_area()
+        band = band.encode(
+            y=alt.Y("low:Q", title=None, scale=scale),
+            y2="high:Q",
+            opacity=alt.when(picked).then(alt.value(0.15)).otherwise(alt.value(_FADED / 4)),
+        )
         line = base.mark_line().encode(
             y=alt.Y("value:Q", title=None, scale=scale),
             strokeDash=alt.StrokeDash("fit:N", title="fit", sort=fits),
+            opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(_FADED)),
             tooltip=["model:N", "fit:N", "step:Q", alt.Tooltip("value:Q", format=".4g", title="median")],
         )
-        panels.append((band + line).properties(width=380, height=220))
+        line = line if panels else line.add_params(picked)
+        panels.append((band + line if banded else line).properties(width=380, height=220))
     return alt.concat(*panels, columns=2).to_dict()
 
 
@@ -223,7 +241,7 @@ def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     color = alt.Color(f"{other}:N", title=other, sort=order)
     if many:
         x, y = x.title(None), y.title(None)
-        color = color.legend(alt.Legend(orient="top", title=None, labelLimit=400))
+        color = color.legend(alt.Legend(orient="top", title=None, labelLimit=400, columns=2))
     tooltip = ["model:N", "region:N", alt.Tooltip("level:Q", format=".0%"), alt.Tooltip("covered:Q", format=".1%")]
     panels = []
     for name in dict.fromkeys(point[per] for point in points):
@@ -232,6 +250,13 @@ def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
         lines = lines.encode(x=x, y=y, color=color, tooltip=tooltip)
         panels.append(_square(expected.encode(x=x) + diagonal + lines, _SMALL if many else _SIDE))
     return alt.concat(*panels, columns=_COLUMNS if many else 2).to_dict()
+
+
+def _picked_in_legend() -> Any:
+    """The models whose names were clicked in the legend; all, before. Add it to one panel, for all."""
+    import altair as alt
+
+    return alt.selection_point(fields=["model"], bind="legend", name="picked")
 
 
 def _square(chart: Any, side: int) -> Any:

@@ -14,6 +14,8 @@ from lipflow_core.fitting.targets import file_stem
 from lipflow_core.report.markup import Markup, join, tag
 from lipflow_core.report.pictures import common_limit, difference, heat, heat_gradient, image, read
 
+_UNFOLDED = 4
+"""Models up to which all frames are unfolded; of more only the first frame is."""
 _CAPTIONS = {code: name.replace(" fitting", "") for code, name in CODES.items()}
 
 
@@ -33,7 +35,10 @@ class _Shown:
 
 
 def frame_sections(evaluation: Evaluation, folder: Path) -> list[Markup]:
-    """A section for each frame whose pictures were kept, after a legend that all share; empty if there are none."""
+    """A section for each frame whose pictures were kept, after a legend that all share; empty if there are none.
+
+    Where models are many only the first is unfolded.
+    """
     frames = dict.fromkeys(
         (segment, number) for model in evaluation.models for segment, number in map(tuple, model.frames)
     )
@@ -42,7 +47,11 @@ def frame_sections(evaluation: Evaluation, folder: Path) -> list[Markup]:
     if not shown:
         return []
     limit = common_limit(error for models in shown.values() for one in models for error in one.differences().values())
-    return [_legend(limit), *(_section(frame, models, folder, limit) for frame, models in shown.items())]
+    sections = [
+        _section(frame, models, folder, limit, unfolded=place == 0 or len(models) <= _UNFOLDED)
+        for place, (frame, models) in enumerate(shown.items())
+    ]
+    return [_legend(limit), *sections]
 
 
 def _shown(model: ModelScores, folder: Path, frame: tuple[str, int]) -> _Shown | None:
@@ -56,7 +65,7 @@ def _shown(model: ModelScores, folder: Path, frame: tuple[str, int]) -> _Shown |
     return _Shown(model, row, target, read(place / f"{stem}.mask.png"), pictures)
 
 
-def _section(frame: tuple[str, int], models: list[_Shown], folder: Path, limit: float) -> Markup:
+def _section(frame: tuple[str, int], models: list[_Shown], folder: Path, limit: float, *, unfolded: bool) -> Markup:
     segment, number = frame
     top = [_figure(image(models[0].target, "target"), [tag("b", "target")])]
     known: set[str] = set()
@@ -68,11 +77,12 @@ def _section(frame: tuple[str, int], models: list[_Shown], folder: Path, limit: 
                 wide = "wide" if picture.shape[1] > 2 * picture.shape[0] else None
                 top.append(_figure(image(picture, name), ["seen by fitting: ", tag("b", name)], wide))
     return tag(
-        "div",
-        tag("h3", f"{segment}, frame {number}"),
+        "details",
+        tag("summary", f"{segment}, frame {number}"),
         tag("div", top, class_="pictures seen"),
         [_model(one, limit) for one in models],
         class_="frame",
+        open=unfolded,
     )
 
 

@@ -23,6 +23,8 @@ from lipflow_core.tables import counted
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 """Browsers are told to fetch nothing at all; Vega compiles its expressions, hence the last word."""
+_NAMED = 4
+"""Models that the heading names; more are counted."""
 
 
 def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str], *, title: str | None = None) -> Path:
@@ -31,7 +33,7 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
     Args:
         evaluation: Folder that `lipflow_core.evaluate` wrote.
         out: The HTML file.
-        title: Its heading; the models' names if None.
+        title: Its heading; the models' names, or their number if they are many, if None.
 
     Returns:
         The file.
@@ -79,9 +81,10 @@ def render(evaluation: Evaluation, folder: Path, title: str | None = None) -> st
 
 
 def _heading(evaluation: Evaluation) -> str:
-    if evaluation.comparable and evaluation.models and evaluation.captures != "–":
-        return f"Fitted faces: {', '.join(model.name for model in evaluation.models)} on {evaluation.captures}"
-    return f"Fitted faces: {', '.join(model.name for model in evaluation.models)}"
+    names = [model.name for model in evaluation.models]
+    what = ", ".join(names) if len(names) <= _NAMED else counted(len(names), "model")
+    known = evaluation.comparable and names and evaluation.captures != "–"
+    return f"Fitted faces: {what} on {evaluation.captures}" if known else f"Fitted faces: {what}"
 
 
 def _subtitle(evaluation: Evaluation) -> str:
@@ -99,7 +102,7 @@ def _navigation(sections: list[tuple[str, str, Any]]) -> Markup:
 
 
 def _table(evaluation: Evaluation) -> Markup:
-    """A group of rows for each kind of code, a row for each model, the best in bold."""
+    """A group of rows for each kind of code, a row for each model, in bold the best and what may be as good."""
     rows: list[Markup] = []
     for code, label in CODES.items():
         models = [model for model in evaluation.models if code in model.scores]
@@ -114,11 +117,14 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: str) -> list[Markup
     cells = []
     for metric, digits in DIGITS.items():
         value = math.nan if metric == "distance" and code not in model.distance else model.mean(code, metric)
-        contested = (
-            len(evaluation.models) > 1 and evaluation.comparable and metric != "distance" and math.isfinite(value)
-        )
-        best = contested and round(value, digits) == evaluation.best(code, metric)
-        cells.append(tag("td", _number(value, digits), class_="best" if best else None))
+        best = evaluation.is_best(model, code, metric)
+        difference = evaluation.to_best(model, code, metric)
+        error = None
+        if difference is not None and math.isfinite(difference.error):
+            error = tag("span", f" ± {difference.error:.{digits}f}", class_="error")
+        elif best and difference is None:
+            error = tag("span", " best", class_="error")
+        cells.append(tag("td", _number(value, digits), error, class_="best" if best else None))
     return cells
 
 
@@ -179,8 +185,12 @@ def _definitions(evaluation: Evaluation) -> Markup:
     pairs = [line.partition(": ")[::2] for line in lines]
     terms = [[tag("dt", name), tag("dd", text[0].upper() + text[1:])] for name, text in pairs]
     several = len(evaluation.models) > 1 and evaluation.comparable
-    many = "In bold: the best of the models that the row's group compares. " if several else ""
-    intro = tag("p", f"{many}Every number is the mean over the frames.", class_="soft small")
+    many = (
+        " ± is the standard error of a model's difference to the best of its group, paired over the frames. In bold: "
+        "the best, and all that are within two such errors of it. Frames of one subject and one training run say "
+        "nothing of others."
+    )
+    intro = tag("p", f"Every number is the mean over the frames.{many if several else ''}", class_="soft small")
     return join([intro, tag("details", tag("summary", "What the numbers mean"), tag("dl", terms, class_="small"))])
 
 
@@ -239,9 +249,9 @@ _COLUMN = {
 
 _CAPTIONS = (
     ("training", "Training", "Held-out losses solid, training losses dashed; systems weigh the terms differently, so "
-     "that objectives compare only within a system."),
-    ("fitting", "Fitting", "Median over the frames, and the band that holds the middle half of them; a frame that "
-     "stopped keeps its last loss."),
+     "that objectives compare only within a system. Click a model in the legend to see it alone."),
+    ("fitting", "Fitting", "Median over the frames, and of few models the band that holds the middle half of them; a "
+     "frame that stopped keeps its last loss. Click a model in the legend to see it alone."),
     ("frames", "Frame by frame", "Each dot is a frame. Above the dashed line, fitting made it better."),
 )  # fmt: skip
 

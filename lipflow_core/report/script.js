@@ -14,7 +14,8 @@ function config() {
     view: { stroke: grid },
     axis: { labelColor: ink, titleColor: ink, gridColor: grid, domainColor: grid, tickColor: grid, titleFontWeight: 500 },
     legend: { labelColor: ink, titleColor: ink, labelLimit: 220,
-      orient: window.innerWidth < 1000 ? "bottom" : "right" },
+      orient: window.innerWidth < 1000 ? "bottom" : "right",
+      columns: window.innerWidth < 1000 ? Math.max(1, Math.floor(window.innerWidth / 250)) : 1 },
     title: { color: ink, fontSize: 13, fontWeight: 600, anchor: "start" },
     range: { category: dark.matches
       ? ["#7fb0ff", "#ffb066", "#6fd6a0", "#ff8fa3", "#c9a6ff", "#e6d36a", "#7fd9e6",

@@ -16,21 +16,20 @@ class StudentFlowConfig(Config):
     Args:
         freedom: Degrees of freedom ν of the Student-t; the smaller, the heavier its tails.
         base: "driving": location μ^p and scale σ^p of the driving encoder, the flow conditioned on its features;
-            "standard": location 0, scale 1 and an unconditional flow.
+            "standard-normal": location 0, scale 1 and an unconditional flow.
         posterior_entropy: Whether the training term keeps Q's entropy, or drops it as the paper's flow prior does.
         prior_entropy: Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term.
     """
 
     freedom: Annotated[int, Field(ge=3)] = 20
-    base: Literal["driving", "standard"] = "driving"
+    base: Literal["driving", "standard-normal"] = "driving"
     posterior_entropy: Literal["drop", "keep"] = "drop"
     prior_entropy: NonNegativeFloat = 0.0
 
     def flow_inputs(self, given: PriorInputs) -> FlowInputs:
         """What the flow is planned and built from."""
-        if self.base == "standard":
-            return FlowInputs(features=given.code)
-        return FlowInputs(features=given.code, context=given.driving.outputs["features"][0])
+        context = given.driving_shapes("flow-student")["features"][0] if self.base == "driving" else 0
+        return FlowInputs(features=given.code, context=context)
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is None:

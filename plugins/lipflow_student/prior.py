@@ -69,6 +69,6 @@ class StudentFlowPrior(SeenThroughFlow):
     given: PriorInputs
 
     def base(self, driving: Encoding | None) -> StudentDensity:
-        if self.config.base == "standard":
+        if self.config.base == "standard-normal":
             return StudentDensity(self.config.freedom, self.zero, self.zero, broadcasts=True)
         return StudentDensity(self.config.freedom, driving.mean, bounded_log_std(driving.log_std))

@@ -144,15 +144,42 @@ def scores(name, psnr, capture="c"):
     )  # fmt: skip
 
 
-def test_the_table_marks_the_best_and_ties():
-    models = (scores("a", [30.0, 31.0]), scores("b", [35.0, 26.0]))
-    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
-    a, b = (next(line for line in table.splitlines() if line.startswith(name)) for name in "ab")
-    assert "30.50*" in a and "30.50*" in b
-    assert table.splitlines()[-1] == "* the best of the models, among the same kind of code"
-    models = (scores("a", [30.0, 31.0]), scores("b", [35.0, 27.0]))
-    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
-    assert "30.50*" not in table and "31.00*" in table
+def marked(*columns):
+    """Models of these PSNRs whose rows of the table carry an asterisk at it."""
+    models = [scores(name, psnr) for name, psnr in zip("abc", columns, strict=False)]
+    lines = Evaluation(models, "held-out", "frontal", {}, "", {}).table().splitlines()
+    rows = {name: next(line for line in lines if line.startswith(name)) for name in "abc"[: len(models)]}
+    return {
+        name for name, model in zip(rows, models, strict=True) if f"{model.mean('fitted', 'psnr'):.2f}*" in rows[name]
+    }
+
+
+def test_the_table_marks_the_best_alone_where_every_frame_says_so():
+    assert marked([30.0, 31.0, 32.0], [31.0, 32.1, 32.9], [20.0, 20.0, 20.0]) == {"b"}
+
+
+def test_the_table_marks_what_its_frames_do_not_tell_apart_from_the_best():
+    assert marked([30.0, 31.0], [35.0, 27.0]) == {"a", "b"}
+
+
+def test_the_table_marks_models_that_print_the_same_figure():
+    assert marked([30.0, 30.0], [30.001, 30.001]) == {"a", "b"}
+
+
+def test_one_frame_tells_no_spread_so_that_the_best_alone_is_marked():
+    assert marked([30.0], [30.1]) == {"b"}
+
+
+def test_the_table_says_what_its_marks_mean():
+    table = Evaluation((scores("a", [30.0]), scores("b", [31.0])), "held-out", "frontal", {}, "", {}).table()
+    assert "* among the same kind of code the best of the models, or within two standard errors of it" in table
+
+
+def test_a_difference_is_paired_over_the_frames_that_both_models_have():
+    one, other = scores("a", [30.0, 31.0, math.nan, 20.0]), scores("b", [31.0, 33.0, 40.0])
+    difference = Evaluation((one, other), "held-out", "frontal", {}, "", {}).to_best(one, "fitted", "psnr")
+    assert (difference.mean, difference.error) == (-1.5, 0.5)
+    assert str(difference) == "-1.50 ± 0.50" and difference.told_apart
 
 
 def test_models_of_different_captures_do_not_compete():

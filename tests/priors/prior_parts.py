@@ -31,7 +31,7 @@ PRIORS = {
     "flow-student": {"type": "flow-student", "freedom": 5},
     "flow-matching": {"type": "flow-matching", "hidden": 16, "blocks": 1},
     "flow-matching-standard": {"type": "flow-matching", "base": "standard-normal", "hidden": 16, "blocks": 1},
-    "flow-student-standard": {"type": "flow-student", "base": "standard", "posterior_entropy": "keep"},
+    "flow-student-standard": {"type": "flow-student", "base": "standard-normal", "posterior_entropy": "keep"},
     "flow-student-entropy": {"type": "flow-student", "freedom": 5, "prior_entropy": 1.0},
 }
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,8 +16,10 @@ from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
 from lipflow_core.errors import LipflowError, StorageError
+from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.report import charts, write_report
 from lipflow_core.report.markup import Markup, tag
+from lipflow_core.report.page import render
 from lipflow_core.report.pictures import common_limit, difference, heat
 
 pytest.importorskip("altair")
@@ -92,8 +95,8 @@ def test_text_from_outside_is_escaped(text, page):
 
 
 def test_the_table_has_the_best_in_bold_and_its_definitions(text, page):
-    assert 'class="best">31.50' in text
-    assert 'class="best">30.50' not in text
+    assert 'class="best">31.50<span class="error"> best</span></td>' in text
+    assert '<td>30.50<span class="error"> ± 0.00</span></td>' in text
     assert "averaged over pictures" in page.text
 
 
@@ -123,6 +126,24 @@ def test_charts_are_in_the_page(page):
 def test_more_models_than_colours_can_tell_apart_have_a_panel_each(chart, evaluation_of_many):
     panels = chart(evaluation_of_many)["concat"]
     assert [panel["layer"][-1]["title"] for panel in panels] == [f"dam-{i}" for i in range(9)]
+
+
+def test_a_heading_counts_many_models(evaluation_of_many, tmp_path):
+    assert "<h1>Fitted faces: 9 models on dome-1</h1>" in render(evaluation_of_many, tmp_path)
+
+
+def test_a_model_can_be_picked_in_the_legend_of_curves(page):
+    specs = [json.loads(script) for script in page.scripts if script.startswith("{")]
+    picked = [spec["params"] for spec in specs if "params" in spec]
+    assert [params[0]["bind"] for params in picked] == ["legend", "legend"]
+
+
+def test_of_many_models_only_the_first_frame_is_unfolded(evaluation_folder):
+    evaluation = read_evaluation(evaluation_folder)
+    text = render(evaluation, evaluation_folder)
+    assert text.count('<details class="frame"') == text.count('<details class="frame" open>') == 2
+    text = render(replace(evaluation, models=evaluation.models * 3), evaluation_folder)
+    assert text.count('<details class="frame"') == 2 and text.count('<details class="frame" open>') == 1
 
 
 def test_what_training_warned_of_is_told(evaluation_folder, tmp_path):
