@@ -56,6 +56,11 @@ def memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.empty(shape, _KINDS[dtype]))
 
 
+def cleared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The same with zeros, which new memory holds without being written to."""
+    return torch.from_numpy(np.zeros(shape, _KINDS[dtype]))
+
+
 _KINDS = {
     kind: torch.empty(0, dtype=kind).numpy().dtype for kind in (torch.float32, torch.float64, torch.int32, torch.int8)
 }

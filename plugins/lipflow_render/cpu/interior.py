@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipflow_core.compiled.jit import inline_fused, kernel
+from lipflow_core.compiled.jit import inline, inline_fused, kernel
 from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
 from lipflow_core.compiled.memory import gather_pairs, item, load, load_where, store
 from lipflow_render.cpu.places import (
@@ -38,7 +38,7 @@ MOMENTS = 9
 @kernel
 def undraw(
     vertices, projection, near, screen, triangles, planes, texels, texture, channels, found, strip, strips,
-    texture_rows, image_gradient, seen_gradient, texel_sums,
+    texture_rows, image_gradient, seen_gradient, texel_sums, spans,
 ):  # fmt: skip
     """Gradients of strips of rows of one picture, but for those of boundaries.
 
@@ -56,6 +56,8 @@ def undraw(
         seen_gradient: (strips, V, 3) float64, written: gradients of homogeneous coordinates; of length 0 if not wanted.
         texel_sums: (texture_rows, (Wt + SPARE) S) with S a multiple of `QUAD` ≥ C, added to: gradients of those rows of
             the texture, all channels of a texel beside each other; of length 0 if not wanted.
+        spans: (texture_rows, 2) int32, widened: the first texel of each row that was added to, and the one after the
+            last.
     """
     height, width = found.shape
     wants_geometry, wants_texture = seen_gradient.shape[0] > 0, texel_sums.shape[0] > 0
@@ -66,6 +68,7 @@ def undraw(
     touched = np.empty(slots.shape[0], np.int32)
     moments = np.empty((slots.shape[0], MOMENTS, LANES), screen.dtype)
     sums = np.empty(MOMENTS, screen.dtype)
+    marked = np.zeros(triangles.shape[0] if wants_texture else 0, np.bool_)
     for n in range(strips[0], strips[1]):
         count = 0
         for row in range(n * strip, min(height, (n + 1) * strip)):
@@ -81,6 +84,7 @@ def undraw(
                         planes, row, left, run_starts, ids, runs, texels, known, slots, touched, count, moments
                     )
                 if wants_texture:
+                    mark(planes, ids, runs, texels, texture_rows, marked, spans)
                     add_texels(
                         found, start, length, run_starts, ids, runs, ranks, places, known, texels, channels,
                         image_gradient, texture_rows, corners, colours, texel_sums,
@@ -184,6 +188,27 @@ def add_to(moments, place, g, dx, dy):
     store(moments, place + 2 * LANES, load(moments, place + 2 * LANES, LANES) + g)
 
 
+@inline
+def mark(planes, ids, runs, texels, texture_rows, marked, spans):
+    """Widen the spans of texels by those that the triangles of a segment show.
+
+    Args:
+        planes, ids, runs, texels: As in `places.locate`.
+        texture_rows, spans: As in `undraw`.
+        marked: (F,) bool, updated: triangles that need not be looked at again.
+    """
+    for n in range(runs):
+        t = np.uint32(ids[n])
+        if ids[n] < 0 or marked[t]:
+            continue
+        marked[t] = True
+        left, right = min(np.int32(planes[t, 12]), np.int32(texels[0] - 2)), np.int32(planes[t, 13]) + 2
+        top, bottom = min(np.int32(planes[t, 14]), np.int32(texels[1] - 2)), np.int32(planes[t, 15]) + 2
+        for row in range(max(top, texture_rows[0]), min(bottom, texture_rows[1])):
+            own = row - texture_rows[0]
+            spans[own, 0], spans[own, 1] = min(spans[own, 0], left), max(spans[own, 1], right)
+
+
 @inline_fused
 def add_texels(
     found, start, count, starts, ids, runs, ranks, places, known, texels, channels, image_gradient, texture_rows,
@@ -253,23 +278,26 @@ def add_pair(sums, left, stride, g, share):
 
 
 @kernel
-def hand_over(sums, channels, wide, first, texture_gradient):
+def hand_over(sums, spans, channels, wide, first, texture_gradient):
     """Take what `add_texels` summed to a texture's gradients, and leave zeros in its place.
 
     Args:
         sums: (N, (Wt + SPARE) S), N rows of the texture.
+        spans: (N, 2) int32, the first texel of each row that was added to, and the one after the last or beyond.
         channels: A tuple of length C.
         wide: Width of the texture.
         first: The first of the rows.
-        texture_gradient: (C, Ht · Wt), written.
+        texture_gradient: (C, Ht · Wt), zeros; written within the spans.
     """
     wide, length = np.intp(wide), np.intp(texture_gradient.shape[1])
     stride = np.intp(sums.shape[1]) // (wide + SPARE)
     zero = lanes(sums.dtype.type(0), QUADS)
     for row in range(sums.shape[0]):
         line, place = np.intp(row) * np.intp(sums.shape[1]), (first + row) * wide
-        whole = wide - wide % LANES if stride == QUAD else np.intp(0)
-        for x in range(0, whole, LANES):
+        left, right = min(np.intp(spans[row, 0]), wide), min(np.intp(spans[row, 1]), wide)
+        left, right = left - left % LANES, max(left, right)
+        whole = right - right % LANES if stride == QUAD else left
+        for x in range(left, whole, LANES):
             texels = load(sums, line + x * QUAD, QUADS)
             store(sums, line + x * QUAD, zero)
             even, odd = evens(texels), odds(texels)
@@ -280,7 +308,7 @@ def hand_over(sums, channels, wide, first, texture_gradient):
                 store(texture_gradient, 2 * length + place + x, odds(even))
             if len(channels) > 3:
                 store(texture_gradient, 3 * length + place + x, odds(odd))
-        for x in range(whole, wide):
+        for x in range(whole, right):
             for c in range(len(channels)):
                 texture_gradient[c, place + x] = sums[row, x * stride + c]
             for c in range(stride):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lipflow_core.compiled.workers import run
 from lipflow_render.cpu import attributes, edges, interior, shading, way_back
-from lipflow_render.cpu.drawn import Drawn, array, memory
+from lipflow_render.cpu.drawn import Drawn, array, cleared, memory
 from lipflow_render.cpu.prepared import PreparedTopology
 from lipflow_render.cpu.scratch import zeros
 
@@ -108,7 +108,7 @@ def undraw(
     wants_geometry = wants_vertices or wants_camera
     batch, channels, height, _ = image.shape
     texels, colours = (texture.shape[3], texture.shape[2]), (0,) * channels
-    texture_gradient = memory(tuple(texture.shape), texture.dtype) if wants_texture else None
+    texture_gradient = cleared(tuple(texture.shape), texture.dtype) if wants_texture else None
     points, cameras, textures, images, from_image = map(
         array, (vertices, projection, texture.flatten(2), image, image_gradient)
     )
@@ -116,15 +116,18 @@ def undraw(
     triangles, kind = prepared.triangles, points.dtype
     to_inputs = _ToInputs(points, cameras, wants_vertices, wants_camera)
     strips = -(-height // STRIP)
-    flat, nowhere = np.empty((0, 0), kind), np.empty((0, 0, 0))
+    flat, no_spans, nowhere = np.empty((0, 0), kind), np.empty((0, 2), np.int32), np.empty((0, 0, 0))
     to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
     parts: list[np.ndarray | None] = [None] * batch
     stride = -(-channels // interior.QUAD) * interior.QUAD
 
-    def pixels(b: int, strips: tuple[int, int], rows: tuple[int, int], seen: np.ndarray, sums: np.ndarray) -> None:
+    def pixels(
+        b: int, strips: tuple[int, int], rows: tuple[int, int], seen: np.ndarray, sums: np.ndarray, spans: np.ndarray
+    ) -> None:
         interior.undraw(
             points[b], cameras[b % len(cameras)], near, screens[b], triangles, planes[b], texels,
             textures[b % len(textures)], colours, founds[b], STRIP, strips, rows, from_image[b], seen, sums,
+            spans,
         )  # fmt: skip
 
     def boundaries(b: int) -> None:
@@ -149,10 +152,11 @@ def undraw(
 
     def sum_texels(n: int, rows: tuple[int, int], with_geometry: bool) -> None:
         """Gradients of some rows of a texture, and if told so of the pictures that show it."""
-        with zeros(rows[1] - rows[0], (texels[0] + interior.SPARE) * stride, kind) as sums:
+        spans = np.full((rows[1] - rows[0], 2), (texels[0], 0), np.int32)
+        with zeros(len(spans), (texels[0] + interior.SPARE) * stride, kind) as sums:
             for b in range(n, batch, len(textures)):
-                pixels(b, (0, strips), rows, parts[b] if with_geometry else nowhere, sums)
-            interior.hand_over(sums, colours, texels[0], rows[0], to_texture[n])
+                pixels(b, (0, strips), rows, parts[b] if with_geometry else nowhere, sums, spans)
+            interior.hand_over(sums, spans, colours, texels[0], rows[0], to_texture[n])
 
     def whole(n: int) -> None:
         """All gradients of the samples that show a texture."""
@@ -163,7 +167,7 @@ def undraw(
             sum_texels(n, (0, texels[1]), wants_geometry)
         for b in samples:
             if wants_geometry and not wants_texture:
-                pixels(b, (0, strips), (0, 0), parts[b], flat)
+                pixels(b, (0, strips), (0, 0), parts[b], flat, no_spans)
             rest(b)
 
     threads = torch.get_num_threads()
@@ -182,7 +186,7 @@ def undraw(
                 tasks.append(lambda b=b: boundaries(b))
         if wants_geometry:
             for b, n in product(range(batch), range(strips)):
-                tasks.append(lambda b=b, n=n: pixels(b, (n, n + 1), (0, 0), parts[b], flat))
+                tasks.append(lambda b=b, n=n: pixels(b, (n, n + 1), (0, 0), parts[b], flat, no_spans))
         run(lambda task: task(), tasks)
         run(end, range(batch))
     return *to_inputs.gradients(), texture_gradient
