@@ -59,6 +59,34 @@ def store(typing, array, index, value):
     return types.void(array, types.intp, value), emit
 
 
+@intrinsic
+def stream(typing, array, index, value):
+    """As `store` where the address is a multiple of the lanes' bytes: past the caches, which reads nothing first.
+
+    Other threads may see it after `settle`.
+    """
+
+    def emit(context, builder, sig, args):
+        kind = sig.args[2]
+        address = _address(context, builder, sig.args[0], args[0], args[1], kind)
+        stored = builder.store(args[2], address, align=kind.count * kind.item.bitwidth // 8)
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), emit
+
+
+@intrinsic
+def settle(typing):
+    """Wait until all that was stored may be seen by other threads."""
+
+    def emit(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
 def _masked(context, builder, name: str, result, operands):
     """Call LLVM's masked memory intrinsic of that name."""
     function = cgutils.get_or_insert_function(

@@ -1,4 +1,4 @@
-"""Memory of pictures, and what drawing them leaves for their gradients."""
+"""What drawing pictures leaves for their gradients."""
 
 from __future__ import annotations
 
@@ -45,22 +45,3 @@ class Drawn(NamedTuple):
 def array(tensor: Tensor) -> np.ndarray:
     """A contiguous tensor's memory."""
     return tensor.detach().contiguous().numpy()
-
-
-def memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor with nothing in it yet.
-
-    numpy asks the system for large pages, torch does not: to get the pictures of a batch page by page may take longer
-    than to draw them.
-    """
-    return torch.from_numpy(np.empty(shape, _KINDS[dtype]))
-
-
-def cleared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The same with zeros, which new memory holds without being written to."""
-    return torch.from_numpy(np.zeros(shape, _KINDS[dtype]))
-
-
-_KINDS = {
-    kind: torch.empty(0, dtype=kind).numpy().dtype for kind in (torch.float32, torch.float64, torch.int32, torch.int8)
-}

@@ -6,7 +6,7 @@ import numpy as np
 
 from lipflow_core.compiled.jit import inline, inline_fused, kernel
 from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
-from lipflow_core.compiled.memory import gather_pairs, item, load, load_where, store
+from lipflow_core.compiled.memory import gather_pairs, item, load, load_where, settle, store, stream
 from lipflow_render.cpu.places import (
     DEPTH,
     LANES,
@@ -31,6 +31,8 @@ texels are then four places in memory, not twelve, and what one pixel stored the
 QUADS = QUAD * LANES
 SPARE = 8
 """Texels that rows of sums are longer by: rows powers of two apart processors take for one another."""
+SPAN = 8
+"""Rows of a texture for which is known together from where to where they were added to."""
 MOMENTS = 9
 """Sums per triangle: over its pixels, of gradients of 1/depth, u/depth and v/depth, each times x, times y, alone."""
 
@@ -56,19 +58,17 @@ def undraw(
         seen_gradient: (strips, V, 3) float64, written: gradients of homogeneous coordinates; of length 0 if not wanted.
         texel_sums: (texture_rows, (Wt + SPARE) S) with S a multiple of `QUAD` ≥ C, added to: gradients of those rows of
             the texture, all channels of a texel beside each other; of length 0 if not wanted.
-        spans: (texture_rows, 2) int32, widened: the first texel of each row that was added to, and the one after the
-            last.
+        spans: (ceil(texture_rows / SPAN), 2) int32, widened: the first texel of these rows that was added to, and the
+            one after the last, or beyond.
     """
     height, width = found.shape
     wants_geometry, wants_texture = seen_gradient.shape[0] > 0, texel_sums.shape[0] > 0
     run_starts, ids, ranks, places, known = make_scratch(screen)
     corners = np.empty(places.shape[0], np.int32)
     colours = np.empty((len(channels) + QUAD - 1) // QUAD * QUAD * places.shape[0], screen.dtype)
-    slots = np.full(triangles.shape[0] if wants_geometry else 0, -1, np.int32)
-    touched = np.empty(slots.shape[0], np.int32)
-    moments = np.empty((slots.shape[0], MOMENTS, LANES), screen.dtype)
+    slots, touched = np.full(triangles.shape[0], -1, np.int32), np.empty(triangles.shape[0], np.int32)
+    moments = np.empty((triangles.shape[0] if wants_geometry else 0, MOMENTS, LANES), screen.dtype)
     sums = np.empty(MOMENTS, screen.dtype)
-    marked = np.zeros(triangles.shape[0] if wants_texture else 0, np.bool_)
     for n in range(strips[0], strips[1]):
         count = 0
         for row in range(n * strip, min(height, (n + 1) * strip)):
@@ -78,22 +78,24 @@ def undraw(
                 if not wants_geometry:
                     leave_out(planes, ids, runs, texture_rows[0], texture_rows[1])
                 locate(planes, row, left, run_starts, ids, runs, texels, ranks, places, known, True)
+                before, count = count, meet(ids, runs, slots, touched, count)
                 if wants_geometry:
+                    moments[before:count] = 0
                     slope(found, start, length, places, known, texels, texture, channels, image_gradient)
-                    count = add_moments(
-                        planes, row, left, run_starts, ids, runs, texels, known, slots, touched, count, moments
-                    )
+                    add_moments(planes, row, left, run_starts, ids, runs, texels, known, slots, moments)
                 if wants_texture:
-                    mark(planes, ids, runs, texels, texture_rows, marked, spans)
                     add_texels(
                         found, start, length, run_starts, ids, runs, ranks, places, known, texels, channels,
                         image_gradient, texture_rows, corners, colours, texel_sums,
                     )  # fmt: skip
         if wants_geometry:
             seen_gradient[n] = 0
-            for slot in range(count):
-                t = np.uint32(touched[slot])
-                slots[t] = -1
+        for slot in range(count):
+            t = np.uint32(touched[slot])
+            slots[t] = -1
+            if wants_texture:
+                widen(t, planes, texels, texture_rows, spans)
+            if wants_geometry:
                 for m in range(MOMENTS):
                     sums[m] = total(load(moments, (slot * MOMENTS + m) * LANES, LANES))
                 triangle_to_seen(t, vertices, projection, near, screen, triangles, planes, sums, seen_gradient[n])
@@ -133,18 +135,13 @@ def slope(found, start, count, places, known, texels, texture, channels, image_g
 
 
 @inline_fused
-def add_moments(planes, row, left, starts, ids, runs, texels, known, slots, touched, count, moments):
+def add_moments(planes, row, left, starts, ids, runs, texels, known, slots, moments):
     """Add the gradients at the pixels of a segment to the moments of the triangles that they see.
 
     Args:
         planes, row, left, starts, ids, runs, texels, known: As in `places.locate`.
-        slots: (F,) int32, updated: where in `moments` a triangle is, -1 for nowhere yet.
-        touched: (F,) int32, updated: the triangles in `moments`.
-        count: How many they are.
+        slots: (F,) int32, where in `moments` a triangle is.
         moments: (F, MOMENTS, LANES), added to: each triangle's moments, in parts whose sum they are.
-
-    Returns:
-        How many triangles there are now.
     """
     real = planes.dtype.type
     pitch, zero = np.intp(known.shape[1]), lanes(real(0), LANES)
@@ -153,14 +150,7 @@ def add_moments(planes, row, left, starts, ids, runs, texels, known, slots, touc
         if ids[n] < 0:
             continue
         first, end, t = np.intp(starts[n]), np.intp(starts[n + 1]), np.uint32(ids[n])
-        slot = np.intp(slots[t])
-        if slot < 0:
-            slot = np.intp(count)
-            slots[t], touched[slot] = slot, t
-            count += 1
-            for m in range(MOMENTS):
-                store(moments, (slot * MOMENTS + m) * LANES, zero)
-        place, dy = slot * MOMENTS * LANES, real(np.int32(row)) - planes[t, 10]
+        place, dy = np.intp(slots[t]) * MOMENTS * LANES, real(np.int32(row)) - planes[t, 10]
         column_0 = real(np.int32(left)) - planes[t, 9]
         for x in range(first, end, LANES):
             own = ramp(np.int32(x), LANES) < np.int32(end)
@@ -177,7 +167,6 @@ def add_moments(planes, row, left, starts, ids, runs, texels, known, slots, touc
             add_to(moments, place, gd, dx, dy)
             add_to(moments, place + 3 * LANES, gu, dx, dy)
             add_to(moments, place + 6 * LANES, gv, dx, dy)
-    return count
 
 
 @inline_fused
@@ -189,24 +178,34 @@ def add_to(moments, place, g, dx, dy):
 
 
 @inline
-def mark(planes, ids, runs, texels, texture_rows, marked, spans):
-    """Widen the spans of texels by those that the triangles of a segment show.
+def meet(ids, runs, slots, touched, count):
+    """Give each triangle of a segment a place of its own.
 
     Args:
-        planes, ids, runs, texels: As in `places.locate`.
-        texture_rows, spans: As in `undraw`.
-        marked: (F,) bool, updated: triangles that need not be looked at again.
+        ids, runs: As in `places.locate`.
+        slots: (F,) int32, updated: the place of each triangle, -1 for none yet.
+        touched: (F,) int32, updated: the triangle at each place.
+        count: How many there are.
+
+    Returns:
+        How many there are now.
     """
     for n in range(runs):
-        t = np.uint32(ids[n])
-        if ids[n] < 0 or marked[t]:
-            continue
-        marked[t] = True
-        left, right = min(np.int32(planes[t, 12]), np.int32(texels[0] - 2)), np.int32(planes[t, 13]) + 2
-        top, bottom = min(np.int32(planes[t, 14]), np.int32(texels[1] - 2)), np.int32(planes[t, 15]) + 2
-        for row in range(max(top, texture_rows[0]), min(bottom, texture_rows[1])):
-            own = row - texture_rows[0]
-            spans[own, 0], spans[own, 1] = min(spans[own, 0], left), max(spans[own, 1], right)
+        if ids[n] >= 0 and slots[np.uint32(ids[n])] < 0:
+            slots[np.uint32(ids[n])], touched[count] = count, ids[n]
+            count += 1
+    return count
+
+
+@inline
+def widen(t, planes, texels, texture_rows, spans):
+    """Widen the spans of texels by those that a triangle shows; arguments as in `undraw`."""
+    left, right = min(np.int32(planes[t, 12]), np.int32(texels[0] - 2)), np.int32(planes[t, 13]) + 2
+    top, bottom = min(np.int32(planes[t, 14]), np.int32(texels[1] - 2)), np.int32(planes[t, 15]) + 2
+    top, bottom = max(top, texture_rows[0]) - texture_rows[0], min(bottom, texture_rows[1]) - texture_rows[0]
+    if top < bottom:
+        for n in range(top // SPAN, (bottom - 1) // SPAN + 1):
+            spans[n, 0], spans[n, 1] = min(spans[n, 0], left), max(spans[n, 1], right)
 
 
 @inline_fused
@@ -278,38 +277,51 @@ def add_pair(sums, left, stride, g, share):
 
 
 @kernel
-def hand_over(sums, spans, channels, wide, first, texture_gradient):
+def hand_over(sums, spans, channels, wide, first, streaming, texture_gradient):
     """Take what `add_texels` summed to a texture's gradients, and leave zeros in its place.
 
     Args:
         sums: (N, (Wt + SPARE) S), N rows of the texture.
-        spans: (N, 2) int32, the first texel of each row that was added to, and the one after the last or beyond.
+        spans: (ceil(N / SPAN), 2) int32, as in `undraw`.
         channels: A tuple of length C.
         wide: Width of the texture.
         first: The first of the rows.
-        texture_gradient: (C, Ht · Wt), zeros; written within the spans.
+        streaming: Whether gradients begin at a multiple of the bytes of LANES, and Wt is a multiple of LANES.
+        texture_gradient: (C, Ht · Wt), written.
     """
     wide, length = np.intp(wide), np.intp(texture_gradient.shape[1])
     stride = np.intp(sums.shape[1]) // (wide + SPARE)
-    zero = lanes(sums.dtype.type(0), QUADS)
+    zero, none = lanes(sums.dtype.type(0), LANES), lanes(sums.dtype.type(0), QUADS)
     for row in range(sums.shape[0]):
         line, place = np.intp(row) * np.intp(sums.shape[1]), (first + row) * wide
-        left, right = min(np.intp(spans[row, 0]), wide), min(np.intp(spans[row, 1]), wide)
-        left, right = left - left % LANES, max(left, right)
-        whole = right - right % LANES if stride == QUAD else left
-        for x in range(left, whole, LANES):
-            texels = load(sums, line + x * QUAD, QUADS)
-            store(sums, line + x * QUAD, zero)
-            even, odd = evens(texels), odds(texels)
-            store(texture_gradient, place + x, evens(even))
+        left, right = np.intp(spans[row // SPAN, 0]), np.intp(spans[row // SPAN, 1])
+        whole = wide - wide % LANES if stride == QUAD else np.intp(0)
+        for x in range(0, whole, LANES):
+            one, two, three, four = zero, zero, zero, zero
+            if x < right and x + LANES > left:
+                texels = load(sums, line + x * QUAD, QUADS)
+                store(sums, line + x * QUAD, none)
+                even, odd = evens(texels), odds(texels)
+                one, two, three, four = evens(even), evens(odd), odds(even), odds(odd)
+            put(texture_gradient, place + x, one, streaming)
             if len(channels) > 1:
-                store(texture_gradient, length + place + x, evens(odd))
+                put(texture_gradient, length + place + x, two, streaming)
             if len(channels) > 2:
-                store(texture_gradient, 2 * length + place + x, odds(even))
+                put(texture_gradient, 2 * length + place + x, three, streaming)
             if len(channels) > 3:
-                store(texture_gradient, 3 * length + place + x, odds(odd))
-        for x in range(whole, right):
+                put(texture_gradient, 3 * length + place + x, four, streaming)
+        for x in range(whole, wide):
             for c in range(len(channels)):
                 texture_gradient[c, place + x] = sums[row, x * stride + c]
             for c in range(stride):
                 sums[row, x * stride + c] = 0
+    settle()
+
+
+@inline
+def put(array, place, values, streaming):
+    """Store, past the caches if told so."""
+    if streaming:
+        stream(array, place, values)
+    else:
+        store(array, place, values)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lipflow_core.compiled.workers import run
 from lipflow_render.cpu import attributes, edges, interior, shading, way_back
-from lipflow_render.cpu.drawn import Drawn, array, cleared, memory
+from lipflow_render.cpu.drawn import Drawn, array
 from lipflow_render.cpu.prepared import PreparedTopology
-from lipflow_render.cpu.scratch import zeros
+from lipflow_render.cpu.scratch import LINE, memory, zeros
 
 BAND = 1 << 15
 """Pixels drawn together, about: their depths fit a second-level cache."""
@@ -108,7 +108,7 @@ def undraw(
     wants_geometry = wants_vertices or wants_camera
     batch, channels, height, _ = image.shape
     texels, colours = (texture.shape[3], texture.shape[2]), (0,) * channels
-    texture_gradient = cleared(tuple(texture.shape), texture.dtype) if wants_texture else None
+    texture_gradient = memory(tuple(texture.shape), texture.dtype) if wants_texture else None
     points, cameras, textures, images, from_image = map(
         array, (vertices, projection, texture.flatten(2), image, image_gradient)
     )
@@ -118,6 +118,7 @@ def undraw(
     strips = -(-height // STRIP)
     flat, no_spans, nowhere = np.empty((0, 0), kind), np.empty((0, 2), np.int32), np.empty((0, 0, 0))
     to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
+    streaming = wants_texture and texture_gradient.data_ptr() % LINE == 0 and texels[0] % interior.LANES == 0
     parts: list[np.ndarray | None] = [None] * batch
     stride = -(-channels // interior.QUAD) * interior.QUAD
 
@@ -152,11 +153,12 @@ def undraw(
 
     def sum_texels(n: int, rows: tuple[int, int], with_geometry: bool) -> None:
         """Gradients of some rows of a texture, and if told so of the pictures that show it."""
-        spans = np.full((rows[1] - rows[0], 2), (texels[0], 0), np.int32)
-        with zeros(len(spans), (texels[0] + interior.SPARE) * stride, kind) as sums:
+        count = rows[1] - rows[0]
+        spans = np.full((-(-count // interior.SPAN), 2), (texels[0], 0), np.int32)
+        with zeros(count, (texels[0] + interior.SPARE) * stride, kind) as sums:
             for b in range(n, batch, len(textures)):
                 pixels(b, (0, strips), rows, parts[b] if with_geometry else nowhere, sums, spans)
-            interior.hand_over(sums, spans, colours, texels[0], rows[0], to_texture[n])
+            interior.hand_over(sums, spans, colours, texels[0], rows[0], streaming, to_texture[n])
 
     def whole(n: int) -> None:
         """All gradients of the samples that show a texture."""
