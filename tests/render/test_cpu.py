@@ -80,3 +80,44 @@ def test_textures_of_one_texel_in_a_direction_are_drawn():
         assert_close(
             torch.autograd.grad(mine.square().sum(), texture), torch.autograd.grad(true.square().sum(), texture)
         )
+
+
+def test_gradients_of_large_textures_are_those_of_the_oracle(threads):
+    """Sizes at which they go past the caches, and at which rows do not begin where that takes them."""
+    vertices, _, topology, camera = ball()
+    for channels, width in ((3, 520), (3, 515), (1, 1024), (4, 520), (5, 520)):
+        texture = torch.rand(1, channels, 600, width, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        images = [make(name)(vertices, texture, topology, camera).image for name in ("cpu", "torch")]
+        weight = torch.randn(images[0].shape, generator=torch.Generator().manual_seed(3))
+        true = torch.autograd.grad((images[1] * weight).sum(), [texture])[0]
+        for count in (1, 2):
+            threads(count)
+            mine = torch.autograd.grad((images[0] * weight).sum(), [texture], retain_graph=True)[0]
+            assert_close(mine, true, rtol=0, atol=1e-3)
+
+
+def test_memory_is_drawn_in_again_when_nobody_holds_it_and_never_before():
+    from lipflow_render.cpu import scratch
+
+    shape = (scratch.SMALL + 100,)
+    first = scratch.memory(shape, torch.int8)
+    place = first.data_ptr()
+    assert place % scratch.LINE == 0
+    seen = first[7:].numpy()
+    del first
+    other = scratch.memory(shape, torch.int8)
+    assert other.data_ptr() != place, "a view still shows it"
+    other.fill_(1)
+    seen[:] = 2
+    assert (other == 1).all()
+    del seen
+    assert scratch.memory(shape, torch.int8).data_ptr() == place
+
+
+def test_memory_that_nobody_holds_is_bounded(monkeypatch):
+    from lipflow_render.cpu import scratch
+
+    monkeypatch.setattr(scratch, "KEPT", 5 * scratch.SMALL)
+    held = [scratch.memory((scratch.SMALL + n,), torch.int8) for n in range(8)]
+    del held
+    assert 0 < sum(block.nbytes for block in scratch._free) <= scratch.KEPT
