@@ -8,7 +8,8 @@
 `grid_sample` is given the texture coordinates that the renderer found, and carries gradients back to texture and
 grid: the last step of a renderer built on torch. Pixels that see nothing look beyond the texture, where it has nothing
 to do; in `grid_sample, as called` they look at its middle and the border is repeated, as in renderer `torch`. Ratios
-are to the former, of the best of several interleaved runs in one process.
+are to the former, of the best of several runs in turns. Each contestant has a process of its own, so that none draws in
+memory that another one left.
 On a machine that does other work too, `--clock cpu` with one thread counts the time that was spent here.
 """
 
@@ -18,7 +19,9 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,7 @@ from lipflow_core.records import Camera, Topology
 HEAD = Path(__file__).parents[1] / "plugins/lipflow_dome/data/head.npz"
 SIZES = ((64, 48, 128), (96, 96, 128), (640, 480, 1024), (2048, 1334, 1024))
 """Rows and columns of the pictures, and the rows of the texture: those of preset `small` first."""
+ALONE, CALLED = "grid_sample", "grid_sample, as called"
 
 
 def head() -> tuple[Tensor, Topology]:
@@ -69,83 +73,108 @@ def camera(vertices: Tensor, height: int, width: int, batch: int) -> Camera:
     return Camera(intrinsics.expand(batch, 3, 3), extrinsics.expand(batch, 3, 4), height, width)
 
 
-def timed(
-    function: Callable[[], tuple[Tensor, list[Tensor]]], gradient: Tensor, clock: Callable[[], float]
-) -> tuple[float, float]:
-    """Seconds forward and backward."""
-    start = clock()
-    image, leaves = function()
-    middle = clock()
-    torch.autograd.grad(image, leaves, gradient)
-    return middle - start, clock() - middle
-
-
 def wait_and_tell() -> float:
     """The time when the GPU has done all that it was given."""
     torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def measure(
-    height: int,
-    width: int,
-    texels: int,
-    batch: int,
-    threads: int,
-    runs: int,
-    also: list[str],
-    clock: Callable[[], float],
-    device: str = "cpu",
-) -> dict[str, object]:
-    """Best times in milliseconds of each contestant for one size of pictures and of square textures."""
-    torch.set_num_threads(threads)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "gpu": wait_and_tell}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn, and how time is taken."""
+
+    height: int
+    width: int
+    texels: int
+    batch: int
+    threads: int
+    clock: str
+    device: str
+
+
+def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[Tensor]]], Tensor, float]:
+    """What draws and returns the picture and what gradients are wanted of, the picture's gradient, and the share of
+    pixels that see something."""
     vertices, topology = head()
-    view = camera(vertices, height, width, batch)
-    given = RendererInputs(device="cpu", vertices=len(vertices), triangles=14_600, texture=(3, texels, texels))
+    view = camera(vertices, case.height, case.width, case.batch)
+    texture_size = (3, case.texels, case.texels)
+    given = RendererInputs(device="cpu", vertices=len(vertices), triangles=14_600, texture=texture_size)
     generator = torch.Generator().manual_seed(0)
-    texture = interpolate(torch.rand(1, 3, 64, 64, generator=generator), size=(texels, texels), mode="bicubic")
-    texture = texture.repeat(batch, 1, 1, 1).requires_grad_()
-    meshes = vertices.repeat(batch, 1, 1).requires_grad_()
-    gradient = torch.randn(1, 3, height, width, generator=generator).repeat(batch, 1, 1, 1)
-    cpu = CpuRenderer(CpuRendererConfig(), given)
+    texture = interpolate(torch.rand(1, 3, 64, 64, generator=generator), size=texture_size[1:], mode="bicubic")
+    gradient = torch.randn(1, 3, case.height, case.width, generator=generator).repeat(case.batch, 1, 1, 1)
     with torch.no_grad():
-        one = cpu(vertices[None], texture[:1], topology, camera(vertices, height, width, 1))
+        cpu = CpuRenderer(CpuRendererConfig(), given)
+        one = cpu(vertices[None], texture, topology, camera(vertices, case.height, case.width, 1))
         weights, found = one.barycentric[0].permute(1, 2, 0), one.triangle[0].clamp(min=0)
         uv = torch.einsum("hwk,hwkc->hwc", weights, topology.uv[topology.uv_triangles[found]])
         grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], dim=-1)
         covered = one.coverage[0, ..., None] > 0
-        tight, called = (torch.where(covered, grid, place)[None].repeat(batch, 1, 1, 1) for place in (3.0, 0.0))
-    tight, called, texture, meshes = (
-        part.detach().to(device).requires_grad_() for part in (tight, called, texture, meshes)
+        grid = torch.where(covered, grid, 0.0 if name == CALLED else 3.0)[None].repeat(case.batch, 1, 1, 1)
+    texture, vertices, grid = (
+        leaf.to(case.device).requires_grad_()
+        for leaf in (texture.repeat(case.batch, 1, 1, 1), vertices.repeat(case.batch, 1, 1), grid)
     )
-    gradient, topology, view = (part.to(device) for part in (gradient, topology, view))
+    gradient, topology, view = (part.to(case.device) for part in (gradient, topology, view))
+    if name in (ALONE, CALLED):
+        padding = "border" if name == CALLED else "zeros"
 
-    contestants: dict[str, Callable[[], tuple[Tensor, list[Tensor]]]] = {
-        "grid_sample": lambda: (
-            grid_sample(texture, tight, align_corners=False, padding_mode="zeros"),
-            [texture, tight],
-        ),
-        "grid_sample, as called": lambda: (
-            grid_sample(texture, called, align_corners=False, padding_mode="border"),
-            [texture, called],
-        ),
-    }
-    if device == "cpu":
-        contestants["cpu"] = lambda: (cpu(meshes, texture, topology, view).image, [meshes, texture])
-    given = replace(given, device=device)
-    for name in also:
-        renderer = TypeAdapter(RendererSlot).validate_python(name).build(given)
-        contestants[name] = lambda draw=renderer: (draw(meshes, texture, topology, view).image, [meshes, texture])
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+        def draw() -> tuple[Tensor, list[Tensor]]:
+            return grid_sample(texture, grid, align_corners=False, padding_mode=padding), [texture, grid]
+    else:
+        renderer = TypeAdapter(RendererSlot).validate_python(name).build(replace(given, device=case.device))
+
+        def draw() -> tuple[Tensor, list[Tensor]]:
+            return renderer(vertices, texture, topology, view).image, [vertices, texture]
+
+    return draw, gradient, covered.float().mean().item()
+
+
+def compete(name: str, case: Case, pipe: Connection) -> None:
+    """Draw once to be ready, tell the share of pixels that see something, then draw and tell the times when asked."""
+    torch.set_num_threads(case.threads)
+    clock = CLOCKS[case.clock]
+    draw, gradient, covered = contestant(name, case)
+
+    def timed() -> tuple[float, float]:
+        start = clock()
+        image, leaves = draw()
+        middle = clock()
+        torch.autograd.grad(image, leaves, gradient)
+        return middle - start, clock() - middle
+
+    timed()
+    pipe.send(covered)
+    while pipe.recv():
+        pipe.send(timed())
+
+
+def measure(case: Case, runs: int, also: list[str]) -> dict[str, object]:
+    """Best times in milliseconds, forward and backward, of each contestant."""
+    names = [ALONE, CALLED, *(["cpu"] if case.device == "cpu" else []), *also]
+    spawn, pipes, workers = get_context("spawn"), {}, []
+    for name in names:
+        pipes[name], theirs = spawn.Pipe()
+        workers.append(spawn.Process(target=compete, args=(name, case, theirs), daemon=True))
+        workers[-1].start()
+        theirs.close()
+    covered, *_ = [pipe.recv() for pipe in pipes.values()]
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(runs + 1):
-        for name, function in contestants.items():
-            times[name].append(timed(function, gradient, clock))
-    best = {name: min(runs[1:], key=sum) for name, runs in times.items()}
-    row: dict[str, object] = {"size": f"{width}x{height}", "batch": batch, "threads": threads}
-    row["covered"] = round(one.coverage.mean().item(), 3)
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            times[name].append(pipe.recv())
+    for pipe, worker in zip(pipes.values(), workers, strict=True):
+        pipe.send(False)
+        worker.join()
+    best = {name: min(taken[1:], key=sum) for name, taken in times.items()}
+    row: dict[str, object] = {"size": f"{case.width}x{case.height}", "batch": case.batch, "threads": case.threads}
+    row["covered"] = round(covered, 3)
     for name, (forward, backward) in best.items():
         row[name] = {"forward_ms": round(forward * 1e3, 2), "backward_ms": round(backward * 1e3, 2)}
-        row[name]["ratio"] = round((forward + backward) / sum(best["grid_sample"]), 3)
+        row[name]["ratio"] = round((forward + backward) / sum(best[ALONE]), 3)
     return row
 
 
@@ -160,9 +189,8 @@ def main() -> None:
     parser.add_argument("--size", choices=names, nargs="+", default=names)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
-    clock = time.perf_counter if options.clock == "wall" else time.process_time
     if options.device == "cuda":
-        clock = wait_and_tell
+        options.clock = "gpu"
         options.also, options.threads = options.also or ["warp"], options.threads[:1]
     for height, width, texels in SIZES:
         if f"{width}x{height}" not in options.size:
@@ -170,8 +198,8 @@ def main() -> None:
         for batch in options.batch:
             for threads in options.threads:
                 also = options.also if batch == 1 or options.device == "cuda" else []
-                row = measure(height, width, texels, batch, threads, options.runs, also, clock, options.device)
-                print(json.dumps(row), flush=True)
+                case = Case(height, width, texels, batch, threads, options.clock, options.device)
+                print(json.dumps(measure(case, options.runs, also)), flush=True)
 
 
 if __name__ == "__main__":
