@@ -187,11 +187,11 @@ class SeenThroughFlow(LatentPrior, ABC):
 
     def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
         # Not through `condition`, whose flow may give gradients to the code alone.
-        self._check(driving)
+        self.check_driving(driving)
         return FlowDensity(ConditionedFlow(self.flow, self._context(driving)), self.base(driving)).log_prob(code)
 
     def condition(self, driving: Encoding | None) -> FlowDensity:
-        self._check(driving)
+        self.check_driving(driving)
         return FlowDensity(self.flow.condition(self._context(driving)), self.base(driving))
 
     @property
@@ -199,7 +199,7 @@ class SeenThroughFlow(LatentPrior, ABC):
         return self.flow.initialized
 
     def initialize(self, code: Tensor, driving: Encoding | None) -> None:
-        self._check(driving)
+        self.check_driving(driving)
         self.flow.initialize(code, self._context(driving))
 
     def _context(self, driving: Encoding | None) -> Tensor | None:

@@ -27,12 +27,12 @@ class Flow(ComponentModule, ABC):
         Returns:
             Codes (B, D) and log|det ∂F/∂z| (B,).
         """
-        self._check(code, context)
+        self.check_inputs(code, context)
         return self.transform(code, context)
 
     def inverse(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map codes of P's space back to Q's; arguments and results as in `forward`."""
-        self._check(code, context)
+        self.check_inputs(code, context)
         return self.invert(code, context)
 
     @abstractmethod
@@ -64,7 +64,12 @@ class Flow(ComponentModule, ABC):
             context: (N, h) or None.
         """
 
-    def _check(self, code: Tensor, context: Tensor | None) -> None:
+    def check_inputs(self, code: Tensor, context: Tensor | None) -> None:
+        """Refuse codes and contexts that are not what `forward` takes.
+
+        Raises:
+            ValueError: Naming the flow, what is wrong and what is expected.
+        """
         check_shape(self, "code", code, "B D", D=self.given.features)
         if self.given.context == 0:
             if context is not None:

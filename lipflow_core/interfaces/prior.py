@@ -32,7 +32,7 @@ class LatentPrior(ComponentModule, ABC):
             size.
         """
         check_shape(self, "code", code, "B D", D=self.given.code)
-        self._check(driving)
+        self.check_driving(driving)
         result = self.divergence_from(posterior, code, driving)
         check_shape(self, "divergence", result, "B", B=code.shape[0])
         return result
@@ -53,7 +53,7 @@ class LatentPrior(ComponentModule, ABC):
     def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
         """log p(z) in nats, (B,), of codes (B, D)."""
         check_shape(self, "code", code, "B D", D=self.given.code)
-        self._check(driving)
+        self.check_driving(driving)
         return self.condition(driving).log_prob(code)
 
     @property
@@ -69,7 +69,12 @@ class LatentPrior(ComponentModule, ABC):
             driving: P's encoding of the same N frames, or None.
         """
 
-    def _check(self, driving: Encoding | None) -> None:
+    def check_driving(self, driving: Encoding | None) -> None:
+        """Refuse None where the plan says that this prior needs a driving encoder.
+
+        Raises:
+            ValueError: Naming the prior.
+        """
         if "driving" in self.planned.needs and driving is None:
             raise ValueError(f"{type(self).__name__}: this prior needs the driving encoder's encoding, got None")
 

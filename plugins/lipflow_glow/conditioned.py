@@ -38,7 +38,7 @@ class FoldedConditionedFlow(ConditionedFlow):
         return self._bind()
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        self.flow._check(code, self._context_of(code))
+        self.flow.check_inputs(code, self._context_of(code))
         # In the weights' precision under mixed precision too, as the flow itself.
         with torch.autocast(code.device.type, enabled=False):
             code = code.to(self.passes.dtype)

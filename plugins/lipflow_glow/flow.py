@@ -117,7 +117,7 @@ class GlowFlow(Flow):
             code: (N, D), N ≥ 2 and better ≥ 256.
             context: (N, h) or None.
         """
-        self._check(code, context)
+        self.check_inputs(code, context)
         if code.shape[0] < 2:
             raise ValueError(f"{type(self).__name__}: initialize needs at least 2 codes, got {code.shape[0]}")
         for name, given in (("codes", code), ("contexts", context)):

@@ -55,7 +55,7 @@ class FlowMatchingPrior(LatentPrior):
         return divergence + density.correction(code, *self._looks(code)) / self.given.code
 
     def condition(self, driving: Encoding | None) -> MatchingDensity:
-        self._check(driving)
+        self.check_driving(driving)
         numerics = Numerics(
             steps=self.config.steps,
             probes=self.probes,

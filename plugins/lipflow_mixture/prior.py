@@ -89,7 +89,7 @@ class MixturePrior(LatentPrior):
         return -(density.log_weights - to_each).logsumexp(dim=1) / self.given.code
 
     def condition(self, driving: Encoding | None) -> MixtureDensity:
-        self._check(driving)
+        self.check_driving(driving)
         shape = (self.config.components, self.given.code)
         log_std = bounded_log_std(driving.log_std)[:, None]
         offsets = self.offsets(driving.features).unflatten(1, shape)

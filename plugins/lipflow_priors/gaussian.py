@@ -48,5 +48,5 @@ class DrivingGaussianPrior(LatentPrior):
         return kl_divergence(posterior_normal, prior).mean(dim=1)
 
     def condition(self, driving: Encoding | None) -> GaussianDensity:
-        self._check(driving)
+        self.check_driving(driving)
         return driving_gaussian(driving, self.config.std)
