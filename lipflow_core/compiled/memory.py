@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.binding import get_default_triple
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -78,17 +79,19 @@ def stream(typing, array, index, value):
 
 @intrinsic
 def settle(typing):
-    """Wait until all that was stored may be seen by other threads."""
+    """Wait until all that was stored, by `stream` too, may be seen by other threads."""
 
     def emit(context, builder, sig, args):
         builder.fence("seq_cst")
+        if get_default_triple().startswith("x86_64"):  # whose own order is not kept by what goes past the caches
+            _called(context, builder, "llvm.x86.sse.sfence", ir.VoidType(), ())
         return context.get_dummy_value()
 
     return types.void(), emit
 
 
-def _masked(context, builder, name: str, result, operands):
-    """Call LLVM's masked memory intrinsic of that name."""
+def _called(context, builder, name: str, result, operands):
+    """Call LLVM's intrinsic of that name."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [operand.type for operand in operands]), name
     )
@@ -108,7 +111,7 @@ def load_where(typing, array, index, mask, other):
         address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
         rest = splat(builder, context.cast(builder, args[3], sig.args[3], lanes.item), lanes.count)
         operands = (address, INDEX(lanes.item.bitwidth // 8), args[2], rest)
-        return _masked(context, builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
+        return _called(context, builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
 
     return lanes(array, types.intp, mask, other), emit
 
@@ -121,7 +124,7 @@ def store_where(typing, array, index, value, mask):
         kind = sig.args[2]
         address = _address(context, builder, sig.args[0], args[0], args[1], kind)
         operands = (args[2], address, INDEX(kind.item.bitwidth // 8), args[3])
-        _masked(context, builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
+        _called(context, builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, mask), emit
@@ -152,7 +155,7 @@ def _gather(context, builder, kind, array, start, index, item, bits):
     everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [True] * count)
     name = "i" if isinstance(item, ir.IntType) else "f"
     operands = (addresses, INDEX(kind.dtype.bitwidth // 8), everywhere, ir.Constant(result, ir.Undefined))
-    return _masked(context, builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
+    return _called(context, builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
 
 
 @intrinsic

@@ -7,7 +7,11 @@ import threading
 
 
 class Lock:
-    """A `threading.Lock` for module-wide use."""
+    """A lock for module-wide use: `with lock.held:`.
+
+    `held` is a lock of Python's own: one whose `__enter__` is written in Python stays closed for good if an interrupt
+    comes when that returns.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -15,16 +19,4 @@ class Lock:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
-
-    def acquire(self, blocking: bool = True) -> bool:
-        return self._lock.acquire(blocking)
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+        self.held = threading.Lock()

@@ -44,14 +44,14 @@ class Kept(Generic[Made]):
         """
         parts = (triangles, uv, uv_triangles)
         key = (device, *(_identity(part) for part in parts))
-        with _lock:
+        with _lock.held:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][1]
         arrays = [part.detach().cpu().numpy() for part in parts]
         _check(*arrays)
         made = self._make(*arrays, device)
-        with _lock:
+        with _lock.held:
             # The tensors are kept beside it: while they live, no other tensor can lie in their place.
             self._kept[key] = (parts, made)
             if len(self._kept) > KEPT:

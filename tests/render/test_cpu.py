@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+import pytest
 import torch
+from lipflow_render.cpu import scratch
 from render_scenes import make, quads, rectangle, smooth, sphere, straight
 from torch.testing import assert_close
 
@@ -82,23 +86,29 @@ def test_textures_of_one_texel_in_a_direction_are_drawn():
         )
 
 
-def test_gradients_of_large_textures_are_those_of_the_oracle(threads):
+@pytest.mark.parametrize("dtype", [torch.float32, DEEP])
+def test_gradients_of_large_textures_are_those_of_the_oracle(threads, dtype):
     """Sizes at which they go past the caches, and at which rows do not begin where that takes them."""
     vertices, _, topology, camera = ball()
-    for channels, width in ((3, 520), (3, 515), (1, 1024), (4, 520), (5, 520)):
-        texture = torch.rand(1, channels, 600, width, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    vertices = torch.cat([vertices, vertices + 3]).to(dtype)
+    for channels, width, count in ((3, 520, 1), (3, 515, 2), (1, 1024, 1), (4, 520, 2), (5, 520, 1)):
+        texture = torch.rand(count, channels, 600, width, generator=torch.Generator().manual_seed(2), dtype=dtype)
+        texture.requires_grad_()
         images = [make(name)(vertices, texture, topology, camera).image for name in ("cpu", "torch")]
         weight = torch.randn(images[0].shape, generator=torch.Generator().manual_seed(3))
         true = torch.autograd.grad((images[1] * weight).sum(), [texture])[0]
-        for count in (1, 2):
-            threads(count)
+        for number in (1, 2, 3):
+            threads(number)
             mine = torch.autograd.grad((images[0] * weight).sum(), [texture], retain_graph=True)[0]
-            assert_close(mine, true, rtol=0, atol=1e-3)
+            assert_close(mine, true, rtol=0, atol=1e-3 if dtype == torch.float32 else 1e-10)
 
 
-def test_memory_is_drawn_in_again_when_nobody_holds_it_and_never_before():
-    from lipflow_render.cpu import scratch
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr(scratch, "_blocks", deque())
 
+
+def test_memory_is_drawn_in_again_when_nobody_holds_it_and_never_before(nothing_kept):
     shape = (scratch.SMALL + 100,)
     first = scratch.memory(shape, torch.int8)
     place = first.data_ptr()
@@ -111,13 +121,24 @@ def test_memory_is_drawn_in_again_when_nobody_holds_it_and_never_before():
     seen[:] = 2
     assert (other == 1).all()
     del seen
-    assert scratch.memory(shape, torch.int8).data_ptr() == place
+    little_less = scratch.memory((scratch.SMALL,), torch.int8)
+    assert little_less.data_ptr() == place
 
 
-def test_memory_that_nobody_holds_is_bounded(monkeypatch):
-    from lipflow_render.cpu import scratch
+def test_memory_that_is_kept_is_bounded(nothing_kept, monkeypatch):
+    def kept():
+        return sum(block.nbytes for block, _ in scratch._blocks)
 
     monkeypatch.setattr(scratch, "KEPT", 5 * scratch.SMALL)
-    held = [scratch.memory((scratch.SMALL + n,), torch.int8) for n in range(8)]
+    held = [scratch.memory((scratch.SMALL + n * scratch.SMALL // 4,), torch.int8) for n in range(6)]
+    assert 0 < kept() <= scratch.KEPT
     del held
-    assert 0 < sum(block.nbytes for block in scratch._free) <= scratch.KEPT
+    before = kept()
+    assert 0 < before <= scratch.KEPT
+    scratch.memory((scratch.KEPT,), torch.int8)
+    assert kept() == before, "what is too large to be kept pushes nothing out"
+    late = scratch.memory((3 * scratch.SMALL,), torch.int8)
+    place = late.data_ptr()
+    del late
+    assert scratch.memory((3 * scratch.SMALL,), torch.int8).data_ptr() == place, "the new pushes out the old"
+    assert kept() <= scratch.KEPT

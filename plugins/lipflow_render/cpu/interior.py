@@ -22,6 +22,7 @@ from lipflow_render.cpu.places import (
     locate,
     make_scratch,
 )
+from lipflow_render.cpu.scratch import SMALL
 from lipflow_render.cpu.way_back import triangle_to_seen
 
 PAIRS = 2 * LANES
@@ -276,6 +277,13 @@ def add_pair(sums, left, stride, g, share):
     store(sums, left + stride, other)
 
 
+def may_stream(texture_gradient):
+    """Whether all LANES of all rows of a gradient (…, Ht, Wt) lie where `stream` may write them, and it is not so small
+    that it had better stay in the caches."""
+    aligned = texture_gradient.data_ptr() % (LANES * texture_gradient.element_size()) == 0
+    return aligned and texture_gradient.shape[-1] % LANES == 0 and texture_gradient.nbytes >= SMALL
+
+
 @kernel
 def hand_over(sums, spans, channels, wide, first, streaming, texture_gradient):
     """Take what `add_texels` summed to a texture's gradients, and leave zeros in its place.
@@ -286,7 +294,7 @@ def hand_over(sums, spans, channels, wide, first, streaming, texture_gradient):
         channels: A tuple of length C.
         wide: Width of the texture.
         first: The first of the rows.
-        streaming: Whether gradients begin at a multiple of the bytes of LANES, and Wt is a multiple of LANES.
+        streaming: Whether to write past the caches: what `may_stream` says.
         texture_gradient: (C, Ht · Wt), written.
     """
     wide, length = np.intp(wide), np.intp(texture_gradient.shape[1])

@@ -18,7 +18,7 @@ from lipflow_core.compiled.workers import run
 from lipflow_render.cpu import attributes, edges, interior, shading, way_back
 from lipflow_render.cpu.drawn import Drawn, array
 from lipflow_render.cpu.prepared import PreparedTopology
-from lipflow_render.cpu.scratch import LINE, memory, zeros
+from lipflow_render.cpu.scratch import memory, zeros
 
 BAND = 1 << 15
 """Pixels drawn together, about: their depths fit a second-level cache."""
@@ -118,7 +118,7 @@ def undraw(
     strips = -(-height // STRIP)
     flat, no_spans, nowhere = np.empty((0, 0), kind), np.empty((0, 2), np.int32), np.empty((0, 0, 0))
     to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
-    streaming = wants_texture and texture_gradient.data_ptr() % LINE == 0 and texels[0] % interior.LANES == 0
+    streaming = wants_texture and interior.may_stream(texture_gradient)
     parts: list[np.ndarray | None] = [None] * batch
     stride = -(-channels // interior.QUAD) * interior.QUAD
 

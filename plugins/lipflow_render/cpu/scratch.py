@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_render.locks import Lock
-
 KEPT = 1 << 30
-"""Bytes that are kept at most while nobody uses them."""
+"""Bytes that `memory` keeps at most, lent or not. What has no place among them is the system's again after its use."""
 
 SMALL = 1 << 20
 """Memory of fewer bytes is left to the C library, which keeps it too."""
@@ -27,42 +26,58 @@ LINE = 64
 _KINDS = {
     kind: torch.empty(0, dtype=kind).numpy().dtype for kind in (torch.float32, torch.float64, torch.int32, torch.int8)
 }
-_free: list[np.ndarray] = []
-_lock = Lock()
+_blocks: deque[tuple[np.ndarray, weakref.ref]] = deque()
+"""What is kept, the longest unused first, and who has it on loan. One thread at a time has a block in hand, since it
+takes it out, so that no lock is needed, and none can be left closed by an interrupt."""
+
 _sums = threading.local()
 
 
 def memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor with anything in it. When the last one that shares its memory is gone, that is kept for another."""
+    """A tensor with anything in it. When the last one that shares its memory is gone, another may get that."""
     kind = _KINDS[dtype]
     size = math.prod(shape) * kind.itemsize
     if size < SMALL:
         return torch.from_numpy(np.empty(shape, kind))
     block = _take(size)
-    lent = block[-block.ctypes.data % LINE :][:size].view(kind).reshape(shape)
-    weakref.finalize(lent, _give_back, block).atexit = False
+    # From numpy: it asks the system for large pages, torch does not.
+    new = np.empty(size + LINE, np.uint8) if block is None else block
+    lent = new[-new.ctypes.data % LINE :][:size].view(kind).reshape(shape)
+    if block is not None or _make_room(new.nbytes):
+        _blocks.append((new, weakref.ref(lent)))
     return torch.from_numpy(lent)
 
 
-def _take(size: int) -> np.ndarray:
-    with _lock:
-        for n in reversed(range(len(_free))):
-            if _free[n].nbytes == size + LINE:
-                return _free.pop(n)
-    # From numpy: it asks the system for large pages, torch does not.
-    return np.empty(size + LINE, np.uint8)
+def _taken_out() -> Iterator[tuple[np.ndarray, weakref.ref]]:
+    """Each block once. Whoever goes on keeping it puts it back."""
+    for _ in range(len(_blocks)):
+        try:
+            entry = _blocks.popleft()
+        except IndexError:  # other threads have the rest in hand
+            return
+        yield entry
 
 
-def _give_back(block: np.ndarray) -> None:
-    # Python may call this anywhere, even while this very thread holds the lock: then the block is not kept.
-    if not _lock.acquire(blocking=False):
-        return
-    try:
-        _free.append(block)
-        while sum(block.nbytes for block in _free) > KEPT:
-            _free.pop(0)
-    finally:
-        _lock.release()
+def _take(size: int) -> np.ndarray | None:
+    """A block that nobody has, of this size or an eighth more."""
+    for block, lent in _taken_out():
+        if lent() is None and size + LINE <= block.nbytes <= size + LINE + size // 8:
+            return block
+        _blocks.append((block, lent))
+    return None
+
+
+def _make_room(size: int) -> bool:
+    """Whether so many bytes more may be kept; if need be, what nobody has is given up for them."""
+    blocks = list(_taken_out())
+    excess = sum(block.nbytes for block, _ in blocks) + size - KEPT
+    possible = excess <= sum(block.nbytes for block, lent in blocks if lent() is None)
+    for block, lent in blocks:
+        if possible and excess > 0 and lent() is None:
+            excess -= block.nbytes
+        else:
+            _blocks.append((block, lent))
+    return possible
 
 
 @contextmanager

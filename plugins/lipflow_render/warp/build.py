@@ -74,7 +74,7 @@ def launch(kernel: Callable, dtype: torch.dtype, device: torch.device, size: tup
     elif device.type == "cuda":
         wp.launch_tiled(compiled, block_dim=BLOCK, **options)
     else:
-        with _in_blocks:
+        with _in_blocks.held:
             wp.launch_tiled(compiled, block_dim=BLOCK, **options)
 
 
@@ -147,7 +147,7 @@ def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
 
 
 def _compiled(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
-    with _compiling:  # Of concurrent first calls one compiles.
+    with _compiling.held:  # Of concurrent first calls one compiles.
         return _loaded(dtype, device)
 
 
