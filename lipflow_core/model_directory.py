@@ -153,6 +153,15 @@ def open_model(
     return OpenedModel(avatar.to(chosen).eval(), spec)
 
 
+def check_model(directory: str | os.PathLike[str]) -> None:
+    """Check that the files of a model are those that were saved, without building it.
+
+    Raises:
+        lipflow_core.errors.ModelError: If one is missing, damaged or edited.
+    """
+    _check_hashes(Path(directory), read_lock(Path(directory)))
+
+
 def model_blueprint(directory: str | os.PathLike[str], spec: Spec, device: str | None = None) -> Blueprint:
     """The plan of a model directory, made without its capture."""
     return plan(spec, device=device, shapes=read_lock(Path(directory)).shapes)

@@ -19,7 +19,7 @@ from lipflow_core.registry import Registry
 from lipflow_core.specs import Spec, shipped_specs
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
-RUN = "run.json"
+RUN, RESULT = "run.json", "result.json"
 """Marks the folder of a training run, whose model only the run itself writes."""
 FORMAT = "lipflow-core model 1"
 LARGEST = 2**22
@@ -108,9 +108,13 @@ def read_lock(directory: Path) -> Lock:
         what = "is a file, not a model directory" if directory.exists() else "there is no such model directory"
         raise ModelError(f"{directory}: {what}", "Give the folder that `assemble --out` or training wrote.")
     if (directory / RUN).is_file() and not (directory / LOCK).is_file():
+        finished = (directory / RESULT).is_file()
         raise ModelError(
-            f"{directory}: its training is not finished, so there is no model yet",
-            f"Go on with `lipflow-core train SPEC --out {directory} --resume`.",
+            f"{directory}: its training is finished, but {LOCK} is gone"
+            if finished
+            else f"{directory}: its training is not finished, so there is no model yet",
+            f"{'Write the model anew' if finished else 'Go on'} with the command that started it and --resume: "
+            f"`lipflow-core train SPEC [KEY=VALUE …] --out {directory} --resume`.",
         )
     missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
     if missing:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lipflow_core.errors import CaptureError, SpecError
+from lipflow_core.errors import CaptureError, SpecError, UsageError
 from lipflow_core.frames import check_finite
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.planning import Blueprint
@@ -65,16 +65,17 @@ def select(split: Split, text: str) -> np.ndarray:
 
     Raises:
         SpecError: If a piece is of no such form.
-        CaptureError: If the split has no such frame.
+        UsageError: If the split has no such frame.
     """
     chosen: list[int] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         found = _positions(split, piece)
         if not found:
-            raise CaptureError(
+            raise UsageError(
                 f"no frame '{piece}' in this split, which has {len(split)} frames of "
                 f"{len(set(split.segments))} segments",
-                hint=f"its segments: {_few(sorted(set(split.segments)))}",
+                hint="name positions such as 5, ranges such as 0:32, segments, or frames of them such as "
+                f"SEGMENT/000004; its segments: {_few(sorted(set(split.segments)))}",
             )
         chosen += found
     if not chosen:

@@ -13,12 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lipflow_core.errors import ModelError, StorageError
+from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
 from lipflow_core.training.checkpoints import Checkpoints
 
-IDENTITY = "run.json"
 METRICS = "metrics.jsonl"
-RESULT = "result.json"
 CLAIM = ".lock"
 """Held by the process that trains there."""
 
@@ -40,7 +39,7 @@ class RunDirectory:
     @property
     def started(self) -> bool:
         """Whether a run was started here."""
-        return (self.path / IDENTITY).exists()
+        return (self.path / RUN).exists()
 
     def check_free(self, *, resume: bool) -> None:
         """Refuse a folder that holds something, unless it is a run to be resumed, or that can't be written.
@@ -49,7 +48,10 @@ class RunDirectory:
             lipflow_core.errors.StorageError: If it is so.
         """
         if self.started and not resume:
-            raise StorageError(f"{self.path} already holds a run", "go on with --resume, or choose another --out")
+            raise StorageError(
+                f"{self.path} already holds a run",
+                "go on with --resume (in Python resume=True), or choose another --out",
+            )
         if not self.started and self.path.is_dir() and not all(map(_is_leftover, self.path.iterdir())):
             raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
         if not (self.path / RESULT).exists():
@@ -103,7 +105,7 @@ class RunDirectory:
         try:
             # First of all: whatever else is found here belongs to a run.
             if not self.started:
-                write_atomically(self.path / IDENTITY, _json(identity))
+                write_atomically(self.path / RUN, _json(identity))
             self.checkpoints.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(self.path, error) from error
@@ -115,22 +117,26 @@ class RunDirectory:
         if self.checkpoints.kept or (self.path / RESULT).exists():
             return
         shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
-        for name in (METRICS, IDENTITY):
+        for name in (METRICS, RUN):
             with contextlib.suppress(OSError):
                 (self.path / name).unlink(missing_ok=True)
 
     def _identity(self) -> Any:
         try:
-            return json.loads((self.path / IDENTITY).read_text(encoding="utf-8"))
+            return json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{self.path / IDENTITY} can't be read: {error}", "train again in another folder with --out"
+                f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error
 
     def result(self) -> Any | None:
         """What the finished run wrote; None if it is not finished."""
         path = self.path / RESULT
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def reopen(self) -> None:
+        """Take the run for unfinished again: it goes on from its last checkpoint."""
+        (self.path / RESULT).unlink()
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result: the run is done."""

@@ -17,6 +17,7 @@ from lipflow_core.assembly import assemble
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
 from lipflow_core.interfaces import Capture
+from lipflow_core.model_directory import check_model, write_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
 from lipflow_core.progress import progress as new_progress
@@ -87,7 +88,8 @@ def train(
     Args:
         spec: What to train, and how.
         out: Folder of the run; must be empty or not exist, unless resumed.
-        resume: Go on with the run in `out`; start it if there is none, do nothing if it is done.
+        resume: Go on with the run in `out`; start it if there is none. If it is done, write its model anew should that
+            be damaged, and do nothing else.
         avatar: Start from this model instead of a new one assembled from the spec; it is trained in place.
         capture: Frames to train on, instead of the spec's.
         progress: Advanced by each step.
@@ -137,9 +139,21 @@ def train(
         if first:
             stack.push(partial(_forget, directory))
             directory.open(_identity(spec, capture, fabric))
-        fabric.barrier()
         shown = _silent() if progress is None or not first else progress
+        if first and directory.result() is not None:
+            try:
+                check_model(directory.path)
+            except ModelError as error:
+                shown.note(f"warning: {error.message}; it is written anew from the last checkpoint")
+                stack.enter_context(directory.claimed())
+                directory.reopen()
+        fabric.barrier()
         checkpoint = directory.checkpoints.latest(shown.note) if resume else None
+        if checkpoint is None and directory.result() is not None:
+            raise ModelError(
+                f"{directory.path}: the run is finished, and its checkpoints are gone",
+                "the model is there: use it; or train again in another folder with --out",
+            )
         run = Run(
             spec=spec,
             fabric=fabric,
@@ -166,7 +180,7 @@ def train(
         avatar.to(dtype).eval().requires_grad_(True)
         result = TrainingResult(directory.path, avatar, tuple(run.state.finished), run.state.before, run.state.seconds)
         if run.metrics is not None:
-            _save_model(avatar, spec, directory.path)
+            write_model(avatar, spec, directory.path)
             directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
         fabric.barrier()
         return result
@@ -207,12 +221,6 @@ def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-def _save_model(avatar: Avatar, spec: Spec, path: Path) -> None:
-    from lipflow_core.model_directory import write_model
-
-    write_model(avatar, spec, path)
 
 
 def _silent() -> Progress:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import CaptureError, SpecError, StorageError
+from lipflow_core.errors import SpecError, StorageError, UsageError
 from lipflow_core.fitting import run
 from lipflow_core.fitting.run import fit_model
 from lipflow_core.fitting.targets import select
@@ -107,9 +107,9 @@ def test_frames_are_named_by_position_range_segment_and_number(split):
 
 
 def test_frames_that_do_not_exist_are_named(split):
-    with pytest.raises(CaptureError, match=r"no frame 'EXP_none/000001'.*frames of"):
+    with pytest.raises(UsageError, match=r"no frame 'EXP_none/000001'.*frames of"):
         select(split, "EXP_none/000001")
-    with pytest.raises(CaptureError, match="no frame '99999'"):
+    with pytest.raises(UsageError, match="no frame '99999'"):
         select(split, "99999")
     with pytest.raises(SpecError, match="no frames named"):
         select(split, " , ")

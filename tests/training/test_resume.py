@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from runs import KilledAfter, Notes, dam_regressor, make_spec, rows, same, start, weights
 
 from lipflow_core.errors import Interrupted, ModelError, StorageError
+from lipflow_core.model_directory import open_model
 from lipflow_core.training import train
 from lipflow_core.training.run_directory import RunDirectory
 from lipflow_core.training.signals import StopOnSignal
@@ -143,6 +145,29 @@ def test_a_finished_run_is_left_as_it_is(undisturbed):
         {name: t for name, t in result.avatar.state_dict().items() if name in weights(undisturbed)},
         weights(undisturbed),
     )
+
+
+@pytest.mark.parametrize("damage", ["no lock", "truncated weights"])
+def test_the_damaged_model_of_a_finished_run_is_written_anew(damage, undisturbed, tmp_path):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    if damage == "no lock":
+        (run / "lock.json").unlink()
+    else:
+        (run / "weights.safetensors").write_bytes((run / "weights.safetensors").read_bytes()[:1000])
+    with pytest.raises(ModelError) as caught:
+        open_model(run)
+    assert damage != "no lock" or "--resume" in caught.value.hint
+    train(make_spec(SYSTEM, *OPTIONS), run, resume=True)
+    assert same(weights(run), weights(undisturbed))
+    open_model(run)
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_again(undisturbed, tmp_path):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ModelError, match="checkpoints are gone"):
+        train(make_spec(SYSTEM, *OPTIONS), run, resume=True)
+    open_model(run)
 
 
 def test_a_run_is_not_overwritten(finished_run):
