@@ -153,11 +153,16 @@ def open_model(
     return OpenedModel(avatar.to(chosen).eval(), spec)
 
 
+class EditedModelError(ModelError):
+    """The spec of a model was edited: what is there may be a user's work, and no damage."""
+
+
 def check_model(directory: str | os.PathLike[str]) -> None:
     """Check that the files of a model are those that were saved, without building it.
 
     Raises:
-        lipflow_core.errors.ModelError: If one is missing, damaged or edited.
+        EditedModelError: If the spec was edited.
+        lipflow_core.errors.ModelError: If a file is missing or damaged.
     """
     _check_hashes(Path(directory), read_lock(Path(directory)))
 
@@ -197,7 +202,7 @@ def _check_hashes(path: Path, lock: Lock) -> None:
         if found == lock.sha256.get(name):
             continue
         if name == SPEC:
-            raise ModelError(
+            raise EditedModelError(
                 f"{path / name}: was edited after the model was saved and may no longer say what the weights are",
                 "Undo the edit; give options of fitting and evaluation as overrides instead.",
             )

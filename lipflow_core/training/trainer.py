@@ -17,7 +17,7 @@ from lipflow_core.assembly import assemble
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
 from lipflow_core.interfaces import Capture
-from lipflow_core.model_directory import check_model, write_model
+from lipflow_core.model_directory import EditedModelError, check_model, write_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
 from lipflow_core.progress import progress as new_progress
@@ -143,6 +143,8 @@ def train(
         if first and directory.result() is not None:
             try:
                 check_model(directory.path)
+            except EditedModelError:
+                raise
             except ModelError as error:
                 shown.note(f"warning: {error.message}; it is written anew from the last checkpoint")
                 stack.enter_context(directory.claimed())

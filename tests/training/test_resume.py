@@ -162,6 +162,16 @@ def test_the_damaged_model_of_a_finished_run_is_written_anew(damage, undisturbed
     open_model(run)
 
 
+def test_the_edited_spec_of_a_finished_run_is_not_overwritten(undisturbed, tmp_path):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    with (run / "spec.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(ModelError, match="was edited"):
+        train(make_spec(SYSTEM, *OPTIONS), run, resume=True)
+    assert (run / "spec.yaml").read_text().endswith("# mine\n")
+    assert (run / "result.json").exists()
+
+
 def test_a_finished_run_without_checkpoints_is_not_trained_again(undisturbed, tmp_path):
     run = shutil.copytree(undisturbed, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
