@@ -103,6 +103,20 @@ def _suffix(kind: Lanes) -> str:
 
 
 @intrinsic
+def fetch(typing, array, index):
+    """Ask for the line of memory with a contiguous array's number at flat `index` to be brought into the caches; there
+    need not be one."""
+
+    def emit(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        _called(context, builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(3), INDEX(1)))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+@intrinsic
 def load_where(typing, array, index, mask, other):
     """As `load` where the mask holds, elsewhere the number `other`: memory there is not touched."""
     lanes = Lanes(array.dtype, mask.count)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from lipflow_core.compiled.jit import inline, kernel
+from lipflow_core.compiled.jit import inline, kernel, part
+from lipflow_core.compiled.memory import fetch
 from lipflow_render.cpu.geometry import FLAT
 from lipflow_render.definition import MAX_STEPS, TOUCHING
 
 REACHED, CONTINUOUS, SILHOUETTE = 1, 2, 3
+GAPS = 1024
+"""Gaps between neighbouring pixels that are gone through together, so that what lies at one is fetched while others are
+looked at: they lie all over the picture."""
 
 
 @kernel
@@ -39,6 +43,7 @@ def undraw_edges(
     visited = np.zeros((height, width), np.uint8)
     slack = real(FLAT)
     chosen = np.empty(edges.shape[0], np.int32)
+    gaps, count = np.empty(GAPS, np.intp), 0
     for m in range(select_folded(near, screen, edges, facing, chosen)):
         i, j = np.uint32(edges[chosen[m], 0]), np.uint32(edges[chosen[m], 1])
         for axis in range(2):
@@ -58,19 +63,64 @@ def undraw_edges(
                 for gap in range(np.int32(np.floor(place - slack)), np.int32(np.floor(place + slack)) + 1):
                     if gap < 0 or gap >= places:
                         continue
-                    row, column = (line, gap) if axis == 0 else (gap, line)
-                    bit = np.uint8(1 + axis)
-                    here, there = (found[row, column], found[row + axis, column + 1 - axis])
-                    if here == there or visited[row, column] & bit:
-                        continue
-                    visited[row, column] |= bit
-                    # Neighbours that face the same way are one sheet; else it is folded along their edge.
-                    if here >= 0 and there >= 0 and alike(sheet, planes, np.uint32(here), np.uint32(there)):
-                        continue
-                    edge_gradient(
-                        near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
-                        row, column, axis, seen_gradient,
-                    )  # fmt: skip
+                    pixel = line * width + gap if axis == 0 else gap * width + line
+                    fetch(found, pixel)
+                    fetch(found, pixel + (width if axis == 1 else 1))
+                    gaps[count] = 2 * pixel + axis
+                    count += 1
+                    if count == GAPS:
+                        undraw_gaps(
+                            near, screen, triangles, adjacent, sheet, planes, image, found, image_gradient,
+                            coverage_gradient, gaps, count, visited, seen_gradient,
+                        )  # fmt: skip
+                        count = 0
+    undraw_gaps(
+        near, screen, triangles, adjacent, sheet, planes, image, found, image_gradient, coverage_gradient, gaps, count,
+        visited, seen_gradient,
+    )  # fmt: skip
+
+
+@part
+def undraw_gaps(
+    near, screen, triangles, adjacent, sheet, planes, image, found, image_gradient, coverage_gradient, gaps, count,
+    visited, seen_gradient,
+):  # fmt: skip
+    """Gradients of the boundaries in gaps between pixels, those that were visited before left out.
+
+    Args:
+        near, screen, triangles, adjacent, sheet, planes, image, found, image_gradient, coverage_gradient: As in
+            `undraw_edges`.
+        gaps: (≥ count,) intp: twice the flat index of the pixel before the gap, and 1 more if the next lies below it;
+            overwritten.
+        count: How many there are.
+        visited: (H, W) uint8, updated: 1 where the gap to the right was visited, 2 for that below, 3 for both.
+        seen_gradient: (V, 3) float64, added to.
+    """
+    width, pixels, kept = found.shape[1], found.size, 0
+    for n in range(count):
+        axis = gaps[n] & 1
+        row, column = gaps[n] // 2 // width, gaps[n] // 2 % width
+        bit = np.uint8(1 + axis)
+        here, there = (found[row, column], found[row + axis, column + 1 - axis])
+        if here == there or visited[row, column] & bit:
+            continue
+        visited[row, column] |= bit
+        # Neighbours that face the same way are one sheet; else it is folded along their edge.
+        if here >= 0 and there >= 0 and alike(sheet, planes, np.uint32(here), np.uint32(there)):
+            continue
+        for c in range(image.shape[0]):
+            pixel = c * pixels + gaps[n] // 2
+            fetch(image, pixel)
+            fetch(image_gradient, pixel)
+            fetch(image, pixel + (width if axis == 1 else 1))
+            fetch(image_gradient, pixel + (width if axis == 1 else 1))
+        gaps[kept] = gaps[n]
+        kept += 1
+    for n in range(kept):
+        edge_gradient(
+            near, screen, triangles, adjacent, image, found, image_gradient, coverage_gradient,
+            gaps[n] // 2 // width, gaps[n] // 2 % width, gaps[n] & 1, seen_gradient,
+        )  # fmt: skip
 
 
 @inline

@@ -6,7 +6,7 @@ import numpy as np
 
 from lipflow_core.compiled.jit import inline, inline_fused, kernel
 from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
-from lipflow_core.compiled.memory import gather_pairs, item, load, load_where, settle, store, stream
+from lipflow_core.compiled.memory import fetch, gather_pairs, item, load, load_where, settle, store, stream
 from lipflow_render.cpu.places import (
     DEPTH,
     LANES,
@@ -234,6 +234,11 @@ def add_texels(
             continue
         spare = load(ranks, x, LANES) * np.int32(SPARE) - np.int32(first_row * wide)
         store(corners, x, (load(places, x, LANES) + spare) * np.int32(stride))
+        # One pixel waits for what the last one stored, so that the processor does not look ahead far enough itself.
+        for pixel in range(x, x + LANES):
+            corner = np.intp(item(corners, pixel))
+            fetch(sums, corner)
+            fetch(sums, corner + down)
         for c in range(0, len(channels), QUAD):
             even = woven(
                 channel(image_gradient, channels, c, pixels, start + x, within),
@@ -244,6 +249,10 @@ def add_texels(
                 channel(image_gradient, channels, c + 3, pixels, start + x, within),
             )
             store(colours, c * pitch + x * QUAD, woven(even, odd))
+        # For the next segment, while texels are added to.
+        fetch(found, start + x + SEGMENT)
+        for c in range(len(channels)):
+            fetch(image_gradient, c * pixels + start + x + SEGMENT)
     whole = first_row <= 0 and end_row >= texels[1]
     for n in range(runs):
         if item(ids, n) < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 
 from lipflow_core.compiled.jit import inline, inline_fused
 from lipflow_core.compiled.lanes import bits_of, maximum, minimum, ramp, real_like, trailing_zeros, whole
@@ -10,6 +11,12 @@ from lipflow_core.compiled.memory import item, load_where, store
 
 LANES = 8
 """Pixels computed at once. Rows of scratch are longer by as many: what falls beyond a row's end is not used."""
+
+BLOCK = 2 * LANES if get_host_cpu_features().get("avx512f") else LANES
+"""Pixels compared at once, where few are computed with."""
+
+WORD = 64
+"""Pixels whose runs are looked for together: how many there are, nobody can predict, and guessing wrong costs time."""
 
 SEGMENT = 512
 """Pixels of a row that are worked through together: what is known of them fits a first-level cache."""
@@ -48,12 +55,15 @@ def find_runs(found, start, count, starts, ids):
     """
     starts[0], ids[0] = 0, item(found, start)
     runs = np.intp(1)
-    for x in range(0, count, LANES):
-        pixel = ramp(np.int32(x), LANES)
-        within = (pixel < np.int32(count)) & (pixel > np.int32(0))
-        # Loaded twice and not shifted: what was stored at other places would have to be waited for.
-        here, before = load_where(found, start + x, within, -1), load_where(found, start + x - 1, within, -1)
-        bits = bits_of(here != before)
+    for x in range(0, count, WORD):
+        bits = np.intp(0)
+        for n in range(0, WORD, BLOCK):
+            pixel = ramp(np.int32(x + n), BLOCK)
+            within = (pixel < np.int32(count)) & (pixel > np.int32(0))
+            # Loaded twice and not shifted: what was stored at other places would have to be waited for.
+            here = load_where(found, start + x + n, within, -1)
+            before = load_where(found, start + x + n - 1, within, -1)
+            bits |= bits_of(here != before) << n
         while bits != 0:
             place = x + trailing_zeros(bits)
             starts[runs], ids[runs] = place, item(found, start + place)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from llvmlite.binding import get_host_cpu_features
 
 from lipflow_core.compiled.jit import inline
 from lipflow_core.compiled.lanes import bits_of, lanes, ramp, select
-from lipflow_core.compiled.memory import load, store
-from lipflow_render.cpu.geometry import homogeneous
-from lipflow_render.cpu.places import LANES
+from lipflow_core.compiled.memory import fetch, load, store
+from lipflow_render.cpu.geometry import PLANE, homogeneous
+from lipflow_render.cpu.places import BLOCK
 
-BLOCK = 2 * LANES if get_host_cpu_features().get("avx512f") else LANES
-"""Pixels that a triangle is drawn into at once."""
+AHEAD = 8
+"""How many triangles ahead of those that are drawn others are fetched."""
 
 
 @inline
@@ -31,7 +30,10 @@ def find_nearest(
     nearness[:] = 0
     seen[:] = -1
     for m in range(bins.shape[0]):
-        t = np.uint32(bins[m])
+        t, later = np.uint32(bins[m]), np.intp(bins[min(m + AHEAD, bins.shape[0] - 1)])
+        fetch(planes, later * PLANE)
+        fetch(bounds, later * 4)
+        fetch(triangles, later * 3)
         if bounds[t, 0] >= 0 and planes[t, 11] < 0:
             draw_ahead(t, screen, triangles, planes, bounds, first_row, last_row, nearness, seen, False)
         elif bounds[t, 0] >= 0:

@@ -8,8 +8,8 @@ from lipflow_core.compiled.jit import inline_fused, kernel
 from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select
 from lipflow_core.compiled.memory import gather_pairs, load, load_where, store_where
 from lipflow_render.cpu.geometry import set_up, transform
-from lipflow_render.cpu.places import LANES, SEGMENT, SHARE_U, SHARE_V, find_runs, locate, make_scratch
-from lipflow_render.cpu.raster import BLOCK, find_nearest
+from lipflow_render.cpu.places import BLOCK, LANES, SEGMENT, SHARE_U, SHARE_V, find_runs, locate, make_scratch
+from lipflow_render.cpu.raster import find_nearest
 
 
 @kernel
