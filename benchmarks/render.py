@@ -2,6 +2,7 @@
 
     python benchmarks/render.py                    # sizes of a laptop and of the paper, batch 1 and 16
     python benchmarks/render.py --size 480x640     # one of them
+    python benchmarks/render.py --kernels          # and how long each kernel of `cpu` took in it, all threads together
     python benchmarks/render.py --also torch drtk  # other renderers, if installed, too; `torch` is slow
     python benchmarks/render.py --device cuda      # `grid_sample` and `warp` on a GPU
 
@@ -93,6 +94,7 @@ class Case:
     threads: int
     clock: str
     device: str
+    kernels: bool
 
 
 def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[Tensor]]], Tensor, float]:
@@ -132,18 +134,46 @@ def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[T
     return draw, gradient, covered.float().mean().item()
 
 
+def watch(clock: Callable[[], float]) -> dict[str, float]:
+    """The seconds that each kernel of renderer `cpu` takes from now on are added up here."""
+    from lipflow_render.cpu import edges, interior, shading, way_back
+
+    spent: dict[str, float] = {}
+
+    def timed(name: str, kernel: Callable) -> Callable:
+        def call(*arguments):
+            start = clock()
+            result = kernel(*arguments)
+            spent[name] = spent.get(name, 0.0) + clock() - start
+            return result
+
+        return call
+
+    for module, names in (
+        (shading, ("prepare", "draw")),
+        (interior, ("undraw", "hand_over")),
+        (edges, ("undraw_edges",)),
+        (way_back, ("seen_to_inputs",)),
+    ):
+        for name in names:
+            setattr(module, name, timed(name, getattr(module, name)))
+    return spent
+
+
 def compete(name: str, case: Case, pipe: Connection) -> None:
     """Draw once to be ready, tell the share of pixels that see something, then draw and tell the times when asked."""
     torch.set_num_threads(case.threads)
     clock = CLOCKS[case.clock]
     draw, gradient, covered = contestant(name, case)
+    kernels = watch(clock) if case.kernels and name == "cpu" else {}
 
-    def timed() -> tuple[float, float]:
+    def timed() -> tuple[float, float, dict[str, float]]:
+        kernels.clear()
         start = clock()
         image, leaves = draw()
         middle = clock()
         torch.autograd.grad(image, leaves, gradient)
-        return middle - start, clock() - middle
+        return middle - start, clock() - middle, dict(kernels)
 
     timed()
     pipe.send(covered)
@@ -161,7 +191,7 @@ def measure(case: Case, runs: int, also: list[str]) -> dict[str, object]:
         workers[-1].start()
         theirs.close()
     covered, *_ = [pipe.recv() for pipe in pipes.values()]
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    times: dict[str, list[tuple[float, float, dict[str, float]]]] = {name: [] for name in names}
     for _ in range(runs + 1):
         for name, pipe in pipes.items():
             pipe.send(True)
@@ -169,12 +199,14 @@ def measure(case: Case, runs: int, also: list[str]) -> dict[str, object]:
     for pipe, worker in zip(pipes.values(), workers, strict=True):
         pipe.send(False)
         worker.join()
-    best = {name: min(taken[1:], key=sum) for name, taken in times.items()}
+    best = {name: min(taken[1:], key=lambda time: time[0] + time[1]) for name, taken in times.items()}
     row: dict[str, object] = {"size": f"{case.width}x{case.height}", "batch": case.batch, "threads": case.threads}
     row["covered"] = round(covered, 3)
-    for name, (forward, backward) in best.items():
+    for name, (forward, backward, kernels) in best.items():
         row[name] = {"forward_ms": round(forward * 1e3, 2), "backward_ms": round(backward * 1e3, 2)}
-        row[name]["ratio"] = round((forward + backward) / sum(best[ALONE]), 3)
+        row[name]["ratio"] = round((forward + backward) / sum(best[ALONE][:2]), 3)
+        if kernels:
+            row[name]["kernels_ms"] = {kernel: round(spent * 1e3, 2) for kernel, spent in kernels.items()}
     return row
 
 
@@ -187,6 +219,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="time that passes, or of this process")
     names = [f"{width}x{height}" for height, width, _ in SIZES]
     parser.add_argument("--size", choices=names, nargs="+", default=names)
+    parser.add_argument("--kernels", action="store_true", help="tell the time of each kernel of `cpu` too")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     if options.device == "cuda":
@@ -198,7 +231,7 @@ def main() -> None:
         for batch in options.batch:
             for threads in options.threads:
                 also = options.also if batch == 1 or options.device == "cuda" else []
-                case = Case(height, width, texels, batch, threads, options.clock, options.device)
+                case = Case(height, width, texels, batch, threads, options.clock, options.device, options.kernels)
                 print(json.dumps(measure(case, options.runs, also)), flush=True)
 
 

@@ -91,7 +91,7 @@ def _explain(error: BaseException, *, debug: bool) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lipflow-core",
         description="Latent priors learned for inference time: from one YAML spec to a fitted face.",
         epilog=EXIT_CODES,
@@ -131,9 +131,42 @@ def _take_late_overrides(parser: argparse.ArgumentParser, args: argparse.Namespa
     if overrides is None:
         wrong = left
     if wrong:
-        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+        _asked(parser, args).error(f"unrecognized arguments: {' '.join(wrong)}")
     if left:
         overrides += left
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's, whose errors tell what was probably meant by a misspelt command or option."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self._given = args or ()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str):
+        from lipflow_core.spelling import did_you_mean
+
+        options = [word.partition("=")[0] for word in self._given if word.startswith("--")]
+        hints = [(word, did_you_mean(word, self._option_string_actions)) for word in options]
+        meant = [f"'{word}': {hint}" for word, hint in hints if hint and word not in self._option_string_actions]
+        commands = _commands_of(self)
+        if commands is not None and "invalid choice" in message:
+            unknown = [word for word in self._given if not word.startswith("-") and word not in commands.choices]
+            meant += [hint for word in unknown[:1] if (hint := did_you_mean(word, commands.choices))]
+        super().error("\n  ".join([message, *meant]))
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction | None:
+    return next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+
+
+def _asked(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
+    """The parser of the command, or of the command's command, that was asked for."""
+    commands = _commands_of(parser)
+    chosen = None if commands is None else getattr(args, commands.dest, None)
+    return parser if chosen is None else _asked(commands.choices[chosen], args)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

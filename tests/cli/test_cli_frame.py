@@ -101,6 +101,23 @@ def test_wrong_use_ends_with_2(arguments, capsys):
     assert "usage: lipflow-core" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian", "dam"], "did you mean 'train'?"),
+        (["capture", "simlate"], "did you mean 'simulate'?"),
+        (["train", "--ouut", "runs/x", "dam"], "'--ouut': did you mean '--out'?"),
+        (["train", "--out=runs/x", "dam", "--resum"], "'--resum': did you mean '--resume'?"),
+        (["capture", "simulate", "--subjct=p01"], "'--subjct': did you mean '--subject'?"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_what_was_meant(arguments, meant, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert meant in capsys.readouterr().err
+
+
 def test_an_error_is_one_message_without_traceback():
     result = run("plugins", "info", "no-such-thing")
     assert result.returncode == 5
