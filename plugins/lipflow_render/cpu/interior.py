@@ -18,7 +18,6 @@ from lipflow_render.cpu.places import (
     U,
     V,
     find_runs,
-    leave_out,
     locate,
     make_scratch,
 )
@@ -41,7 +40,7 @@ MOMENTS = 9
 @kernel
 def undraw(
     vertices, projection, near, screen, triangles, planes, texels, texture, channels, found, strip, strips,
-    texture_rows, image_gradient, seen_gradient, texel_sums, spans,
+    image_gradient, seen_gradient, texel_sums, spans,
 ):  # fmt: skip
     """Gradients of strips of rows of one picture, but for those of boundaries.
 
@@ -53,14 +52,12 @@ def undraw(
         found: (H, W) int32 as drawn.
         strip: Rows per strip.
         strips: The first strip and the one after the last.
-        texture_rows: First row of the texture that gets gradients, and the one after the last. A texel is added to
-            pixel by pixel in the order of the rows, whichever share of the texture is asked for.
         image_gradient: (C, H, W).
         seen_gradient: (strips, V, 3) float64, written: gradients of homogeneous coordinates; of length 0 if not wanted.
-        texel_sums: (texture_rows, (Wt + SPARE) S) with S a multiple of `QUAD` ≥ C, added to: gradients of those rows of
-            the texture, all channels of a texel beside each other; of length 0 if not wanted.
-        spans: (ceil(texture_rows / SPAN), 2) int32, widened: the first texel of these rows that was added to, and the
-            one after the last, or beyond.
+        texel_sums: (Ht, (Wt + SPARE) S) with S a multiple of `QUAD` ≥ C, added to: gradients of the texture, all
+            channels of a texel beside each other; of length 0 if not wanted.
+        spans: (ceil(Ht / SPAN), 2) int32, widened: the first texel of these rows that was added to, and the one after
+            the last, or beyond.
     """
     height, width = found.shape
     wants_geometry, wants_texture = seen_gradient.shape[0] > 0, texel_sums.shape[0] > 0
@@ -76,8 +73,6 @@ def undraw(
             for left in range(0, width, SEGMENT):
                 start, length = row * width + left, min(width - left, SEGMENT)
                 runs = find_runs(found, start, length, run_starts, ids)
-                if not wants_geometry:
-                    leave_out(planes, ids, runs, texture_rows[0], texture_rows[1])
                 locate(planes, row, left, run_starts, ids, runs, texels, ranks, places, known, True)
                 before, count = count, meet(ids, runs, slots, touched, count)
                 if wants_geometry:
@@ -87,7 +82,7 @@ def undraw(
                 if wants_texture:
                     add_texels(
                         found, start, length, run_starts, ids, runs, ranks, places, known, texels, channels,
-                        image_gradient, texture_rows, corners, colours, texel_sums,
+                        image_gradient, corners, colours, texel_sums,
                     )  # fmt: skip
         if wants_geometry:
             seen_gradient[n] = 0
@@ -95,7 +90,7 @@ def undraw(
             t = np.uint32(touched[slot])
             slots[t] = -1
             if wants_texture:
-                widen(t, planes, texels, texture_rows, spans)
+                widen(t, planes, texels, spans)
             if wants_geometry:
                 for m in range(MOMENTS):
                     sums[m] = total(load(moments, (slot * MOMENTS + m) * LANES, LANES))
@@ -199,20 +194,18 @@ def meet(ids, runs, slots, touched, count):
 
 
 @inline
-def widen(t, planes, texels, texture_rows, spans):
+def widen(t, planes, texels, spans):
     """Widen the spans of texels by those that a triangle shows; arguments as in `undraw`."""
     left, right = min(np.int32(planes[t, 12]), np.int32(texels[0] - 2)), np.int32(planes[t, 13]) + 2
     top, bottom = min(np.int32(planes[t, 14]), np.int32(texels[1] - 2)), np.int32(planes[t, 15]) + 2
-    top, bottom = max(top, texture_rows[0]) - texture_rows[0], min(bottom, texture_rows[1]) - texture_rows[0]
-    if top < bottom:
-        for n in range(top // SPAN, (bottom - 1) // SPAN + 1):
-            spans[n, 0], spans[n, 1] = min(spans[n, 0], left), max(spans[n, 1], right)
+    for n in range(top // SPAN, (min(bottom, np.int32(texels[1])) - 1) // SPAN + 1):
+        spans[n, 0], spans[n, 1] = min(spans[n, 0], left), max(spans[n, 1], right)
 
 
 @inline_fused
 def add_texels(
-    found, start, count, starts, ids, runs, ranks, places, known, texels, channels, image_gradient, texture_rows,
-    corners, colours, sums,
+    found, start, count, starts, ids, runs, ranks, places, known, texels, channels, image_gradient, corners, colours,
+    sums,
 ):  # fmt: skip
     """Add gradients to the four texels that each pixel of a segment looks at.
 
@@ -220,25 +213,23 @@ def add_texels(
         start: Flat index of the segment's first pixel.
         count: Its pixels.
         starts, ids, runs, ranks, places, known: As in `places.locate`.
-        found, texels, channels, image_gradient, texture_rows: As in `undraw`.
+        found, texels, channels, image_gradient: As in `undraw`.
         corners, colours: Scratch.
         sums: `undraw`'s texel_sums.
     """
     pixels, groups = np.intp(found.size), (len(channels) + QUAD - 1) // QUAD
-    pitch, wide = np.intp(known.shape[1]), np.intp(texels[0]) + SPARE
+    pitch = np.intp(known.shape[1])
     stride, down = np.intp(groups * QUAD), np.intp(sums.shape[1])
-    first_row, end_row = np.int32(texture_rows[0]), np.int32(texture_rows[1])
     for x in range(0, count, LANES):
         within = ramp(np.int32(x), LANES) < np.int32(count)
         if bits_of(load_where(found, start + x, within, -1) >= np.int32(0)) == 0:
             continue
-        spare = load(ranks, x, LANES) * np.int32(SPARE) - np.int32(first_row * wide)
-        store(corners, x, (load(places, x, LANES) + spare) * np.int32(stride))
+        corner = load(places, x, LANES) + load(ranks, x, LANES) * np.int32(SPARE)
+        store(corners, x, corner * np.int32(stride))
         # One pixel waits for what the last one stored, so that the processor does not look ahead far enough itself.
         for pixel in range(x, x + LANES):
-            corner = np.intp(item(corners, pixel))
-            fetch(sums, corner)
-            fetch(sums, corner + down)
+            fetch(sums, np.intp(item(corners, pixel)))
+            fetch(sums, np.intp(item(corners, pixel)) + down)
         for c in range(0, len(channels), QUAD):
             even = woven(
                 channel(image_gradient, channels, c, pixels, start + x, within),
@@ -253,21 +244,17 @@ def add_texels(
         fetch(found, start + x + SEGMENT)
         for c in range(len(channels)):
             fetch(image_gradient, c * pixels + start + x + SEGMENT)
-    whole = first_row <= 0 and end_row >= texels[1]
     for n in range(runs):
         if item(ids, n) < 0:
             continue
         for x in range(np.intp(item(starts, n)), np.intp(item(starts, n + 1))):
-            corner, rank = np.intp(item(corners, x)), item(ranks, x)
-            above, below = whole or (first_row <= rank < end_row), whole or (first_row <= rank + 1 < end_row)
+            corner = np.intp(item(corners, x))
             fu, fv = item(known, SHARE_U * pitch + x), item(known, SHARE_V * pitch + x)
             for c in range(0, len(channels), QUAD):
                 g = load(colours, c * pitch + x * QUAD, QUAD)
                 lower = g * fv
-                if above:
-                    add_pair(sums, corner + c, stride, g - lower, fu)
-                if below:
-                    add_pair(sums, corner + down + c, stride, lower, fu)
+                add_pair(sums, corner + c, stride, g - lower, fu)
+                add_pair(sums, corner + down + c, stride, lower, fu)
 
 
 @inline_fused
@@ -286,6 +273,11 @@ def add_pair(sums, left, stride, g, share):
     store(sums, left + stride, other)
 
 
+def no_spans(textures, parts, texels):
+    """(textures, parts, ceil(Ht / SPAN), 2) int32: spans of texels (width, height) that nothing was added to yet."""
+    return np.full((textures, parts, -(-texels[1] // SPAN), 2), (texels[0], 0), np.int32)
+
+
 def may_stream(texture_gradient):
     """Whether all LANES of all rows of a gradient (…, Ht, Wt) lie where `stream` may write them, and it is not so small
     that it had better stay in the caches."""
@@ -294,45 +286,78 @@ def may_stream(texture_gradient):
 
 
 @kernel
-def hand_over(sums, spans, channels, wide, first, streaming, texture_gradient):
-    """Take what `add_texels` summed to a texture's gradients, and leave zeros in its place.
+def hand_over(sums, spans, channels, wide, rows, streaming, texture_gradient):
+    """Take what `add_texels` summed in parts to a texture's gradients, and leave zeros in its place.
 
     Args:
-        sums: (N, (Wt + SPARE) S), N rows of the texture.
-        spans: (ceil(N / SPAN), 2) int32, as in `undraw`.
+        sums: (P, Ht, (Wt + SPARE) S), of each part as in `undraw`.
+        spans: (P, ceil(Ht / SPAN), 2) int32, of each part as in `undraw`.
         channels: A tuple of length C.
         wide: Width of the texture.
-        first: The first of the rows.
+        rows: The first of the texture's rows that are taken, a multiple of `SPAN`, and the one after the last.
         streaming: Whether to write past the caches: what `may_stream` says.
         texture_gradient: (C, Ht · Wt), written.
     """
-    wide, length = np.intp(wide), np.intp(texture_gradient.shape[1])
-    stride = np.intp(sums.shape[1]) // (wide + SPARE)
+    wide, length, pitch = np.intp(wide), np.intp(texture_gradient.shape[1]), np.intp(sums.shape[2])
+    stride = pitch // (wide + SPARE)
     zero, none = lanes(sums.dtype.type(0), LANES), lanes(sums.dtype.type(0), QUADS)
-    for row in range(sums.shape[0]):
-        line, place = np.intp(row) * np.intp(sums.shape[1]), (first + row) * wide
-        left, right = np.intp(spans[row // SPAN, 0]), np.intp(spans[row // SPAN, 1])
-        whole = wide - wide % LANES if stride == QUAD else np.intp(0)
-        for x in range(0, whole, LANES):
-            one, two, three, four = zero, zero, zero, zero
-            if x < right and x + LANES > left:
-                texels = load(sums, line + x * QUAD, QUADS)
-                store(sums, line + x * QUAD, none)
-                even, odd = evens(texels), odds(texels)
-                one, two, three, four = evens(even), evens(odd), odds(even), odds(odd)
-            put(texture_gradient, place + x, one, streaming)
-            if len(channels) > 1:
-                put(texture_gradient, length + place + x, two, streaming)
-            if len(channels) > 2:
-                put(texture_gradient, 2 * length + place + x, three, streaming)
-            if len(channels) > 3:
-                put(texture_gradient, 3 * length + place + x, four, streaming)
-        for x in range(whole, wide):
-            for c in range(len(channels)):
-                texture_gradient[c, place + x] = sums[row, x * stride + c]
-            for c in range(stride):
-                sums[row, x * stride + c] = 0
+    whole = wide - wide % LANES if stride == QUAD else np.intp(0)
+    for top in range(rows[0], rows[1], SPAN):
+        bottom = min(top + SPAN, rows[1])
+        part, left, right = gather_parts(sums, spans, top, bottom, stride)
+        for row in range(top, bottom):
+            line, place = (np.intp(part) * np.intp(sums.shape[1]) + row) * pitch, row * wide
+            for x in range(0, whole, LANES):
+                one, two, three, four = zero, zero, zero, zero
+                if x < right and x + LANES > left:
+                    texels = load(sums, line + x * QUAD, QUADS)
+                    store(sums, line + x * QUAD, none)
+                    even, odd = evens(texels), odds(texels)
+                    one, two, three, four = evens(even), evens(odd), odds(even), odds(odd)
+                put(texture_gradient, place + x, one, streaming)
+                if len(channels) > 1:
+                    put(texture_gradient, length + place + x, two, streaming)
+                if len(channels) > 2:
+                    put(texture_gradient, 2 * length + place + x, three, streaming)
+                if len(channels) > 3:
+                    put(texture_gradient, 3 * length + place + x, four, streaming)
+            for x in range(whole, wide):
+                for c in range(len(channels)):
+                    texture_gradient[c, place + x] = sums[part, row, x * stride + c]
+                for c in range(stride):
+                    sums[part, row, x * stride + c] = 0
     settle()
+
+
+@inline
+def gather_parts(sums, spans, top, bottom, stride):
+    """Add what several parts have of some rows to the first of these parts, in order, and leave zeros in the others.
+
+    Args:
+        sums, spans: As in `hand_over`.
+        top, bottom: Rows of one span.
+        stride: Numbers per texel.
+
+    Returns:
+        The part, and its first texel that may not be zero, and the one after the last.
+    """
+    none = lanes(sums.dtype.type(0), QUAD)
+    height, pitch = np.intp(sums.shape[1]), np.intp(sums.shape[2])
+    part, left, right = np.intp(0), np.intp(0), np.intp(0)
+    for other in range(sums.shape[0]):
+        first, end = np.intp(spans[other, top // SPAN, 0]), np.intp(spans[other, top // SPAN, 1])
+        if first >= end:
+            continue
+        if left >= right:
+            part, left, right = np.intp(other), first, end
+            continue
+        left, right = min(left, first), max(right, end)
+        for row in range(top, bottom):
+            to, of = (part * height + row) * pitch, (np.intp(other) * height + row) * pitch
+            for n in range(first * stride, end * stride, QUAD):
+                store(sums, to + n, load(sums, to + n, QUAD) + load(sums, of + n, QUAD))
+                store(sums, of + n, none)
+    return part, left, right
 
 
 @inline

@@ -1,12 +1,13 @@
 """Which kernel runs on what, sample by sample, and in parts of pictures where threads outnumber samples.
 
 Pictures are drawn in bands of rows, and their gradients are summed in strips of rows, whose sizes depend on the
-picture alone: results are the same to the bit for any number of threads. A texture's gradients are shared out by its
-own rows, so that each texel is added to by one thread, in the order of the pixels.
+picture alone: results are the same to the bit for any number of threads. So are those of a texture, in parts of the
+pictures that show it, which are then added up.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise, product
 from math import log2
 
@@ -25,6 +26,9 @@ BAND = 1 << 15
 
 STRIP = 256
 """Rows whose gradients are summed together."""
+
+PARTS = 4
+"""Parts, at most, of what shows one texture whose gradients are summed apart, so that threads can share them."""
 
 
 def draw(
@@ -115,83 +119,95 @@ def undraw(
     founds, screens, planes, facings = map(array, drawn)
     triangles, kind = prepared.triangles, points.dtype
     to_inputs = _ToInputs(points, cameras, wants_vertices, wants_camera)
-    strips = -(-height // STRIP)
-    flat, no_spans, nowhere = np.empty((0, 0), kind), np.empty((0, 2), np.int32), np.empty((0, 0, 0))
+    strips, threads = -(-height // STRIP), torch.get_num_threads()
+    parts = _parts(batch // len(textures), strips, PARTS if wants_texture else batch * strips)
+    flat, nowhere = np.empty((0, 0), kind), np.empty((0, 0, 0))
     to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
     streaming = wants_texture and interior.may_stream(texture_gradient)
-    parts: list[np.ndarray | None] = [None] * batch
-    stride = -(-channels // interior.QUAD) * interior.QUAD
+    from_seen: list[np.ndarray | None] = [None] * batch
+    wide = (texels[0] + interior.SPARE) * (-(-channels // interior.QUAD) * interior.QUAD)
+    sums_of_one = (len(parts), *((texels[1], wide) if wants_texture else (0, 0)))
 
-    def pixels(
-        b: int, strips: tuple[int, int], rows: tuple[int, int], seen: np.ndarray, sums: np.ndarray, spans: np.ndarray
-    ) -> None:
+    def begin(b: int) -> None:
+        if wants_geometry:
+            from_seen[b] = np.empty((strips + with_edges, points.shape[1], 3))
+
+    def pixels(b: int, strips: tuple[int, int], sums: np.ndarray, spans: np.ndarray) -> None:
         interior.undraw(
             points[b], cameras[b % len(cameras)], near, screens[b], triangles, planes[b], texels,
-            textures[b % len(textures)], colours, founds[b], STRIP, strips, rows, from_image[b], seen, sums,
-            spans,
+            textures[b % len(textures)], colours, founds[b], STRIP, strips, from_image[b],
+            from_seen[b] if wants_geometry else nowhere, sums, spans,
         )  # fmt: skip
 
     def boundaries(b: int) -> None:
         edges.undraw_edges(
             near, screens[b], triangles, prepared.adjacent, prepared.sheet, prepared.edges, planes[b], facings[b],
-            images[b], founds[b], from_image[b], flat, parts[b][strips],
+            images[b], founds[b], from_image[b], flat, from_seen[b][strips],
         )  # fmt: skip
-
-    def begin(b: int) -> None:
-        if wants_geometry:
-            parts[b] = np.empty((strips + with_edges, points.shape[1], 3))
 
     def end(b: int) -> None:
         if wants_geometry:
-            to_inputs(b, parts[b])
-            parts[b] = None
+            to_inputs(b, from_seen[b])
+            from_seen[b] = None
 
-    def rest(b: int) -> None:
-        if wants_geometry and with_edges:
-            boundaries(b)
-        end(b)
+    def add_part(n: int, part: int, sums: np.ndarray, spans: np.ndarray) -> None:
+        """Gradients of a part of what shows a texture."""
+        for sample, first, last in parts[part]:
+            pixels(n + sample * len(textures), (first, last), sums[part], spans[part])
 
-    def sum_texels(n: int, rows: tuple[int, int], with_geometry: bool) -> None:
-        """Gradients of some rows of a texture, and if told so of the pictures that show it."""
-        count = rows[1] - rows[0]
-        spans = np.full((-(-count // interior.SPAN), 2), (texels[0], 0), np.int32)
-        with zeros(count, (texels[0] + interior.SPARE) * stride, kind) as sums:
-            for b in range(n, batch, len(textures)):
-                pixels(b, (0, strips), rows, parts[b] if with_geometry else nowhere, sums, spans)
-            interior.hand_over(sums, spans, colours, texels[0], rows[0], streaming, to_texture[n])
+    def hand_over(n: int, rows: tuple[int, int], sums: np.ndarray, spans: np.ndarray) -> None:
+        if wants_texture:
+            interior.hand_over(sums, spans, colours, texels[0], rows, streaming, to_texture[n])
 
     def whole(n: int) -> None:
         """All gradients of the samples that show a texture."""
         samples = range(n, batch, len(textures))
         for b in samples:
             begin(b)
-        if wants_texture:
-            sum_texels(n, (0, texels[1]), wants_geometry)
+        with zeros((1, *sums_of_one), kind) as sums:
+            spans = interior.no_spans(1, len(parts), texels)
+            for part in range(len(parts)):
+                add_part(n, part, sums[0], spans[0])
+            hand_over(n, (0, texels[1]), sums[0], spans[0])
         for b in samples:
-            if wants_geometry and not wants_texture:
-                pixels(b, (0, strips), (0, 0), parts[b], flat, no_spans)
-            rest(b)
+            if wants_geometry and with_edges:
+                boundaries(b)
+            end(b)
 
-    threads = torch.get_num_threads()
     if threads <= 1 or len(textures) >= threads:
         run(whole, range(len(textures)))
     else:
-        # The longest first, so that threads end together.
-        tasks = []
-        if wants_texture:
-            cuts = [texels[1] * n // threads for n in range(threads + 1)]
-            for n, rows in product(range(len(textures)), pairwise(cuts)):
-                tasks.append(lambda n=n, rows=rows: sum_texels(n, rows, False))
         for b in range(batch):
             begin(b)
-            if wants_geometry and with_edges:
-                tasks.append(lambda b=b: boundaries(b))
-        if wants_geometry:
-            for b, n in product(range(batch), range(strips)):
-                tasks.append(lambda b=b, n=n: pixels(b, (n, n + 1), (0, 0), parts[b], flat, no_spans))
-        run(lambda task: task(), tasks)
+        with zeros((len(textures), *sums_of_one), kind) as sums:
+            spans = interior.no_spans(len(textures), len(parts), texels)
+            # The longest first, so that threads end together.
+            tasks = [
+                partial(add_part, n, part, sums[n], spans[n])
+                for n, part in product(range(len(textures)), range(len(parts)))
+            ]
+            tasks += [partial(boundaries, b) for b in range(batch) if wants_geometry and with_edges]
+            run(lambda task: task(), tasks)
+            cuts = [texels[1] * n // threads // interior.SPAN * interior.SPAN for n in range(threads)]
+            shares = product(range(len(textures)), pairwise([*cuts, texels[1]]))
+            run(lambda share: hand_over(*share, sums[share[0]], spans[share[0]]), list(shares))
         run(end, range(batch))
     return *to_inputs.gradients(), texture_gradient
+
+
+def _parts(samples: int, strips: int, most: int) -> list[list[tuple[int, int, int]]]:
+    """Cut the strips of the samples that show a texture into at most so many parts, each of samples, their first strips
+    and those after the last."""
+    count = max(1, min(most, samples * strips))
+    cuts = [samples * strips * n // count for n in range(count + 1)]
+    return [
+        [
+            (sample, max(first - sample * strips, 0), min(last - sample * strips, strips))
+            for sample in range(samples)
+            if first < (sample + 1) * strips and last > sample * strips
+        ]
+        for first, last in pairwise(cuts)
+    ]
 
 
 def undraw_background(image_gradient: Tensor, drawn: Drawn, shared: bool) -> Tensor:

@@ -73,16 +73,6 @@ def find_runs(found, start, count, starts, ids):
     return runs
 
 
-@inline
-def leave_out(planes, ids, runs, first_row, end_row):
-    """Make runs of nothing of those whose triangles do not look at rows first_row … end_row - 1 of the texture."""
-    for n in range(runs):
-        if ids[n] >= 0:
-            t = np.uint32(ids[n])
-            if np.intp(planes[t, 15]) + 1 < first_row or np.intp(planes[t, 14]) >= end_row:
-                ids[n] = -1
-
-
 @inline_fused
 def locate(planes, row, left, starts, ids, runs, texels, ranks, places, known, keep):
     """Where in the texture the pixels of a segment look.

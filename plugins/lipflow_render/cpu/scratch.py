@@ -4,11 +4,12 @@ draw small things in it."""
 from __future__ import annotations
 
 import math
+import mmap
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -81,13 +82,25 @@ def _make_room(size: int) -> bool:
 
 
 @contextmanager
-def zeros(rows: int, columns: int, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Zeros (rows, columns) that the caller leaves as zeros again; each thread keeps the largest it was asked for."""
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Zeros that the caller leaves as zeros again; each thread keeps the most it was asked for. The system gives memory
+    for them where they are written to."""
+    size = math.prod(shape)
     kept = _sums.__dict__.pop(dtype.str, None)
-    if kept is None or kept.size < rows * columns:
-        # numpy asks for large pages for memory that it does not have to clear.
-        kept = np.empty(rows * columns, dtype)
-        kept[:] = 0
-    yield kept[: rows * columns].reshape(rows, columns)
+    if kept is None or kept.size < size:
+        kept = np.frombuffer(_cleared(max(1, size) * dtype.itemsize), dtype)
+    yield kept[:size].reshape(shape)
     # Not reached if the caller failed: then nobody knows what is in it.
     _sums.__dict__[dtype.str] = kept
+
+
+def _cleared(size: int) -> mmap.mmap:
+    """So many bytes of zeros, in large pages if the system has them."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    # Private: what a forked child writes is its own.
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
