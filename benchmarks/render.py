@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -134,17 +135,20 @@ def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[T
     return draw, gradient, covered.float().mean().item()
 
 
-def watch(clock: Callable[[], float]) -> dict[str, float]:
-    """The seconds that each kernel of renderer `cpu` takes from now on are added up here."""
+def watch() -> dict[str, float]:
+    """The seconds by the wall clock that each kernel of renderer `cpu` takes from now on are added up here."""
     from lipflow_render.cpu import edges, interior, shading, way_back
 
     spent: dict[str, float] = {}
+    adding = threading.Lock()
 
     def timed(name: str, kernel: Callable) -> Callable:
         def call(*arguments):
-            start = clock()
+            start = time.perf_counter()
             result = kernel(*arguments)
-            spent[name] = spent.get(name, 0.0) + clock() - start
+            taken = time.perf_counter() - start
+            with adding:
+                spent[name] = spent.get(name, 0.0) + taken
             return result
 
         return call
@@ -165,7 +169,7 @@ def compete(name: str, case: Case, pipe: Connection) -> None:
     torch.set_num_threads(case.threads)
     clock = CLOCKS[case.clock]
     draw, gradient, covered = contestant(name, case)
-    kernels = watch(clock) if case.kernels and name == "cpu" else {}
+    kernels = watch() if case.kernels and name == "cpu" else {}
 
     def timed() -> tuple[float, float, dict[str, float]]:
         kernels.clear()

@@ -131,7 +131,7 @@ def _take_late_overrides(parser: argparse.ArgumentParser, args: argparse.Namespa
     if overrides is None:
         wrong = left
     if wrong:
-        _asked(parser, args).error(f"unrecognized arguments: {' '.join(wrong)}")
+        _asked(parser, args).stop(f"unrecognized arguments: {' '.join(wrong)}", wrong)
     if left:
         overrides += left
 
@@ -146,16 +146,23 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str):
+        end = self._given.index("--") if "--" in self._given else len(self._given)
+        self.stop(message, self._given[:end])
+
+    def stop(self, message: str, words: Sequence[str]):
+        """End with an error, and for those of the words that nobody knows tell what was probably meant."""
         from lipflow_core.spelling import did_you_mean
 
-        options = [word.partition("=")[0] for word in self._given if word.startswith("--")]
-        hints = [(word, did_you_mean(word, self._option_string_actions)) for word in options]
-        meant = [f"'{word}': {hint}" for word, hint in hints if hint and word not in self._option_string_actions]
         commands = _commands_of(self)
         if commands is not None and "invalid choice" in message:
-            unknown = [word for word in self._given if not word.startswith("-") and word not in commands.choices]
-            meant += [hint for word in unknown[:1] if (hint := did_you_mean(word, commands.choices))]
-        super().error("\n  ".join([message, *meant]))
+            wrong = [word for word in words if not word.startswith("-") and word not in commands.choices][:1]
+            known = list(commands.choices)
+        else:
+            options = [word.partition("=")[0] for word in words if word.startswith("--")]
+            wrong = [word for word in options if word not in self._option_string_actions]
+            known = [word for word in self._option_string_actions if word not in ("-h", "--help", "--version")]
+        hints = [f"'{word}': {hint}" for word in wrong if (hint := did_you_mean(word, known))]
+        super().error("\n  ".join([message, *hints]))
 
 
 def _commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction | None:

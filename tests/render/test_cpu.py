@@ -67,11 +67,27 @@ def pictures(threads, batch, shared):
 
 
 def test_threads_share_one_picture_and_one_texture_to_the_bit(threads):
-    for batch, shared in ((1, True), (2, False), (5, True)):
+    for batch, shared in ((1, True), (2, False), (3, False), (5, True)):
         alone = pictures(1, batch, shared)
-        for count in (2, 3):
+        for count in (2, 3, 5):
             for one, other in zip(pictures(count, batch, shared), alone, strict=True):
                 assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("edges", [True, False])
+@pytest.mark.parametrize(("batch", "height"), [(0, 20), (2, 0)], ids=["no samples", "no rows"])
+def test_what_shows_nothing_passes_no_gradient(batch, height, edges, threads):
+    vertices, _, topology, _ = ball()
+    leaves = [vertices.expand(batch, -1, -1), smooth(8, batch=2, dtype=torch.float32)[:batch]]
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+    camera = straight(20, 24, 40, torch.float32)
+    camera = Camera(camera.intrinsics.expand(1, 3, 3), camera.extrinsics, height, 24)
+    for count in (1, 3):
+        threads(count)
+        image = make("cpu", edge_gradients=edges)(*leaves, topology, camera).image
+        for gradient, leaf in zip(torch.autograd.grad(image.sum(), leaves), leaves, strict=True):
+            assert gradient.shape == leaf.shape
+            assert not gradient.any()
 
 
 def test_textures_of_one_texel_in_a_direction_are_drawn():

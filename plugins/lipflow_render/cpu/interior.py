@@ -224,12 +224,12 @@ def add_texels(
         within = ramp(np.int32(x), LANES) < np.int32(count)
         if bits_of(load_where(found, start + x, within, -1) >= np.int32(0)) == 0:
             continue
-        corner = load(places, x, LANES) + load(ranks, x, LANES) * np.int32(SPARE)
-        store(corners, x, corner * np.int32(stride))
+        store(corners, x, load(places, x, LANES) + load(ranks, x, LANES) * np.int32(SPARE))
         # One pixel waits for what the last one stored, so that the processor does not look ahead far enough itself.
         for pixel in range(x, x + LANES):
-            fetch(sums, np.intp(item(corners, pixel)))
-            fetch(sums, np.intp(item(corners, pixel)) + down)
+            corner = np.intp(item(corners, pixel)) * stride
+            fetch(sums, corner)
+            fetch(sums, corner + down)
         for c in range(0, len(channels), QUAD):
             even = woven(
                 channel(image_gradient, channels, c, pixels, start + x, within),
@@ -248,7 +248,7 @@ def add_texels(
         if item(ids, n) < 0:
             continue
         for x in range(np.intp(item(starts, n)), np.intp(item(starts, n + 1))):
-            corner = np.intp(item(corners, x))
+            corner = np.intp(item(corners, x)) * stride
             fu, fv = item(known, SHARE_U * pitch + x), item(known, SHARE_V * pitch + x)
             for c in range(0, len(channels), QUAD):
                 g = load(colours, c * pitch + x * QUAD, QUAD)
@@ -273,9 +273,9 @@ def add_pair(sums, left, stride, g, share):
     store(sums, left + stride, other)
 
 
-def no_spans(textures, parts, texels):
-    """(textures, parts, ceil(Ht / SPAN), 2) int32: spans of texels (width, height) that nothing was added to yet."""
-    return np.full((textures, parts, -(-texels[1] // SPAN), 2), (texels[0], 0), np.int32)
+def new_spans(textures, shares, texels):
+    """(textures, shares, ceil(Ht / SPAN), 2) int32: spans of texels (width, height) that nothing was added to yet."""
+    return np.full((textures, shares, -(-texels[1] // SPAN), 2), (texels[0], 0), np.int32)
 
 
 def may_stream(texture_gradient):
@@ -287,11 +287,11 @@ def may_stream(texture_gradient):
 
 @kernel
 def hand_over(sums, spans, channels, wide, rows, streaming, texture_gradient):
-    """Take what `add_texels` summed in parts to a texture's gradients, and leave zeros in its place.
+    """Take what `add_texels` summed in N shares to a texture's gradients, and leave zeros in its place.
 
     Args:
-        sums: (P, Ht, (Wt + SPARE) S), of each part as in `undraw`.
-        spans: (P, ceil(Ht / SPAN), 2) int32, of each part as in `undraw`.
+        sums: (N, Ht, (Wt + SPARE) S), of each share as in `undraw`.
+        spans: (N, ceil(Ht / SPAN), 2) int32, of each share as in `undraw`.
         channels: A tuple of length C.
         wide: Width of the texture.
         rows: The first of the texture's rows that are taken, a multiple of `SPAN`, and the one after the last.
@@ -304,9 +304,9 @@ def hand_over(sums, spans, channels, wide, rows, streaming, texture_gradient):
     whole = wide - wide % LANES if stride == QUAD else np.intp(0)
     for top in range(rows[0], rows[1], SPAN):
         bottom = min(top + SPAN, rows[1])
-        part, left, right = gather_parts(sums, spans, top, bottom, stride)
+        share, left, right = gather_shares(sums, spans, top, bottom, stride)
         for row in range(top, bottom):
-            line, place = (np.intp(part) * np.intp(sums.shape[1]) + row) * pitch, row * wide
+            line, place = (np.intp(share) * np.intp(sums.shape[1]) + row) * pitch, row * wide
             for x in range(0, whole, LANES):
                 one, two, three, four = zero, zero, zero, zero
                 if x < right and x + LANES > left:
@@ -323,15 +323,15 @@ def hand_over(sums, spans, channels, wide, rows, streaming, texture_gradient):
                     put(texture_gradient, 3 * length + place + x, four, streaming)
             for x in range(whole, wide):
                 for c in range(len(channels)):
-                    texture_gradient[c, place + x] = sums[part, row, x * stride + c]
+                    texture_gradient[c, place + x] = sums[share, row, x * stride + c]
                 for c in range(stride):
-                    sums[part, row, x * stride + c] = 0
+                    sums[share, row, x * stride + c] = 0
     settle()
 
 
 @inline
-def gather_parts(sums, spans, top, bottom, stride):
-    """Add what several parts have of some rows to the first of these parts, in order, and leave zeros in the others.
+def gather_shares(sums, spans, top, bottom, stride):
+    """Add what several shares have of some rows to the first of these shares, in order, and leave zeros in the others.
 
     Args:
         sums, spans: As in `hand_over`.
@@ -339,25 +339,26 @@ def gather_parts(sums, spans, top, bottom, stride):
         stride: Numbers per texel.
 
     Returns:
-        The part, and its first texel that may not be zero, and the one after the last.
+        The share, and its first texel that may not be zero and the one after the last. If no share has any, all is zero
+        in the first.
     """
     none = lanes(sums.dtype.type(0), QUAD)
     height, pitch = np.intp(sums.shape[1]), np.intp(sums.shape[2])
-    part, left, right = np.intp(0), np.intp(0), np.intp(0)
+    share, left, right = np.intp(0), np.intp(0), np.intp(0)
     for other in range(sums.shape[0]):
         first, end = np.intp(spans[other, top // SPAN, 0]), np.intp(spans[other, top // SPAN, 1])
         if first >= end:
             continue
         if left >= right:
-            part, left, right = np.intp(other), first, end
+            share, left, right = np.intp(other), first, end
             continue
         left, right = min(left, first), max(right, end)
         for row in range(top, bottom):
-            to, of = (part * height + row) * pitch, (np.intp(other) * height + row) * pitch
+            to, of = (share * height + row) * pitch, (np.intp(other) * height + row) * pitch
             for n in range(first * stride, end * stride, QUAD):
                 store(sums, to + n, load(sums, to + n, QUAD) + load(sums, of + n, QUAD))
                 store(sums, of + n, none)
-    return part, left, right
+    return share, left, right
 
 
 @inline

@@ -1,12 +1,13 @@
 """Which kernel runs on what, sample by sample, and in parts of pictures where threads outnumber samples.
 
 Pictures are drawn in bands of rows, and their gradients are summed in strips of rows, whose sizes depend on the
-picture alone: results are the same to the bit for any number of threads. So are those of a texture, in parts of the
-pictures that show it, which are then added up.
+picture alone: results are the same to the bit for any number of threads. So are those of a texture, in shares of
+the pictures that show it, which are then added up.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise, product
 from math import log2
@@ -27,8 +28,8 @@ BAND = 1 << 15
 STRIP = 256
 """Rows whose gradients are summed together."""
 
-PARTS = 4
-"""Parts, at most, of what shows one texture whose gradients are summed apart, so that threads can share them."""
+SHARES = 4
+"""Shares, at most, of what shows a texture whose gradients are summed apart, so that threads can work on them."""
 
 
 def draw(
@@ -119,14 +120,13 @@ def undraw(
     founds, screens, planes, facings = map(array, drawn)
     triangles, kind = prepared.triangles, points.dtype
     to_inputs = _ToInputs(points, cameras, wants_vertices, wants_camera)
-    strips, threads = -(-height // STRIP), torch.get_num_threads()
-    parts = _parts(batch // len(textures), strips, PARTS if wants_texture else batch * strips)
+    strips, threads = max(1, -(-height // STRIP)), torch.get_num_threads()
+    # Without a texture's gradients nothing has to be added up afterwards, so that each strip can be a share.
+    shares = _shares(batch // max(1, len(textures)), strips, SHARES if wants_texture else batch * strips)
     flat, nowhere = np.empty((0, 0), kind), np.empty((0, 0, 0))
     to_texture = None if texture_gradient is None else texture_gradient.flatten(2).numpy()
     streaming = wants_texture and interior.may_stream(texture_gradient)
     from_seen: list[np.ndarray | None] = [None] * batch
-    wide = (texels[0] + interior.SPARE) * (-(-channels // interior.QUAD) * interior.QUAD)
-    sums_of_one = (len(parts), *((texels[1], wide) if wants_texture else (0, 0)))
 
     def begin(b: int) -> None:
         if wants_geometry:
@@ -150,54 +150,68 @@ def undraw(
             to_inputs(b, from_seen[b])
             from_seen[b] = None
 
-    def add_part(n: int, part: int, sums: np.ndarray, spans: np.ndarray) -> None:
-        """Gradients of a part of what shows a texture."""
-        for sample, first, last in parts[part]:
-            pixels(n + sample * len(textures), (first, last), sums[part], spans[part])
+    def summing(count: int) -> AbstractContextManager[np.ndarray]:
+        """Where gradients of the texels of so many textures are summed."""
+        if not wants_texture:
+            return nullcontext(np.empty((count, len(shares), 0, 0), kind))
+        wide = (texels[0] + interior.SPARE) * (-(-channels // interior.QUAD) * interior.QUAD)
+        return zeros((count, len(shares), texels[1], wide), kind)
+
+    def add_share(n: int, share: int, sums: np.ndarray, spans: np.ndarray) -> None:
+        """Gradients of a share of what shows a texture."""
+        for sample, first, last in shares[share]:
+            pixels(n + sample * len(textures), (first, last), sums[share], spans[share])
 
     def hand_over(n: int, rows: tuple[int, int], sums: np.ndarray, spans: np.ndarray) -> None:
-        if wants_texture:
-            interior.hand_over(sums, spans, colours, texels[0], rows, streaming, to_texture[n])
+        interior.hand_over(sums, spans, colours, texels[0], rows, streaming, to_texture[n])
 
     def whole(n: int) -> None:
         """All gradients of the samples that show a texture."""
         samples = range(n, batch, len(textures))
         for b in samples:
             begin(b)
-        with zeros((1, *sums_of_one), kind) as sums:
-            spans = interior.no_spans(1, len(parts), texels)
-            for part in range(len(parts)):
-                add_part(n, part, sums[0], spans[0])
-            hand_over(n, (0, texels[1]), sums[0], spans[0])
+        with summing(1) as sums:
+            spans = interior.new_spans(1, len(shares), texels)
+            for share in range(len(shares)):
+                add_share(n, share, sums[0], spans[0])
+            if wants_texture:
+                hand_over(n, (0, texels[1]), sums[0], spans[0])
         for b in samples:
             if wants_geometry and with_edges:
                 boundaries(b)
             end(b)
 
+    def shared_out(textures_now: range) -> None:
+        """The same of several textures, each on several threads."""
+        samples = [b for n in textures_now for b in range(n, batch, len(textures))]
+        for b in samples:
+            begin(b)
+        with summing(len(textures_now)) as sums:
+            spans = interior.new_spans(len(textures_now), len(shares), texels)
+            each = list(zip(textures_now, sums, spans, strict=True))
+            # The longest first, so that threads end together.
+            tasks = [partial(add_share, n, share, s, x) for n, s, x in each for share in range(len(shares))]
+            tasks += [partial(boundaries, b) for b in samples if wants_geometry and with_edges]
+            run(lambda task: task(), tasks)
+            if wants_texture:
+                cuts = [texels[1] * n // threads // interior.SPAN * interior.SPAN for n in range(threads)]
+                rows = list(pairwise([*cuts, texels[1]]))
+                run(lambda task: task(), [partial(hand_over, n, r, s, x) for n, s, x in each for r in rows])
+        run(end, samples)
+
     if threads <= 1 or len(textures) >= threads:
         run(whole, range(len(textures)))
     else:
-        for b in range(batch):
-            begin(b)
-        with zeros((len(textures), *sums_of_one), kind) as sums:
-            spans = interior.no_spans(len(textures), len(parts), texels)
-            # The longest first, so that threads end together.
-            tasks = [
-                partial(add_part, n, part, sums[n], spans[n])
-                for n, part in product(range(len(textures)), range(len(parts)))
-            ]
-            tasks += [partial(boundaries, b) for b in range(batch) if wants_geometry and with_edges]
-            run(lambda task: task(), tasks)
-            cuts = [texels[1] * n // threads // interior.SPAN * interior.SPAN for n in range(threads)]
-            shares = product(range(len(textures)), pairwise([*cuts, texels[1]]))
-            run(lambda share: hand_over(*share, sums[share[0]], spans[share[0]]), list(shares))
-        run(end, range(batch))
+        # As many at once as it takes to keep all threads at work: each needs memory to sum its gradients in.
+        together = -(-threads // len(shares))
+        for first in range(0, len(textures), together):
+            shared_out(range(first, min(first + together, len(textures))))
     return *to_inputs.gradients(), texture_gradient
 
 
-def _parts(samples: int, strips: int, most: int) -> list[list[tuple[int, int, int]]]:
-    """Cut the strips of the samples that show a texture into at most so many parts, each of samples, their first strips
-    and those after the last."""
+def _shares(samples: int, strips: int, most: int) -> list[list[tuple[int, int, int]]]:
+    """Cut the strips of the samples that show a texture into at most so many shares: of each sample the first strip and
+    the one after the last."""
     count = max(1, min(most, samples * strips))
     cuts = [samples * strips * n // count for n in range(count + 1)]
     return [

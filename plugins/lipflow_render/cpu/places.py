@@ -13,7 +13,7 @@ LANES = 8
 """Pixels computed at once. Rows of scratch are longer by as many: what falls beyond a row's end is not used."""
 
 BLOCK = 2 * LANES if get_host_cpu_features().get("avx512f") else LANES
-"""Pixels compared at once, where few are computed with."""
+"""Pixels at once where little is computed: which triangle is nearest, and where it changes."""
 
 WORD = 64
 """Pixels whose runs are looked for together: how many there are, nobody can predict, and guessing wrong costs time."""

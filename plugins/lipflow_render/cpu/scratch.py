@@ -83,8 +83,8 @@ def _make_room(size: int) -> bool:
 
 @contextmanager
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Zeros that the caller leaves as zeros again; each thread keeps the most it was asked for. The system gives memory
-    for them where they are written to."""
+    """Zeros that the caller leaves as zeros again; each thread keeps the most it was asked for. Most systems give
+    memory for them only where they are written to."""
     size = math.prod(shape)
     kept = _sums.__dict__.pop(dtype.str, None)
     if kept is None or kept.size < size:
