@@ -51,6 +51,12 @@ def splat(builder, value, count: int):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INDEX, count), [0] * count))
 
 
+def call(builder, name: str, result, operands):
+    """Call the function or LLVM's intrinsic of that name."""
+    kind = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+
+
 def _spread(builder, kinds, values):
     """The operands as vectors: plain numbers become lanes of themselves."""
     count = next(kind.count for kind in kinds if isinstance(kind, Lanes))
@@ -235,12 +241,7 @@ maximum = intrinsic(_extremum(">"))
 def _rounding(name: str):
     def typed(typing, value):
         def emit(context, builder, sig, args):
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(args[0].type, [args[0].type]),
-                f"llvm.{name}.v{value.count}f{value.item.bitwidth}",
-            )
-            return builder.call(function, args)
+            return call(builder, f"llvm.{name}.v{value.count}f{value.item.bitwidth}", args[0].type, args)
 
         return value(value), emit
 

@@ -7,7 +7,7 @@ from llvmlite.binding import get_default_triple
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.lanes import INDEX, Lanes, shuffled, splat
+from lipflow_core.compiled.lanes import INDEX, Lanes, call, shuffled, splat
 
 
 def _address(context, builder, kind, array, index, lanes):
@@ -84,22 +84,20 @@ def settle(typing):
     def emit(context, builder, sig, args):
         builder.fence("seq_cst")
         if get_default_triple().startswith("x86_64"):  # whose own order is not kept by what goes past the caches
-            _called(context, builder, "llvm.x86.sse.sfence", ir.VoidType(), ())
+            call(builder, "llvm.x86.sse.sfence", ir.VoidType(), ())
         return context.get_dummy_value()
 
     return types.void(), emit
 
 
-def _called(context, builder, name: str, result, operands):
-    """Call LLVM's intrinsic of that name."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(result, [operand.type for operand in operands]), name
-    )
-    return builder.call(function, operands)
-
-
 def _suffix(kind: Lanes) -> str:
     return f"v{kind.count}{'f' if kind.real else 'i'}{kind.item.bitwidth}"
+
+
+def fetch_line(builder, pointer, nearness: int = 3) -> None:
+    """LLVM's request for the line of memory with an address, to the nearest cache (3) or the second (2)."""
+    address = builder.bitcast(pointer, cgutils.voidptr_t)
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(nearness), INDEX(1)))
 
 
 @intrinsic
@@ -109,8 +107,7 @@ def fetch(typing, array, index):
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
-        _called(context, builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(3), INDEX(1)))
+        fetch_line(builder, builder.gep(data, [args[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
@@ -125,7 +122,7 @@ def load_where(typing, array, index, mask, other):
         address = _address(context, builder, sig.args[0], args[0], args[1], lanes)
         rest = splat(builder, context.cast(builder, args[3], sig.args[3], lanes.item), lanes.count)
         operands = (address, INDEX(lanes.item.bitwidth // 8), args[2], rest)
-        return _called(context, builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
+        return call(builder, f"llvm.masked.load.{_suffix(lanes)}.p0", rest.type, operands)
 
     return lanes(array, types.intp, mask, other), emit
 
@@ -138,7 +135,7 @@ def store_where(typing, array, index, value, mask):
         kind = sig.args[2]
         address = _address(context, builder, sig.args[0], args[0], args[1], kind)
         operands = (args[2], address, INDEX(kind.item.bitwidth // 8), args[3])
-        _called(context, builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
+        call(builder, f"llvm.masked.store.{_suffix(kind)}.p0", ir.VoidType(), operands)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, mask), emit
@@ -169,7 +166,7 @@ def _gather(context, builder, kind, array, start, index, item, bits):
     everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [True] * count)
     name = "i" if isinstance(item, ir.IntType) else "f"
     operands = (addresses, INDEX(kind.dtype.bitwidth // 8), everywhere, ir.Constant(result, ir.Undefined))
-    return _called(context, builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
+    return call(builder, f"llvm.masked.gather.v{count}{name}{bits}.v{count}p0", result, operands)
 
 
 @intrinsic

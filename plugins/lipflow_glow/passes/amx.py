@@ -21,8 +21,9 @@ from numba.core import cgutils, config, types
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
+from lipflow_core.compiled.lanes import call, splat
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
-from lipflow_glow.passes.microkernels import address, call, loop, splat, store_vector
+from lipflow_glow.passes.microkernels import address, loop, store_vector
 
 COLUMNS = 2
 """Tiles of columns that are computed together."""

@@ -18,7 +18,8 @@ from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.lanes import Lanes
+from lipflow_core.compiled.lanes import Lanes, call, splat
+from lipflow_core.compiled.memory import fetch_line
 from lipflow_glow.passes.layout import BLOCK
 
 TOGETHER = 4
@@ -50,19 +51,6 @@ def store_vector(builder, value, pointer, aligned: int) -> None:
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=aligned)
 
 
-def splat(builder, value, count: int):
-    """A vector of one number."""
-    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(undefined, value, _WORD(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_WORD, count), [0] * count))
-
-
-def call(builder, name: str, result, arguments):
-    """Call one of LLVM's intrinsics."""
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
-
-
 def loop(builder, count, state: list, body: Callable) -> list:
     """for i in range(count): state = body(i, state); the state stays in registers."""
     before, head = builder.block, builder.append_basic_block("head")
@@ -87,8 +75,7 @@ def fetch(builder, pointer, size: int, nearness: int = 3) -> None:
     """Fetch so many bytes from memory, to the nearest cache (3) or the second (2)."""
     for line in range(0, size, _LINE):
         place = builder.bitcast(pointer, cgutils.voidptr_t)
-        arguments = [builder.gep(place, [_INDEX(line)]), _WORD(0), _WORD(nearness), _WORD(1)]
-        call(builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
+        fetch_line(builder, builder.gep(place, [_INDEX(line)]), nearness)
 
 
 def _weights_at(builder, pointer, lanes: int, kind: types.Type, vector: ir.VectorType):
