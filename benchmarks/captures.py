@@ -25,18 +25,18 @@ import numpy as np
 import torch
 from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
+from lipflow_kit.packing import FORMAT
+from lipflow_kit.pictures import write_picture
+from lipflow_kit.store import Store
 from lipflow_multiface.capture import MultifaceCapture
 from lipflow_multiface.config import MultifaceConfig
 from lipflow_multiface.index import signature
+from lipflow_multiface.krt import KrtCamera, format_krt
+from lipflow_multiface.layout import AVERAGE, CaptureFolder
+from lipflow_multiface.meshes import Mesh, format_mesh, format_transform
+from lipflow_multiface.writing import write_capture
 from PIL import Image
 
-from lipflow_core.captures.krt import KrtCamera, format_krt
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder
-from lipflow_core.captures.meshes import Mesh, format_mesh, format_transform
-from lipflow_core.captures.packing import FORMAT
-from lipflow_core.captures.pictures import write_picture
-from lipflow_core.captures.store import Store
-from lipflow_core.captures.writing import write_capture
 from lipflow_core.interfaces import FrameRequest, Renderer, Split
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.specs import load_spec

@@ -5,9 +5,9 @@ The public names are loaded on first use, so that `import lipflow_core` stays fa
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # type checkers take it for typing's; importing typing would cost more than all the rest here
+from lipflow_core.version import __version__
 
-__version__ = "0.1.0"
+TYPE_CHECKING = False  # type checkers take it for typing's; importing typing would cost more than all the rest here
 
 _PUBLIC = {
     "Avatar": "lipflow_core.avatar",

@@ -14,8 +14,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.distributions import Normal
 
+from lipflow_core.config import Config
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
-from lipflow_core.parts import Config
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 

@@ -10,13 +10,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lipflow_core import __version__
+from lipflow_core.config import Config
 from lipflow_core.errors import ModelError
 from lipflow_core.hooks import API_VERSION
-from lipflow_core.parts import Config, Part
+from lipflow_core.parts import Part
 from lipflow_core.plans import Shape
 from lipflow_core.registry import Registry
 from lipflow_core.specs import Spec, shipped_specs
+from lipflow_core.version import __version__
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
 RUN, RESULT = "run.json", "result.json"

@@ -9,81 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
+from lipflow_core.config import Config, Deferred, SlotMarker
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component, Kind
 from lipflow_core.plans import Plan
 
 if TYPE_CHECKING:
     from lipflow_core.registry import Registry
-
-
-def _describe_fields(schema: dict[str, Any], config_class: type[Config]) -> None:
-    from lipflow_core.specs.schema import describe_fields
-
-    describe_fields(schema, config_class)
-
-
-class Config(BaseModel):
-    """Base of every component's options and of every block of a spec.
-
-    Unknown options are errors. Defaults are the paper's values; `presets` holds what differs at smaller sizes, laid
-    under what the user gives.
-
-    Attributes:
-        presets: Preset name → option → default value at that preset.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        json_schema_extra=_describe_fields,
-    )
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_defaults_under(cls, data: Any, info: ValidationInfo) -> Any:
-        from lipflow_core.specs.defaults import lay_defaults_under
-
-        preset = (info.context or {}).get("preset")
-        return lay_defaults_under(cls, data, preset) if isinstance(data, Mapping) else data
-
-    def plan(self, given: Any) -> Plan:
-        """Say what the component will be for these inputs.
-
-        Args:
-            given: The inputs of the component's kind, from `lipflow_core.plans`.
-
-        Raises:
-            lipflow_core.plans.Mismatch: If it can't be built from them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define plan()")
-
-
-class ObjectiveConfig(Config):
-    """Base of every fitting objective's options.
-
-    Args:
-        weight: What the loss is multiplied by.
-    """
-
-    weight: float = Field(default=1.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +62,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class SlotOf:
+class SlotOf(SlotMarker):
     """Marks a field as a slot for components of one kind; use the aliases below."""
 
     kind: Kind
@@ -151,7 +88,7 @@ class SlotOf:
             if value.kind != self.kind:
                 raise _error("slot_kind", f"expected {self._a_kind}, got the {value.kind} '{value.name}'")
             return value
-        registry = _registry(info)
+        registry = _registry(info.context)
         if isinstance(value, str):
             name, options = value, {}
         elif isinstance(value, Mapping):
@@ -175,13 +112,26 @@ def _error(kind: str, message: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{message}", {"message": message})
 
 
-def _registry(info: ValidationInfo) -> Registry:
-    registry = (info.context or {}).get("registry")
+def _registry(context: Mapping[str, Any] | None) -> Registry:
+    registry = (context or {}).get("registry")
     if registry is None:
         from lipflow_core.registry import default_registry
 
         registry = default_registry()
     return registry
+
+
+@dataclass(frozen=True)
+class RegistryDefault(Deferred):
+    """The default of an option that names components: what `[defaults]` of registry.toml says under a key.
+
+    The core names no component. A field says `Field(default_factory=RegistryDefault("renderer"))` instead.
+    """
+
+    key: str
+
+    def resolve(self, context: Mapping[str, Any] | None) -> Any:
+        return _registry(context).default(self.key)
 
 
 CaptureSlot = Annotated[Part, SlotOf("capture")]
@@ -192,3 +142,4 @@ CouplingSlot = Annotated[Part, SlotOf("coupling")]
 DecoderSlot = Annotated[Part, SlotOf("decoder")]
 RendererSlot = Annotated[Part, SlotOf("renderer")]
 ObjectiveSlot = Annotated[Part, SlotOf("objective")]
+MetricSlot = Annotated[Part, SlotOf("metric")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from lipflow_core.parts import Part
@@ -18,8 +18,25 @@ Shape = tuple[int, ...]
 """Shape of one sample, without the batch axis."""
 
 Observations = Mapping[str, Mapping[str, Shape]]
-"""Per observation of a capture ("face", "frontal", "headset", "keypoints", …) its tensors' shapes without batch axis,
-as in `{"headset": {"images": (3, 1, 48, 64)}}`. See `lipflow_core.records.Frame` for the names."""
+"""Per observation of a capture the shapes of its tensors without batch axis, as in
+`{"headset": {"images": (3, 1, 48, 64)}}`. Observations have the names that the capture gives them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Which observations of a capture the core itself uses, and what for.
+
+    Args:
+        surface: The `FaceState` that is learned: tracked vertices and average texture. Its shapes are the decoder's,
+            encoders see it standardised, and geometry is compared with it.
+        training_views: The `Views` of the calibrated cameras that training compares renders with. The cameras of
+            `Split.cameras` are these.
+        scored_view: The `Views` that scores compare pictures in, unless `evaluation.view` names another.
+    """
+
+    surface: str
+    training_views: str
+    scored_view: str
 
 
 class Mismatch(Exception):
@@ -40,6 +57,7 @@ class Plan:
         needs: Names of further things that it needs, in the terms of its kind: for an encoder its modality, for an
             objective the observations it compares with.
         parts: Plans of the components nested in it, by the option's name.
+        roles: Which of its observations the core uses (captures).
     """
 
     inputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -50,6 +68,7 @@ class Plan:
     volume_preserving: bool = False
     needs: tuple[str, ...] = ()
     parts: Mapping[str, Plan] = field(default_factory=dict)
+    roles: Roles | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,16 +176,39 @@ class RendererInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveInputs:
-    """Given to a fitting objective.
+    """Given to an objective.
 
     Args:
         code: Size of the latent code.
         observations: What the capture offers as targets.
+        roles: Which of them are the surface, the training views and the scored view.
         landmarks: Number of landmarks in the template, 0 if none.
         has_driving: Whether a driving encoder conditions the prior.
+        phase: Whether it is a term of a training stage or of a fit.
     """
 
     code: int
     observations: Observations
+    roles: Roles
     landmarks: int = 0
     has_driving: bool = False
+    phase: Literal["training", "fitting"] = "fitting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInputs:
+    """Given to a metric.
+
+    Args:
+        code: Size of the latent code.
+        observations: What the capture offers as targets.
+        roles: Which of them are the surface and the training views.
+        view: Observation that pictures are compared in: `evaluation.view`, or the capture's scored view.
+        landmarks: Number of landmarks in the template, 0 if none.
+    """
+
+    code: int
+    observations: Observations
+    roles: Roles
+    view: str
+    landmarks: int = 0

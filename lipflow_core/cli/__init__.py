@@ -22,8 +22,8 @@ COMMANDS = (
     ("fit", "fit a trained model to poor observations", "lipflow_core.cli.fit"),
     ("evaluate", "score fits on held-out frames", "lipflow_core.cli.evaluate"),
     ("sample", "draw faces from a trained model's prior", "lipflow_core.cli.sample"),
-    ("report", "write a self-contained HTML report", "lipflow_core.cli.report"),
-    ("capture", "simulate, check, look at and pack captures on disk", "lipflow_core.cli.capture"),
+    ("report", "write a self-contained HTML report", "lipflow_report.command"),
+    ("capture", "simulate, check, look at and pack captures on disk", "lipflow_multiface.commands"),
     ("schema", "print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
     ("plugins", "list, explain and check plugins", "lipflow_core.cli.plugins"),
     ("new", "write the first files of a new plugin", "lipflow_core.cli.new"),
@@ -113,7 +113,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     args, left = parser.parse_known_args(arguments)
     _take_late_overrides(parser, args, left)
     if args.version:
-        from lipflow_core import __version__
+        from lipflow_core.version import __version__
 
         print(f"lipflow-core {__version__}")
         parser.exit()

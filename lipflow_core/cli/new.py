@@ -8,8 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from lipflow_core import __version__
 from lipflow_core.errors import StorageError, UsageError
+from lipflow_core.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core import __version__
 from lipflow_core.avatar import Avatar
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.pictures import observed_picture, strip
@@ -33,6 +32,7 @@ from lipflow_core.planning import Blueprint
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting, Spec
+from lipflow_core.version import __version__
 
 FITTED = "fitted"
 WITHOUT = "fitted-without-likelihood"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from lipflow_core import __version__
 from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.folder import finished, write_evaluation, write_model
 from lipflow_core.evaluation.metrics import DEFINITIONS
@@ -22,6 +21,7 @@ from lipflow_core.model_directory import open_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style
 from lipflow_core.storage import check_folder
+from lipflow_core.version import __version__
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from lipflow_core.fitting.grid import GridChoice, asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem, frozen
 from lipflow_core.fitting.result import FittingResult
-from lipflow_core.interfaces import FittingObjective
+from lipflow_core.interfaces import Objective
 from lipflow_core.parts import Part
 from lipflow_core.plans import ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
@@ -26,7 +26,7 @@ def fit(
     target: Frame,
     fitting: Fitting,
     *,
-    objectives: Sequence[FittingObjective] | None = None,
+    objectives: Sequence[Objective] | None = None,
     view: str = "frontal",
     chosen: GridChoice | None = None,
     progress: Progress | None = None,
@@ -81,7 +81,7 @@ def choose(
     target: Frame,
     fitting: Fitting,
     *,
-    objectives: Sequence[FittingObjective] | None = None,
+    objectives: Sequence[Objective] | None = None,
     view: str = "frontal",
     progress: Progress | None = None,
 ) -> GridChoice | None:
@@ -97,7 +97,7 @@ def choose(
         return search(avatar, problem, target, fitting, fitting.grid, view, progress)
 
 
-def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, FittingObjective]:
+def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
     """Build the objectives for what the frames offer, by name; a second one of a name gets "#2" and so on."""
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
@@ -125,12 +125,12 @@ def _shapes(record: Record, prefix: str) -> list[tuple[str, Shape]]:
     return found
 
 
-def _named(objectives: Sequence[FittingObjective]) -> dict[str, FittingObjective]:
+def _named(objectives: Sequence[Objective]) -> dict[str, Objective]:
     return _numbered([type(objective).__name__ for objective in objectives], objectives)
 
 
-def _numbered(names: Sequence[str], objectives: Sequence[FittingObjective]) -> dict[str, FittingObjective]:
-    numbered: dict[str, FittingObjective] = {}
+def _numbered(names: Sequence[str], objectives: Sequence[Objective]) -> dict[str, Objective]:
+    numbered: dict[str, Objective] = {}
     for name, objective in zip(names, objectives, strict=True):
         copies = sum(existing.split("#")[0] == name for existing in numbered)
         numbered[name if copies == 0 else f"{name}#{copies + 1}"] = objective
@@ -141,7 +141,7 @@ def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
     return fitting.learning_rate if chosen is None else chosen.learning_rate
 
 
-def _weights(objectives: Mapping[str, FittingObjective], chosen: GridChoice | None) -> list[float]:
+def _weights(objectives: Mapping[str, Objective], chosen: GridChoice | None) -> list[float]:
     latent = None if chosen is None else chosen.latent_weight
     return [
         latent if latent is not None and asks_prior(objective) else objective.config.weight

@@ -15,7 +15,7 @@ from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.metrics import psnr, wholly_shown
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
-from lipflow_core.interfaces import FittingObjective
+from lipflow_core.interfaces import Objective
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame, Views
 from lipflow_core.specs.model import Fitting, Grid
@@ -67,7 +67,7 @@ class GridChoice:
         return f"the {' and '.join(names)} {verb} grid; better values may lie beyond"
 
 
-def asks_prior(objective: FittingObjective) -> bool:
+def asks_prior(objective: Objective) -> bool:
     """Whether an objective is of the latent kind, whose weight the grid searches."""
     return "prior" in objective.planned.needs
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.frames import check_finite
-from lipflow_core.interfaces import ConditionedPrior, FittingObjective, FittingState
+from lipflow_core.interfaces import ConditionedPrior, Objective, State
 from lipflow_core.records import Camera, FaceState, Frame, Rendering, Template
 
 
@@ -37,7 +37,7 @@ class Problem:
     """
 
     avatar: Avatar
-    objectives: Mapping[str, FittingObjective]
+    objectives: Mapping[str, Objective]
     target: Frame
     prior: ConditionedPrior
     template: Template
@@ -48,7 +48,7 @@ class Problem:
     directions: Tensor | None
 
     @classmethod
-    def of(cls, avatar: Avatar, target: Frame, objectives: Mapping[str, FittingObjective]) -> Problem:
+    def of(cls, avatar: Avatar, target: Frame, objectives: Mapping[str, Objective]) -> Problem:
         """Condition the prior once and set aside all that stays constant.
 
         Args:
@@ -136,7 +136,7 @@ class Problem:
             }
             directions = _directions(cameras, self.rendered)
         face, renderings = self._make(code, cameras, directions)
-        state = FittingState(
+        state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
         return torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)

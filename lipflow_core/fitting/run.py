@@ -24,7 +24,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from lipflow_core import __version__
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import StorageError
 from lipflow_core.evaluation.pictures import png, strip
@@ -41,6 +40,7 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style, progress
 from lipflow_core.specs.model import Spec
 from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
+from lipflow_core.version import __version__
 
 RESULT = "fit.json"
 CODES = "codes.safetensors"

@@ -9,9 +9,11 @@ from lipflow_core.interfaces.capture import Capture, FrameRequest, Split
 from lipflow_core.interfaces.decoder import Decoder
 from lipflow_core.interfaces.encoder import ObservationEncoder
 from lipflow_core.interfaces.flow import ConditionedFlow, Coupling, Flow
-from lipflow_core.interfaces.objective import FittingObjective, FittingState
+from lipflow_core.interfaces.metric import Metric
+from lipflow_core.interfaces.objective import Objective
 from lipflow_core.interfaces.prior import ConditionedPrior, LatentPrior
 from lipflow_core.interfaces.renderer import Renderer
+from lipflow_core.interfaces.state import State
 
 __all__ = [
     "Capture",
@@ -19,12 +21,13 @@ __all__ = [
     "ConditionedPrior",
     "Coupling",
     "Decoder",
-    "FittingObjective",
-    "FittingState",
     "Flow",
     "FrameRequest",
     "LatentPrior",
+    "Metric",
+    "Objective",
     "ObservationEncoder",
     "Renderer",
     "Split",
+    "State",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import CaptureInputs, Plan
 from lipflow_core.records import Frame, Template
 

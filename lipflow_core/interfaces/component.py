@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Plan
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -19,7 +19,7 @@ from lipflow_core.registry.plugin import Plugin
 from lipflow_core.spelling import choices, did_you_mean
 
 if TYPE_CHECKING:
-    from lipflow_core.parts import Config
+    from lipflow_core.config import Config
 
 
 @dataclass(eq=False)
@@ -43,6 +43,7 @@ class Registry:
 
     def __post_init__(self) -> None:
         self.aliases: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
+        self.defaults: dict[str, Any] = {}
         self._by_name: dict[tuple[str, str], list[tuple[Plugin, Component]]] = {}
         self._offers: list[tuple[Plugin, Component]] = []
         self._warned: set[Component] = set()
@@ -112,18 +113,30 @@ class Registry:
             )
         return component
 
+    def default(self, key: str) -> Any:
+        """Give what options of a key take where a spec says nothing: a component, or a list of components, as data.
+
+        Raises:
+            PluginError: If no layer names a default of that key.
+        """
+        if key not in self.defaults:
+            raise PluginError(
+                f"no registry.toml names a default for '{key}'", f'add it below [defaults], such as {key} = "NAME"'
+            )
+        return self.defaults[key]
+
     def load_config(self, component: Component) -> type[Config]:
         """The component's Config class.
 
         Raises:
             PluginError: If it can't be imported or is no Config.
         """
-        from lipflow_core.parts import Config
+        from lipflow_core.config import Config
 
         config = load_object(component.config, component, check_requirements=False)
         if not (isinstance(config, type) and issubclass(config, Config)):
             raise PluginError(
-                f"{component.kind} '{component.name}': {component.config} is no subclass of lipflow_core.parts.Config",
+                f"{component.kind} '{component.name}': {component.config} is no subclass of lipflow_core.config.Config",
                 f"tell the author of {self.distribution(component)}",
             )
         return config
@@ -181,6 +194,7 @@ class Registry:
                     _override(plugins[target], entry, layer.origin)
             for kind, table in layer.aliases.items():
                 self.aliases[kind].update({alias: (target, layer.origin) for alias, target in table.items()})
+            self.defaults.update(layer.defaults)
         return plugins
 
     @staticmethod

@@ -59,12 +59,15 @@ class Layer:
         origin: Its name and place, such as "project (faces/registry.toml)".
         plugins: Plugin's name → what the layer says of it.
         aliases: Kind → alias → component's name or "DISTRIBUTION:NAME".
+        defaults: Key → the component, or list of components, that options take by default; see
+            `lipflow_core.parts.RegistryDefault`.
         strict: Whether disabling a plugin that no layer knows is an error.
     """
 
     origin: str
     plugins: Mapping[str, Entry] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = True
 
 
@@ -89,10 +92,10 @@ def read_layer(path: Path, name: str) -> Layer:
     except tomllib.TOMLDecodeError as error:
         raise PluginError(f"{path}: not valid TOML: {error}") from error
     reader = _Reader(path, text)
-    reader.keys("", data, {"plugins": dict, "aliases": dict})
+    reader.keys("", data, {"plugins": dict, "aliases": dict, "defaults": dict})
     plugins = {key: reader.entry(key, table) for key, table in data.get("plugins", {}).items()}
     aliases = {kind: reader.alias(kind, table) for kind, table in data.get("aliases", {}).items()}
-    return Layer(f"{name} ({path})", plugins, aliases)
+    return Layer(f"{name} ({path})", plugins, aliases, data.get("defaults", {}))
 
 
 class _Reader:

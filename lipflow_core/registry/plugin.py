@@ -80,6 +80,6 @@ def _hash_of_code(path: Path) -> str:
 
 
 def _lipflow_version() -> str:
-    from lipflow_core import __version__
+    from lipflow_core.version import __version__
 
     return __version__

@@ -21,15 +21,16 @@ from pydantic import (
     model_validator,
 )
 
+from lipflow_core.config import Config, Ramp
 from lipflow_core.parts import (
     CaptureSlot,
-    Config,
     DecoderSlot,
     EncoderSlot,
     FlowSlot,
     ObjectiveSlot,
     Part,
     PriorSlot,
+    RegistryDefault,
     RendererSlot,
     SlotOf,
 )
@@ -41,13 +42,10 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 class SameAs(Config):
-    """In place of a slot: use the component of another slot, weights and all.
-
-    Args:
-        same_as: Name of that slot.
-    """
+    """In place of a slot: use the component of another slot, weights and all."""
 
     same_as: Literal["driving"]
+    """Name of that slot."""
 
 
 @dataclass(frozen=True)
@@ -69,58 +67,34 @@ class SharedSlotOf(SlotOf):
         return super()._validate(value, info)
 
 
-class Ramp(Config):
-    """A weight that changes linearly over a stage's steps.
-
-    Args:
-        start: Weight at step 0.
-        end: Weight from step `steps` on.
-        steps: Length of the ramp.
-    """
-
-    start: NonNegativeFloat
-    end: NonNegativeFloat
-    steps: PositiveInt
-
-    def at(self, step: int) -> float:
-        """The weight at a step."""
-        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
-
-
 class LossWeights(Config):
-    """Weights of the training objective L = Σ_v λ_I L_I + λ_G L_G + λ_L L_L (paper, supplement H.1).
-
-    Args:
-        image: λ_I of the rendered image's squared error.
-        geometry: λ_G of the standardised vertices' squared error.
-        latent: λ_L of the prior's divergence, constant or ramped.
-    """
+    """Weights of the training objective L = Σ_v λ_I L_I + λ_G L_G + λ_L L_L (paper, supplement H.1)."""
 
     image: NonNegativeFloat = 10.0
+    """Λ_I of the rendered image's squared error."""
     geometry: NonNegativeFloat = 1.0
+    """Λ_G of the standardised vertices' squared error."""
     latent: NonNegativeFloat | Ramp = 0.01
+    """Λ_L of the prior's divergence, constant or ramped."""
 
 
 class Stage(Config):
-    """One stage of training: some parts learn, the others stay as they are.
-
-    Args:
-        name: Its name in logs and checkpoints.
-        train: Parts that learn; all four names stand for whichever of them the model has.
-        prior: The prior of this stage; the spec's `prior` if null.
-        steps: At most this many optimizer steps.
-        learning_rate: Adam's, at the start.
-        learning_rate_decay: Factor on the learning rate after 70 % of the steps.
-        weights: Of the objective's terms.
-    """
+    """One stage of training: some parts learn, the others stay as they are."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$")] = "all"
+    """Its name in logs and checkpoints."""
     train: tuple[PartName, ...] = ("encoder", "driving", "prior", "decoder")
+    """Parts that learn; all four names stand for whichever of them the model has."""
     prior: PriorSlot | None = None
+    """The prior of this stage; the spec's `prior` if null."""
     steps: PositiveInt = 200_000
+    """At most this many optimizer steps."""
     learning_rate: PositiveFloat = 5e-4
+    """Adam's, at the start."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate after 70 % of the steps."""
     weights: LossWeights = LossWeights()
+    """Of the objective's terms."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 8, "learning_rate": 2e-3},
@@ -130,62 +104,55 @@ class Stage(Config):
 
 
 class Augmentation(Config):
-    """Random changes of what the driving encoder sees in training, drawn anew for each frame and epoch.
-
-    Args:
-        gain: Standard deviation of the log of a gain per headset picture.
-        offset: Standard deviation of an offset per headset picture, in [0, 1] units.
-        noise: Standard deviation of noise per headset pixel.
-        shift: Headset pictures are shifted by up to this share of their width and height.
-        keypoints: Standard deviation of noise on keypoints, as a share of the picture's width.
-    """
+    """Random changes of what the driving encoder sees in training, drawn anew for each frame and epoch."""
 
     gain: NonNegativeFloat = 0.1
+    """Standard deviation of the log of a gain per headset picture."""
     offset: NonNegativeFloat = 0.02
+    """Standard deviation of an offset per headset picture, in [0, 1] units."""
     noise: NonNegativeFloat = 0.02
+    """Standard deviation of noise per headset pixel."""
     shift: NonNegativeFloat = 0.02
+    """Headset pictures are shifted by up to this share of their width and height."""
     keypoints: NonNegativeFloat = 0.003
+    """Standard deviation of noise on keypoints, as a share of the picture's width."""
 
 
 class Training(Config):
-    """How the parts are trained.
-
-    Args:
-        stages: One after another, each from the weights of the one before.
-        batch: Frames per step and process.
-        views: Dome pictures rendered per frame and step.
-        evaluate_every: Steps between evaluations of the held-out loss.
-        evaluate_frames: Held-out frames in such an evaluation.
-        patience: Stop a stage when the held-out loss has not improved for this many steps; the best weights are kept.
-        checkpoint_every: Steps between checkpoints.
-        log_every: Steps between rows of metrics.jsonl, each the mean over them.
-        clip: Gradients are scaled down to at most this norm.
-        image_scale: Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is
-            learned.
-        augmentation: Of the driving observation.
-        devices: Number of processes, one per device.
-        nodes: Number of machines.
-        precision: "32-true", or a mixed precision of Lightning Fabric.
-        threads: torch threads per process; 0 leaves torch's choice.
-        workers: Threads that load batches ahead.
-    """
+    """How the parts are trained."""
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    """One after another, each from the weights of the one before."""
     batch: PositiveInt = 16
+    """Frames per step and process."""
     views: PositiveInt = 1
+    """Dome pictures rendered per frame and step."""
     evaluate_every: PositiveInt = 1_000
+    """Steps between evaluations of the held-out loss."""
     evaluate_frames: PositiveInt = 256
+    """Held-out frames in such an evaluation."""
     patience: PositiveInt = 20_000
+    """Stop a stage when the held-out loss has not improved for this many steps; the best weights are kept."""
     checkpoint_every: PositiveInt = 1_000
+    """Steps between checkpoints."""
     log_every: PositiveInt = 50
+    """Steps between rows of metrics.jsonl, each the mean over them."""
     clip: PositiveFloat = 1.0
+    """Gradients are scaled down to at most this norm."""
     image_scale: PositiveFloat = 0.1
+    """Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is learned."""
     augmentation: Augmentation = Augmentation()
+    """Of the driving observation."""
     devices: PositiveInt = 1
+    """Number of processes, one per device."""
     nodes: PositiveInt = 1
+    """Number of machines."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    """"32-true", or a mixed precision of Lightning Fabric."""
     threads: NonNegativeInt = 0
+    """Torch threads per process; 0 leaves torch's choice."""
     workers: NonNegativeInt = 1
+    """Threads that load batches ahead."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
@@ -216,71 +183,59 @@ class Training(Config):
 
 
 class PoseFitting(Config):
-    """Fit a rigid head-to-headset transform together with the code (paper, Table 9).
-
-    Args:
-        learning_rate: Adam's for the six pose parameters, in units of 1 radian and `translation_scale` mm.
-        translation_scale: Millimetres per unit of the translation parameters.
-    """
+    """Fit a rigid head-to-headset transform together with the code (paper, Table 9)."""
 
     learning_rate: PositiveFloat = 0.01
+    """Adam's for the six pose parameters, in units of 1 radian and `translation_scale` mm."""
     translation_scale: PositiveFloat = 100.0
+    """Millimetres per unit of the translation parameters."""
 
 
 class Grid(Config):
-    """Hyper-parameters tried on the first batch of frames; the best by the frontal PSNR is used for all (paper, H.2).
-
-    Args:
-        learning_rate: Learning rates to try.
-        latent_weight: Weights of objective `latent-likelihood` to try.
-        frames: Frames that they are tried on.
-    """
+    """Hyper-parameters tried on the first batch of frames; the best by PSNR is used for all (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
+    """Learning rates to try."""
     latent_weight: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
+    """Weights of objective `latent-likelihood` to try."""
     frames: PositiveInt = 16
+    """Frames that they are tried on."""
 
 
 class Fitting(Config):
-    """How a latent code is fitted to a poor observation.
-
-    Args:
-        prior: The prior while fitting; the spec's `prior` if null.
-        start: First code: the prior's mode, or zero.
-        objectives: What is minimised, each times its weight.
-        steps: At most this many.
-        learning_rate: Adam's for the code.
-        patience: A row stops when its loss has not improved for this many steps; its best code is kept.
-        pose: Fit the head-to-headset pose too, if given.
-        grid: Choose learning rate and latent weight on the first batch, if given.
-        batch: Rows fitted together.
-    """
+    """How a latent code is fitted to a poor observation."""
 
     prior: PriorSlot | None = None
+    """The prior while fitting; the spec's `prior` if null."""
     start: Literal["prior", "zero"] = "prior"
+    """First code: the prior's mode, or zero."""
     objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)]
+    """What is minimised, each times its weight."""
     steps: PositiveInt = 200
+    """At most this many."""
     learning_rate: PositiveFloat = 0.1
+    """Adam's for the code."""
     patience: PositiveInt = 20
+    """A row stops when its loss has not improved for this many steps; its best code is kept."""
     pose: PoseFitting | None = None
+    """Fit the head-to-headset pose too, if given."""
     grid: Grid | None = None
+    """Choose learning rate and latent weight on the first batch, if given."""
     batch: PositiveInt = 16
+    """Rows fitted together."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"steps": 10}, "small": {"steps": 100}}
 
 
 class Evaluation(Config):
-    """What fitted frames are scored on.
-
-    Args:
-        frames: Held-out frames, spread evenly over the split.
-        view: Observation that pictures are compared in.
-        report_frames: Frames shown as pictures in the report.
-    """
+    """What fitted frames are scored on."""
 
     frames: PositiveInt = 500
+    """Held-out frames, spread evenly over the split."""
     view: str = "frontal"
+    """Observation that pictures are compared in."""
     report_frames: PositiveInt = 6
+    """Frames shown as pictures in the report."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"frames": 4, "report_frames": 2},
@@ -290,43 +245,40 @@ class Evaluation(Config):
 
 
 class Spec(Config):
-    """One model, from capture to fitted face.
-
-    Args:
-        version: Of this format; 1.
-        name: Of the system, such as "lip-flow-hmc".
-        preset: Sizes: "paper" is the defaults; the others lay smaller ones under what the spec says.
-        seed: Of everything random.
-        device: "cpu", "cuda", or "auto" for CUDA where there is one.
-        code: Size of the latent code.
-        capture: Where frames come from.
-        encoder: Training-time encoder Q, or `{same_as: driving}`.
-        driving: Inference-time encoder P; null for none.
-        prior: Ties the code's space to the driving encoding.
-        flow: Taken by priors that use one; null for none.
-        decoder: Code and view direction → face.
-        renderer: Face → picture.
-        training: How the parts are trained.
-        fitting: How a code is fitted.
-        evaluation: What fits are scored on.
-    """
+    """One model, from capture to fitted face."""
 
     version: Literal[1] = 1
+    """Of this format; 1."""
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
+    """Of the system, such as "lip-flow-hmc"."""
     preset: Preset = "paper"
+    """Sizes: "paper" is the defaults; the others lay smaller ones under what the spec says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of everything random."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """"cpu", "cuda", or "auto" for CUDA where there is one."""
     code: PositiveInt = 256
+    """Size of the latent code."""
     capture: CaptureSlot
+    """Where frames come from."""
     encoder: Annotated[Part | SameAs, SharedSlotOf("encoder")]
+    """Training-time encoder Q, or `{same_as: driving}`."""
     driving: EncoderSlot | None = None
+    """Inference-time encoder P; null for none."""
     prior: PriorSlot
+    """Ties the code's space to the driving encoding."""
     flow: FlowSlot | None = None
+    """Taken by priors that use one; null for none."""
     decoder: DecoderSlot
-    renderer: RendererSlot = "cpu"
+    """Code and view direction → face."""
+    renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
+    """Face → picture."""
     training: Training = Training()
+    """How the parts are trained."""
     fitting: Fitting
+    """How a code is fitted."""
     evaluation: Evaluation = Evaluation()
+    """What fits are scored on."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"code": 8},

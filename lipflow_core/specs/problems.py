@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from lipflow_core.config import Config
 from lipflow_core.errors import LipflowError, PluginError, SpecError
-from lipflow_core.parts import Config, SlotOf
+from lipflow_core.parts import SlotOf
 from lipflow_core.specs.document import Document, Path
 from lipflow_core.spelling import did_you_mean
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lipflow_core.docstrings import arguments, summary
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS, Kind
 from lipflow_core.specs.model import PRESETS, Spec
 
 if TYPE_CHECKING:
-    from lipflow_core.parts import Config
+    from lipflow_core.config import Config
     from lipflow_core.registry import Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,15 +52,6 @@ def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {"$schema": DIALECT, "title": "lipflow-core spec", **root, "$defs": dict(sorted(definitions.items()))}
-
-
-def describe_fields(schema: dict[str, Any], config_class: type[Config]) -> None:
-    """Put the descriptions in a Config's docstring into its JSON schema; called by pydantic."""
-    schema["description"] = summary(config_class)
-    described = arguments(config_class)
-    for name, field in schema.get("properties", {}).items():
-        if name in described:
-            field["description"] = described[name]
 
 
 def _model_schema(model: type[Config], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:

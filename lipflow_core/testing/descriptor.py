@@ -8,18 +8,18 @@ import sys
 
 from pydantic import ValidationError
 
+from lipflow_core.config import Config, ObjectiveConfig
 from lipflow_core.hooks import API_VERSION, KINDS
 from lipflow_core.interfaces import (
     Capture,
     Coupling,
     Decoder,
-    FittingObjective,
     Flow,
     LatentPrior,
+    Objective,
     ObservationEncoder,
     Renderer,
 )
-from lipflow_core.parts import Config, ObjectiveConfig
 from lipflow_core.registry import load_object
 from lipflow_core.testing.kit import Check, Subject
 
@@ -31,7 +31,7 @@ CONTRACTS = {
     "coupling": Coupling,
     "decoder": Decoder,
     "renderer": Renderer,
-    "objective": FittingObjective,
+    "objective": Objective,
 }
 
 

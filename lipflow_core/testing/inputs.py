@@ -14,10 +14,12 @@ from lipflow_core.plans import (
     DecoderInputs,
     EncoderInputs,
     FlowInputs,
+    MetricInputs,
     ObjectiveInputs,
     Plan,
     PriorInputs,
     RendererInputs,
+    Roles,
 )
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Keypoints, Template, Topology, Views
 
@@ -37,6 +39,8 @@ OBSERVATIONS = {
     "keypoints": {"points": (LANDMARKS, 2), "visible": (LANDMARKS,)},
     **{name: {"images": shape, "mask": (shape[0], *shape[2:])} for name, shape in VIEWS.items()},
 }
+
+ROLES = Roles(surface="face", training_views="dome", scored_view="frontal")
 
 DRIVING = Plan(outputs={"mean": (CODE,), "log_std": (CODE,), "features": (FEATURES,)}, needs=("headset",))
 
@@ -62,7 +66,13 @@ def default_inputs(kind: Kind, part: Part, registry: Registry) -> Any:
         case "renderer":
             return RendererInputs(device="cpu", vertices=VERTICES, triangles=80, texture=(3, TEXTURE, TEXTURE))
         case "objective":
-            return ObjectiveInputs(code=CODE, observations=OBSERVATIONS, landmarks=LANDMARKS, has_driving=True)
+            return ObjectiveInputs(
+                code=CODE, observations=OBSERVATIONS, roles=ROLES, landmarks=LANDMARKS, has_driving=True
+            )
+        case "metric":
+            return MetricInputs(
+                code=CODE, observations=OBSERVATIONS, roles=ROLES, view=ROLES.scored_view, landmarks=LANDMARKS
+            )
 
 
 def _prior_inputs(part: Part, registry: Registry) -> PriorInputs:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import ConditionedPrior, FittingState
+from lipflow_core.interfaces import ConditionedPrior, State
 from lipflow_core.records import FaceState, Frame, Rendering
 from lipflow_core.testing import inputs
 from lipflow_core.testing.kit import Check, Subject
@@ -34,7 +34,7 @@ class UnitGaussian(ConditionedPrior):
 
 def state_and_target(
     batch: int, *, seed: int = 0, dtype: torch.dtype = FLOAT64
-) -> tuple[FittingState, Frame, dict[str, Tensor]]:
+) -> tuple[State, Frame, dict[str, Tensor]]:
     """A fitting state with everything that an objective can need, its target, and the state's differentiable leaves.
 
     Args:
@@ -68,7 +68,7 @@ def state_and_target(
             triangle=torch.zeros(batch * views, height, width, dtype=torch.int64),
             barycentric=torch.ones(batch * views, 3, height, width, dtype=dtype) / 3,
         )
-    state = FittingState(
+    state = State(
         code=leaves["code"],
         prior=UnitGaussian(),
         template=template,

@@ -9,11 +9,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lipflow_core.avatar import Avatar
+from lipflow_core.config import Ramp
 from lipflow_core.densities import bounded_log_std
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.records import Encoding, FaceState, Frame
-from lipflow_core.specs.model import Ramp, Stage
+from lipflow_core.specs.model import Stage
 
 
 @dataclass(frozen=True)

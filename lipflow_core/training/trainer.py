@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lipflow_core import __version__
 from lipflow_core.assembly import assemble
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
@@ -31,6 +30,7 @@ from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
 from lipflow_core.training.stage import StageTraining
 from lipflow_core.training.state import RunState, StageSummary
+from lipflow_core.version import __version__
 from lipflow_core.weights import load_weights
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import DecoderInputs, EncoderInputs, Mismatch, Plan, Shape
 
 SMALLEST = 4
@@ -19,18 +19,15 @@ DECODER_CHANNELS = (128, 128, 64, 64, 32, 32, 32, 3)
 
 
 class DamEncoderConfig(Config):
-    """Options of encoder `dam`.
-
-    Args:
-        channels: Output channels of each stride-2 convolution of the texture branch, largest picture first; their
-            number must be log2(T / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`.
-        width: Factor on the channels of a ladder that is not given.
-        hidden: Width of the mesh branch and of the joined layer, whose output is the features h.
-    """
+    """Options of encoder `dam`."""
 
     channels: tuple[PositiveInt, ...] | None = None
+    """Output channels of each stride-2 convolution of the texture branch, largest picture first; their number must be
+    log2(T / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`."""
     width: PositiveFloat = 1.0
+    """Factor on the channels of a ladder that is not given."""
     hidden: PositiveInt = 256
+    """Width of the mesh branch and of the joined layer, whose output is the features h."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 32, "hidden": 16},
@@ -66,22 +63,19 @@ class DamEncoderConfig(Config):
 
 
 class DamDecoderConfig(Config):
-    """Options of decoder `dam`.
-
-    Args:
-        channels: Output channels of each transposed convolution, smallest picture first, ending in 3; their number
-            must be log2(T / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`.
-        width: Factor on the hidden channels of a ladder that is not given.
-        hidden: Width of the layer on the code.
-        view_hidden: Width of the layer on the view direction.
-        start_channels: Channels of the 4×4 feature map that the texture grows from.
-    """
+    """Options of decoder `dam`."""
 
     channels: tuple[PositiveInt, ...] | None = None
+    """Output channels of each transposed convolution, smallest picture first, ending in 3; their number must be log2(T
+    / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`."""
     width: PositiveFloat = 1.0
+    """Factor on the hidden channels of a ladder that is not given."""
     hidden: PositiveInt = 256
+    """Width of the layer on the code."""
     view_hidden: PositiveInt = 8
+    """Width of the layer on the view direction."""
     start_channels: PositiveInt = 256
+    """Channels of the 4×4 feature map that the texture grows from."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 8, "hidden": 16, "view_hidden": 4, "start_channels": 16},

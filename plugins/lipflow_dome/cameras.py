@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from lipflow_kit.cameras import look_at
+from lipflow_kit.headset import HEADSET_NAMES, Anchors, headset_cameras
 
-from lipflow_core.captures.cameras import look_at
-from lipflow_core.captures.headset import HEADSET_NAMES, Anchors, headset_cameras
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.head import Head
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import torch
+from lipflow_kit.cameras import compose
 from torch import Tensor
 
-from lipflow_core.captures.cameras import compose
 from lipflow_core.errors import CaptureError
 from lipflow_core.frames import spread
 from lipflow_core.interfaces import Capture, FrameRequest, Split

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from lipflow_core.parts import Config, RendererSlot
-from lipflow_core.plans import CaptureInputs, Plan, RendererInputs
+from lipflow_core.config import Config
+from lipflow_core.parts import RendererSlot
+from lipflow_core.plans import CaptureInputs, Plan, RendererInputs, Roles
 
 VERTICES, TRIANGLES, LANDMARKS, UNITS = 6109, 11958, 274, 86
 """Facts of the head asset, known here so that planning needs no numpy."""
@@ -29,56 +30,53 @@ Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
 class DomeConfig(Config):
-    """What is filmed, how, and at what size.
-
-    Args:
-        subject: One of the eight subjects, by full id or by its first three characters ("p01").
-        identity: Replaces the subject's shape: weights of the head's identity modes, or the seed of a random person.
-            The subject then gives the albedo only.
-        seed: Seed of everything that is drawn: motion, head pose, headset light and slip, noise.
-        texture: Height and width of the square texture.
-        image: (height, width) of dome pictures, the frontal one included.
-        cameras: Number of dome cameras; camera 0 is "frontal".
-        headset: (height, width) of headset pictures.
-        sequences: Number of training sequences, each different.
-        held_out_sequences: Number of held-out sequences; their segments begin with "EXP_ROM" or "EXP_free_face".
-        frames_per_sequence: Frames in each sequence.
-        supersampling: Pictures are drawn this many times as large and box-filtered.
-        head_motion: Scale of the head's motion in the dome; 1 is about 4° and 5 mm, 0 none.
-        headset_slip: Scale of the headset's slip on the face; 1 is about 2° and 1.5 mm, 0 none.
-        headset_gain: Standard deviation of the logarithm of each headset picture's gain.
-        headset_offset: Standard deviation of each headset picture's offset, in [0, 1] units.
-        headset_gradient: Standard deviation of the change of light from edge to edge of each headset picture.
-        headset_background: Brightest grey behind the face in headset pictures.
-        headset_noise: Standard deviation of the noise of headset pixels, in [0, 1] units.
-        keypoint_noise: Standard deviation of keypoints, pixels.
-        cache: Folder that holds simulated captures; the user's cache folder if null.
-        workers: Processes that simulate; 0 takes one per CPU core.
-        renderer: Draws the pictures.
-    """
+    """What is filmed, how, and at what size."""
 
     subject: str = "p01"
+    """One of the eight subjects, by full id or by its first three characters ("p01")."""
     identity: dict[str, float] | NonNegativeInt | None = None
+    """Replaces the subject's shape: weights of the head's identity modes, or the seed of a random person. The subject
+    then gives the albedo only."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of everything that is drawn: motion, head pose, headset light and slip, noise."""
     texture: Annotated[int, Field(ge=16, le=4096)] = 1024
+    """Height and width of the square texture."""
     image: Size = (2048, 1334)
+    """(height, width) of dome pictures, the frontal one included."""
     cameras: Annotated[int, Field(ge=1, le=150)] = 40
+    """Number of dome cameras; camera 0 is "frontal"."""
     headset: Size = (480, 640)
+    """(height, width) of headset pictures."""
     sequences: PositiveInt = 120
+    """Number of training sequences, each different."""
     held_out_sequences: PositiveInt = 12
+    """Number of held-out sequences; their segments begin with "EXP_ROM" or "EXP_free_face"."""
     frames_per_sequence: PositiveInt = 100
+    """Frames in each sequence."""
     supersampling: Annotated[int, Field(ge=1, le=8)] = 2
+    """Pictures are drawn this many times as large and box-filtered."""
     head_motion: NonNegativeFloat = 1.0
+    """Scale of the head's motion in the dome; 1 is about 4° and 5 mm, 0 none."""
     headset_slip: NonNegativeFloat = 1.0
+    """Scale of the headset's slip on the face; 1 is about 2° and 1.5 mm, 0 none."""
     headset_gain: NonNegativeFloat = 0.10
+    """Standard deviation of the logarithm of each headset picture's gain."""
     headset_offset: NonNegativeFloat = 0.02
+    """Standard deviation of each headset picture's offset, in [0, 1] units."""
     headset_gradient: NonNegativeFloat = 0.08
+    """Standard deviation of the change of light from edge to edge of each headset picture."""
     headset_background: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Brightest grey behind the face in headset pictures."""
     headset_noise: NonNegativeFloat = 0.02
+    """Standard deviation of the noise of headset pixels, in [0, 1] units."""
     keypoint_noise: NonNegativeFloat = 0.0
+    """Standard deviation of keypoints, pixels."""
     cache: Path | None = None
+    """Folder that holds simulated captures; the user's cache folder if null."""
     workers: NonNegativeInt = 0
+    """Processes that simulate; 0 takes one per CPU core."""
     renderer: RendererSlot = "cpu"
+    """Draws the pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
@@ -157,6 +155,7 @@ class DomeConfig(Config):
                 "topology.triangles": (TRIANGLES, 3),
                 "template.landmarks": (LANDMARKS,),
             },
+            roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
             devices=("cpu",),
             differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs)},

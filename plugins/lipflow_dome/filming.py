@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from lipflow_kit.cameras import compose, enlarge, positions, project
+from lipflow_kit.headset import draw_slip, light_pictures
 
-from lipflow_core.captures.cameras import compose, enlarge, positions, project
-from lipflow_core.captures.headset import draw_slip, light_pictures
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import LUMINANCE, Camera
 from lipflow_dome.atlas import topology

@@ -6,8 +6,7 @@ Each is a plain loop in float32 without fast-math, so that results do not depend
 from __future__ import annotations
 
 import numpy as np
-
-from lipflow_core.compiled.jit import kernel
+from lipflow_kit.compiled.jit import kernel
 
 GAMMA = 2.2
 """Of the pictures: value = light^(1/2.2)."""

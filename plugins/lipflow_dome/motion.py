@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from lipflow_kit.cameras import rigid
 
-from lipflow_core.captures.cameras import rigid
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.expressions import PEAKS, VISEMES, Recipe, region, sides
 from lipflow_dome.head import load_asset

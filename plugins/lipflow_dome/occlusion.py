@@ -11,8 +11,8 @@ import functools
 
 import numpy as np
 import torch
+from lipflow_kit.cameras import look_at
 
-from lipflow_core.captures.cameras import look_at
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera
 from lipflow_dome.atlas import topology

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from filelock import FileLock
+from lipflow_kit.store import Store, Words, batches
 
-from lipflow_core.captures.store import Store, Words, batches
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.progress import Progress, progress
 from lipflow_dome.config import DomeConfig

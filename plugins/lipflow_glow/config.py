@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lipflow_core.parts import Config, CouplingSlot
+from lipflow_core.config import Config
+from lipflow_core.parts import CouplingSlot
 from lipflow_core.plans import CouplingInputs, FlowInputs, Mismatch, Plan
 
 
@@ -17,27 +18,24 @@ def _code_and_context(features: int, context: int) -> dict[str, tuple[int, ...]]
 
 
 class GlowConfig(Config):
-    """Options of flow `glow`; the defaults are Table 10's (supplement).
-
-    Args:
-        steps: Steps of ActNorm → LU linear map → coupling.
-        hidden: Width of the couplings' conditioner networks.
-        blocks: Residual blocks of each conditioner.
-        batch_norm: Whether the conditioners use batch norm within their layers.
-        dropout: Dropout probability of the conditioners.
-        coupling: What each step's coupling is; successive steps transform alternate features.
-        fitting_precision: Precision of the weights of the flow once its context is fixed. "bfloat16" halves the
-            memory traffic of a fit at a relative error of about 1e-2; training, sampling and inversion are not
-            affected. Takes effect for float32 flows on CPUs.
-    """
+    """Options of flow `glow`; the defaults are Table 10's (supplement)."""
 
     steps: PositiveInt = 4
+    """Steps of ActNorm → LU linear map → coupling."""
     hidden: PositiveInt = 1024
+    """Width of the couplings' conditioner networks."""
     blocks: PositiveInt = 2
+    """Residual blocks of each conditioner."""
     batch_norm: bool = True
+    """Whether the conditioners use batch norm within their layers."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of the conditioners."""
     coupling: CouplingSlot = "additive"
+    """What each step's coupling is; successive steps transform alternate features."""
     fitting_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights of the flow once its context is fixed. "bfloat16" halves the memory traffic of a fit at
+    a relative error of about 1e-2; training, sampling and inversion are not affected. Takes effect for float32 flows on
+    CPUs."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 2, "hidden": 32},
@@ -106,31 +104,25 @@ class AffineConfig(HalfCouplingConfig):
 
 
 class ClampedAffineConfig(HalfCouplingConfig):
-    """Coupling `affine-clamped`: y = x · exp(clamp(s)) + t with a soft clamp that bounds growth and shrinkage.
-
-    Args:
-        grow: Upper bound of log-scale, softly approached.
-        shrink: Lower bound of log-scale is −shrink, softly approached.
-    """
+    """Coupling `affine-clamped`: y = x · exp(clamp(s)) + t with a soft clamp that bounds growth and shrinkage."""
 
     grow: PositiveFloat = 0.1
+    """Upper bound of log-scale, softly approached."""
     shrink: PositiveFloat = 2.0
+    """Lower bound of log-scale is −shrink, softly approached."""
 
 
 class SplineConfig(HalfCouplingConfig):
-    """Coupling `spline`: monotone rational-quadratic splines on [−bound, bound], the identity outside.
-
-    Args:
-        bins: Bins of each spline.
-        bound: Half-width of the interval that the splines act on, in units of ActNorm's output.
-        min_width: Smallest width and height of a bin, as a share of the interval.
-        min_derivative: Smallest derivative at a knot.
-    """
+    """Coupling `spline`: monotone rational-quadratic splines on [−bound, bound], the identity outside."""
 
     bins: Annotated[int, Field(ge=2)] = 8
+    """Bins of each spline."""
     bound: PositiveFloat = 5.0
+    """Half-width of the interval that the splines act on, in units of ActNorm's output."""
     min_width: PositiveFloat = 1e-3
+    """Smallest width and height of a bin, as a share of the interval."""
     min_derivative: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Smallest derivative at a knot."""
 
     @model_validator(mode="after")
     def _widths_fit(self) -> SplineConfig:

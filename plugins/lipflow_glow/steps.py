@@ -6,11 +6,11 @@ State dicts are those of nflows' own classes.
 from __future__ import annotations
 
 import torch
+from lipflow_kit.layers import SteadyBatchNorm
 from nflows.nn.nets import ResidualNet
 from nflows.transforms import ActNorm, LULinear
 from torch import Tensor, nn
 
-from lipflow_core.layers import SteadyBatchNorm
 from lipflow_core.plans import CouplingInputs
 
 SMALLEST_SPREAD = 1e-2

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
 
 CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
@@ -15,20 +15,17 @@ CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
 
 
 class HmcEncoderConfig(Config):
-    """Options of encoder `hmc`.
-
-    Args:
-        channels: Output channels of each stride-2 convolution, largest picture first. Null takes as many as bring the
-            shorter side of the picture to 1 pixel, the last of the paper's ladder for 480×640 pictures, times `width`;
-            the last of them has as many channels as make the flattened map `features` wide.
-        width: Factor on the channels of a ladder that is not given.
-        features: Width of each view's vector h* and of the features h. Where the flattened map has another width, a
-            dense layer per view brings it there.
-    """
+    """Options of encoder `hmc`."""
 
     channels: tuple[PositiveInt, ...] | None = None
+    """Output channels of each stride-2 convolution, largest picture first. Null takes as many as bring the shorter side
+    of the picture to 1 pixel, the last of the paper's ladder for 480×640 pictures, times `width`; the last of them has
+    as many channels as make the flattened map `features` wide."""
     width: PositiveFloat = 1.0
+    """Factor on the channels of a ladder that is not given."""
     features: PositiveInt = 1024
+    """Width of each view's vector h* and of the features h. Where the flattened map has another width, a dense layer
+    per view brings it there."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 16, "features": 32},

@@ -6,10 +6,10 @@ import math
 
 import torch
 from einops import einsum, rearrange
+from lipflow_kit.layers import gaussian_head
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import ObservationEncoder
-from lipflow_core.layers import gaussian_head
 from lipflow_core.plans import EncoderInputs
 from lipflow_core.records import Encoding, Views
 from lipflow_hmc.config import HmcEncoderConfig

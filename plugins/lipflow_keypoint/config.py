@@ -7,26 +7,23 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lipflow_core.parts import Config, ObjectiveConfig
+from lipflow_core.config import Config, ObjectiveConfig
 from lipflow_core.plans import EncoderInputs, Mismatch, ObjectiveInputs, Observations, Plan, Shape
 
 
 class KeypointEncoderConfig(Config):
-    """Options of encoder `keypoint`.
-
-    Args:
-        hidden: Width of the residual blocks.
-        blocks: Number of residual blocks.
-        dense_per_block: Rounds of batch norm, ReLU, dense and dropout in a block. The paper's compute count fits 3.
-        dropout: Probability of dropout within blocks.
-        features: Width of the features h.
-    """
+    """Options of encoder `keypoint`."""
 
     hidden: PositiveInt = 512
+    """Width of the residual blocks."""
     blocks: NonNegativeInt = 4
+    """Number of residual blocks."""
     dense_per_block: PositiveInt = 3
+    """Rounds of batch norm, ReLU, dense and dropout in a block. The paper's compute count fits 3."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropout within blocks."""
     features: PositiveInt = 1024
+    """Width of the features h."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"hidden": 16, "blocks": 1, "dense_per_block": 2, "features": 32},
@@ -45,14 +42,11 @@ class KeypointEncoderConfig(Config):
 
 
 class KeypointObjectiveConfig(ObjectiveConfig):
-    """Options of objective `keypoint`.
-
-    Args:
-        unit: What a distance of 1 means: "standardised" is the template's vertex scale, seen at the head's distance
-            from the camera; "width" is the picture's width; "pixel" is a pixel.
-    """
+    """Options of objective `keypoint`."""
 
     unit: Literal["standardised", "width", "pixel"] = "standardised"
+    """What a distance of 1 means: "standardised" is the template's vertex scale, seen at the head's distance from the
+    camera; "width" is the picture's width; "pixel" is a pixel."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs decoded vertices and the target's keypoints."""

@@ -6,10 +6,10 @@ import math
 
 import torch
 from einops import rearrange
+from lipflow_kit.layers import SteadyBatchNorm, gaussian_head
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import ObservationEncoder
-from lipflow_core.layers import SteadyBatchNorm, gaussian_head
 from lipflow_core.plans import EncoderInputs
 from lipflow_core.records import Encoding, Keypoints
 from lipflow_keypoint.config import KeypointEncoderConfig

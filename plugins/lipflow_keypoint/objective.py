@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import FittingObjective, FittingState
+from lipflow_core.interfaces import Objective, State
 from lipflow_core.records import Camera, Frame, Template
 
 
-class KeypointObjective(FittingObjective):
+class KeypointObjective(Objective):
     """Mean squared distance of projected landmarks to keypoints: Σ_k v_k ‖π(M_k) − x_k‖² / (2 Σ_k v_k u²).
 
     v_k is the target's visibility, u the unit in pixels, 2 the number of axes. A row without a visible keypoint has
     loss 0.
     """
 
-    def loss(self, state: FittingState, target: Frame) -> Tensor:
+    def loss(self, state: State, target: Frame) -> Tensor:
         keypoints, camera = target["keypoints"], state.cameras["keypoints"]
         projected, _ = camera.project(state.face.vertices[:, state.template.landmarks])
         error = (projected - keypoints.points).square().mean(dim=-1)

@@ -7,40 +7,37 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Mismatch, Plan, PriorInputs
 
 _EXACT_UP_TO, _PROBES = 32, 8
 
 
 class FlowMatchingConfig(Config):
-    """Options of prior `flow-matching`.
-
-    Args:
-        base: Where the flow starts: "driving", N(μ^p, σ^p) of the driving encoder, the velocity conditioned on its
-            features; "standard-normal", N(0, I) and an unconditional velocity.
-        posterior_entropy: Whether the training term keeps Q's entropy, which makes it a bound on the KL divergence
-            from Q, or drops it as the paper's flow prior does.
-        fitting: What fitting ascends: "surrogate", a lower bound on log p at fixed times and noise; "exact", log p by
-            integration, many times as costly.
-        hidden: Width of the velocity's network.
-        blocks: Residual blocks of it.
-        steps: Runge-Kutta steps from base to code.
-        probes: Probe vectors that the divergence of the velocity is estimated with, the same for every code; 0 computes
-            it exactly, at the cost of one probe a dimension. By default exact up to 32 dimensions, 8 probes beyond.
-        pairs: Times at which the surrogate looks at the velocity, each with two opposite noise vectors.
-        training_pairs: The same for each sample of a training step, drawn anew.
-    """
+    """Options of prior `flow-matching`."""
 
     base: Literal["driving", "standard-normal"] = "driving"
+    """Where the flow starts: "driving", N(μ^p, σ^p) of the driving encoder, the velocity conditioned on its features;
+    "standard-normal", N(0, I) and an unconditional velocity."""
     posterior_entropy: Literal["keep", "drop"] = "keep"
+    """Whether the training term keeps Q's entropy, which makes it a bound on the KL divergence from Q, or drops it as
+    the paper's flow prior does."""
     fitting: Literal["surrogate", "exact"] = "surrogate"
+    """What fitting ascends: "surrogate", a lower bound on log p at fixed times and noise; "exact", log p by
+    integration, many times as costly."""
     hidden: PositiveInt = 1024
+    """Width of the velocity's network."""
     blocks: PositiveInt = 2
+    """Residual blocks of it."""
     steps: PositiveInt = 4
+    """Runge-Kutta steps from base to code."""
     probes: NonNegativeInt | None = None
+    """Probe vectors that the divergence of the velocity is estimated with, the same for every code; 0 computes it
+    exactly, at the cost of one probe a dimension. By default exact up to 32 dimensions, 8 probes beyond."""
     pairs: PositiveInt = 8
+    """Times at which the surrogate looks at the velocity, each with two opposite noise vectors."""
     training_pairs: PositiveInt = 2
+    """The same for each sample of a training step, drawn anew."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"hidden": 32, "blocks": 1},

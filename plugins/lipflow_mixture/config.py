@@ -6,23 +6,20 @@ from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Mismatch, Plan, PriorInputs
 
 
 class MixtureConfig(Config):
-    """Options of prior `mixture`.
-
-    Args:
-        components: Gaussians in the mixture.
-        divergence: The training term: "bound" is a closed-form upper bound of KL(Q‖P), exact for one component;
-            "sample" is log q − log p at Q's sample, with Q's entropy in closed form.
-        spread: Standard deviation of the components' first offsets from the driving mean, in its standard deviations.
-    """
+    """Options of prior `mixture`."""
 
     components: PositiveInt = 5
+    """Gaussians in the mixture."""
     divergence: Literal["bound", "sample"] = "bound"
+    """The training term: "bound" is a closed-form upper bound of KL(Q‖P), exact for one component; "sample" is log q −
+    log p at Q's sample, with Q's entropy in closed form."""
     spread: PositiveFloat = 0.5
+    """Standard deviation of the components' first offsets from the driving mean, in its standard deviations."""
 
     def plan(self, given: PriorInputs) -> Plan:
         if given.flow is not None:

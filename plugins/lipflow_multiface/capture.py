@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import torch
+from lipflow_kit.landmarks import choose_landmarks
+from lipflow_kit.packing import PackedSplit, open_pack, pack
+from lipflow_kit.pictures import read_picture
 
-from lipflow_core.captures.landmarks import choose_landmarks, read_landmarks
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder
-from lipflow_core.captures.meshes import read_number
-from lipflow_core.captures.packing import PackedSplit, open_pack, pack
-from lipflow_core.captures.pictures import read_picture
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, Split
 from lipflow_core.plans import CaptureInputs
@@ -24,6 +22,8 @@ from lipflow_core.progress import Style
 from lipflow_core.records import Template, Topology
 from lipflow_multiface.config import MultifaceConfig
 from lipflow_multiface.index import Index, index_frames, signature
+from lipflow_multiface.layout import AVERAGE, CaptureFolder, read_landmarks
+from lipflow_multiface.meshes import read_number
 from lipflow_multiface.reading import FrameReader
 from lipflow_multiface.split import MultifaceSplit
 from lipflow_multiface.survey import Survey, landmark_file, mean_vertices

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from lipflow_kit.cameras import enlarge
 
-from lipflow_core.captures.cameras import enlarge
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Topology
 

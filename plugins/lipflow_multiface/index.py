@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lipflow_kit.headset import HEADSET_NAMES
 
-from lipflow_core.captures.headset import HEADSET_NAMES
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder, folders_in, is_held_out, numbers_in, read_frame_list
 from lipflow_multiface.config import MultifaceConfig
+from lipflow_multiface.layout import AVERAGE, CaptureFolder, folders_in, is_held_out, numbers_in, read_frame_list
 from lipflow_multiface.survey import Survey, read_truth
 
 

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from einops import rearrange
-
-from lipflow_core.captures.krt import rotation_problem
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder
-from lipflow_core.captures.meshes import read_transform, read_vertices
-from lipflow_core.captures.pictures import (
+from lipflow_kit.pictures import (
     correct_colour,
     largest_distortion,
     read_picture,
@@ -20,8 +16,12 @@ from lipflow_core.captures.pictures import (
     to_bytes,
     undistort,
 )
+
 from lipflow_core.errors import CaptureError
 from lipflow_multiface.config import MultifaceConfig
+from lipflow_multiface.krt import rotation_problem
+from lipflow_multiface.layout import AVERAGE, CaptureFolder
+from lipflow_multiface.meshes import read_transform, read_vertices
 from lipflow_multiface.survey import NEGLIGIBLE, Survey, read_truth
 
 SEGMENTS_KEPT = 8

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from lipflow_kit.cameras import compose, project
+from lipflow_kit.headset import HEADSET_NAMES
+from lipflow_kit.packing import check_indices, named_record
+from lipflow_kit.texels import HIDDEN_BEHIND
 
-from lipflow_core.captures.cameras import compose, project
-from lipflow_core.captures.headset import HEADSET_NAMES
-from lipflow_core.captures.layout import AVERAGE
-from lipflow_core.captures.packing import check_indices, named_record
-from lipflow_core.captures.texels import HIDDEN_BEHIND
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import FrameRequest, Renderer, Split
 from lipflow_core.records import FaceState, Frame, Keypoints, Record, Topology, Views
 from lipflow_multiface.drawing import Drawing, as_camera
+from lipflow_multiface.layout import AVERAGE
 from lipflow_multiface.reading import FrameReader, Frames, stack
 from lipflow_multiface.virtual import VirtualHeadset, quantised, unit
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from lipflow_kit.cameras import compose, positions
+from lipflow_kit.headset import HEADSET_NAMES
+from lipflow_kit.landmarks import KEYPOINTS, choose_landmarks
+from lipflow_kit.pictures import largest_distortion, picture_size
 
-from lipflow_core.captures.cameras import compose, positions
-from lipflow_core.captures.headset import HEADSET_NAMES
-from lipflow_core.captures.krt import KrtCamera, read_krt, rotation_problem
-from lipflow_core.captures.landmarks import KEYPOINTS, choose_landmarks, read_landmarks
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder, folders_in, read_frame_list
-from lipflow_core.captures.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
-from lipflow_core.captures.pictures import largest_distortion, picture_size
 from lipflow_core.errors import CaptureError
 from lipflow_multiface.config import MultifaceConfig
+from lipflow_multiface.krt import KrtCamera, read_krt, rotation_problem
+from lipflow_multiface.layout import AVERAGE, CaptureFolder, folders_in, read_frame_list, read_landmarks
+from lipflow_multiface.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
 
 NEGLIGIBLE = 0.05
 """Lens distortion that moves no point farther than so many pixels, at the size read, is left in the pictures."""

@@ -7,15 +7,15 @@ import zlib
 
 import numpy as np
 import torch
+from lipflow_kit.cameras import compose, positions
+from lipflow_kit.headset import Anchors, draw_slip, estimate_anchors, headset_cameras, light_pictures
+from lipflow_kit.packing import named_record
+from lipflow_kit.pictures import to_bytes
+from lipflow_kit.texels import blend, view_weights
 
-from lipflow_core.captures.cameras import compose, positions
-from lipflow_core.captures.headset import Anchors, draw_slip, estimate_anchors, headset_cameras, light_pictures
-from lipflow_core.captures.layout import AVERAGE
-from lipflow_core.captures.packing import named_record
-from lipflow_core.captures.pictures import to_bytes
-from lipflow_core.captures.texels import blend, view_weights
 from lipflow_core.records import LUMINANCE, Record, Views
 from lipflow_multiface.drawing import Drawing, as_camera, as_tensor
+from lipflow_multiface.layout import AVERAGE
 from lipflow_multiface.reading import FrameReader, Frames
 
 GREY = np.array(LUMINANCE, np.float32)

@@ -6,29 +6,26 @@ from typing import Literal
 
 from pydantic import PositiveFloat
 
-from lipflow_core.parts import ObjectiveConfig
+from lipflow_core.config import ObjectiveConfig
 from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
 
 
 class PhotometricConfig(ObjectiveConfig):
-    """Options of objective `photometric`.
-
-    Args:
-        target: The observation whose pictures are compared with, such as "headset" or "frontal".
-        error: Of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and
-            absolute for large residuals.
-        scale: Residuals are divided by this, an intensity in [0, 1]; as `training.image_scale`.
-        uncovered: Pixels within the target's mask that the render's mesh misses: "count" compares the background there,
-            so that silhouettes are pulled to where the target has a face; "ignore" leaves them out.
-        exposure: "affine" first fits a gain and an offset to each picture in closed form, for targets whose light
-            or camera response differs from the capture's.
-    """
+    """Options of objective `photometric`."""
 
     target: str = "headset"
+    """The observation whose pictures are compared with, such as "headset" or "frontal"."""
     error: Literal["l2", "l1", "charbonnier"] = "l2"
+    """Of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and absolute
+    for large residuals."""
     scale: PositiveFloat = 0.1
+    """Residuals are divided by this, an intensity in [0, 1]; as `training.image_scale`."""
     uncovered: Literal["count", "ignore"] = "count"
+    """Pixels within the target's mask that the render's mesh misses: "count" compares the background there, so that
+    silhouettes are pulled to where the target has a face; "ignore" leaves them out."""
     exposure: Literal["none", "affine"] = "none"
+    """"affine" first fits a gain and an offset to each picture in closed form, for targets whose light or camera
+    response differs from the capture's."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs pictures of the target's cameras and the target."""

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
-from lipflow_core.interfaces import FittingObjective, FittingState
+from lipflow_core.interfaces import Objective, State
 from lipflow_core.records import Frame, Views, luminance
 
 CHARBONNIER_EPSILON = 0.1
@@ -14,7 +14,7 @@ MIN_VARIANCE = 1e-6
 GAIN_RANGE = (0.25, 4.0)
 
 
-class PhotometricObjective(FittingObjective):
+class PhotometricObjective(Objective):
     """Mean error over the pixels of the target's masks and channels: Σ_vx W_v(x)² ρ(Î_v(x) − I_v(x)) / Σ_vx W_v(x)².
 
     The mask's weights are squared, as by training's ‖(Î − I) ⊙ W‖². The mask is the target's and does not change during
@@ -22,7 +22,7 @@ class PhotometricObjective(FittingObjective):
     luminance. A row whose masks are empty has loss 0.
     """
 
-    def loss(self, state: FittingState, target: Frame) -> Tensor:
+    def loss(self, state: State, target: Frame) -> Tensor:
         observed: Views = target[self.config.target]
         rendering = state.renderings[self.config.target]
         samples, views, colours = observed.images.shape[:3]

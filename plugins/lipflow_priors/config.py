@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
 
 
@@ -24,15 +24,12 @@ class StandardNormalConfig(Config):
 
 
 class DrivingGaussianConfig(Config):
-    """Options of prior `kl`.
-
-    Args:
-        divergence: The training term: "kl" is KL(Q‖P), "reverse-kl" KL(P‖Q), "likelihood" −log N(z^q; μ^p, σ^p).
-        std: Standard deviation of the prior: the driving encoder's own, or one number for all dimensions.
-    """
+    """Options of prior `kl`."""
 
     divergence: Literal["kl", "reverse-kl", "likelihood"] = "kl"
+    """The training term: "kl" is KL(Q‖P), "reverse-kl" KL(P‖Q), "likelihood" −log N(z^q; μ^p, σ^p)."""
     std: Literal["driving"] | PositiveFloat = "driving"
+    """Standard deviation of the prior: the driving encoder's own, or one number for all dimensions."""
 
     def plan(self, given: PriorInputs) -> Plan:
         _refuse_flow("kl", given)
@@ -41,25 +38,22 @@ class DrivingGaussianConfig(Config):
 
 
 class FlowPriorConfig(Config):
-    """Options of prior `flow`; the defaults are LiP-Flow-HMC's.
-
-    Args:
-        base: "driving": N(μ^p, σ^p) of the driving encoder, the flow conditioned on its features (LiP-Flow);
-            "standard-normal": N(0, I) and an unconditional flow (DAM-Flow).
-        std: Standard deviation of a driving base: the driving encoder's own, or one number for all dimensions.
-        posterior_entropy: Whether the training term keeps Q's entropy, which makes it the KL divergence from Q up to
-            sampling, or drops it as the paper does.
-        prior_entropy: Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term;
-            1 is what the shipped LiP-Flow-KPT has.
-        driving_entropy: Weight of a penalty on the entropy of the driving Gaussian alone, as the paper words that of
-            its LiP-Flow-KPT, 1. It has no minimum: the Gaussian shrinks, the flow with it, until training breaks.
-    """
+    """Options of prior `flow`; the defaults are LiP-Flow-HMC's."""
 
     base: Literal["driving", "standard-normal"] = "driving"
+    """"driving": N(μ^p, σ^p) of the driving encoder, the flow conditioned on its features (LiP-Flow); "standard-
+    normal": N(0, I) and an unconditional flow (DAM-Flow)."""
     std: Literal["driving"] | PositiveFloat = "driving"
+    """Standard deviation of a driving base: the driving encoder's own, or one number for all dimensions."""
     posterior_entropy: Literal["drop", "keep"] = "drop"
+    """Whether the training term keeps Q's entropy, which makes it the KL divergence from Q up to sampling, or drops it
+    as the paper does."""
     prior_entropy: NonNegativeFloat = 0.0
+    """Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term; 1 is what the
+    shipped LiP-Flow-KPT has."""
     driving_entropy: NonNegativeFloat = 0.0
+    """Weight of a penalty on the entropy of the driving Gaussian alone, as the paper words that of its LiP-Flow-KPT, 1.
+    It has no minimum: the Gaussian shrinks, the flow with it, until training breaks."""
 
     @model_validator(mode="after")
     def _needs_driving_base(self) -> FlowPriorConfig:

@@ -6,21 +6,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Mismatch, Plan, RendererInputs
 from lipflow_render.adapters.packages import DRTK, NVDIFFRAST
 
 
 class RendererConfig(Config):
-    """What every shipped renderer can be told.
-
-    Args:
-        near: Surface nearer to the camera than this is cut away, in millimetres along the optical axis.
-        edge_gradients: Whether gradients include the motion of silhouettes and self-occlusions.
-    """
+    """What every shipped renderer can be told."""
 
     near: float = Field(default=1.0, gt=0)
+    """Surface nearer to the camera than this is cut away, in millimetres along the optical axis."""
     edge_gradients: bool = True
+    """Whether gradients include the motion of silhouettes and self-occlusions."""
 
     renderer: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
@@ -39,13 +36,10 @@ class RendererConfig(Config):
 
 
 class TorchRendererConfig(RendererConfig):
-    """Options of renderer `torch`.
-
-    Args:
-        candidates: Pixel-triangle pairs tested at once while rasterising: bounds the memory.
-    """
+    """Options of renderer `torch`."""
 
     candidates: int = Field(default=1 << 21, ge=1)
+    """Pixel-triangle pairs tested at once while rasterising: bounds the memory."""
 
     renderer: ClassVar[str] = "torch"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps", "xpu")

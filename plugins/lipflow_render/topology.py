@@ -8,9 +8,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from lipflow_kit.locks import Lock
 from torch import Tensor
-
-from lipflow_render.locks import Lock
 
 KEPT = 8
 """Topologies that a `Kept` remembers."""

@@ -6,25 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
 
 
 class StudentFlowConfig(Config):
-    """Options of prior `flow-student`.
-
-    Args:
-        freedom: Degrees of freedom ν of the Student-t; the smaller, the heavier its tails.
-        base: "driving": location μ^p and scale σ^p of the driving encoder, the flow conditioned on its features;
-            "standard-normal": location 0, scale 1 and an unconditional flow.
-        posterior_entropy: Whether the training term keeps Q's entropy, or drops it as the paper's flow prior does.
-        prior_entropy: Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term.
-    """
+    """Options of prior `flow-student`."""
 
     freedom: Annotated[int, Field(ge=3)] = 20
+    """Degrees of freedom ν of the Student-t; the smaller, the heavier its tails."""
     base: Literal["driving", "standard-normal"] = "driving"
+    """"driving": location μ^p and scale σ^p of the driving encoder, the flow conditioned on its features; "standard-
+    normal": location 0, scale 1 and an unconditional flow."""
     posterior_entropy: Literal["drop", "keep"] = "drop"
+    """Whether the training term keeps Q's entropy, or drops it as the paper's flow prior does."""
     prior_entropy: NonNegativeFloat = 0.0
+    """Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term."""
 
     def flow_inputs(self, given: PriorInputs) -> FlowInputs:
         """What the flow is planned and built from."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from lipflow_core.config import Config
 from lipflow_core.errors import CompatibilityError, PluginError
-from lipflow_core.parts import Config
 from lipflow_core.planning import plan
 from lipflow_core.plans import Mismatch, Plan
 from lipflow_core.specs import load_spec

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from lipflow_multiface.layout import CaptureFolder
+from lipflow_multiface.overlay import overlay
 from PIL import Image
 
-from lipflow_core.captures.layout import CaptureFolder
-from lipflow_core.captures.overlay import overlay
 from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError
 

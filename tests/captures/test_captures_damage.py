@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lipflow_multiface.validation import validate
 from PIL import Image
 
-from lipflow_core.captures.validation import validate
 from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from lipflow_kit.pictures import distort, largest_distortion, shrink, shrink_intrinsics
+from lipflow_multiface.krt import KrtCamera, format_krt, read_krt
 from PIL import Image
 
-from lipflow_core.captures.krt import KrtCamera, format_krt, read_krt
-from lipflow_core.captures.pictures import distort, largest_distortion, shrink, shrink_intrinsics
 from lipflow_core.errors import CaptureError
 from lipflow_core.plans import Mismatch
 

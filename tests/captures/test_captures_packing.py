@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 import torch
+from lipflow_kit.packing import PackedSplit
+from lipflow_kit.store import Store, Words
 
-from lipflow_core.captures.packing import PackedSplit
-from lipflow_core.captures.store import Store, Words
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.interfaces import FrameRequest
 
@@ -92,7 +92,7 @@ def test_other_options_have_other_packs(written, read):
 
 def test_an_interrupted_packing_is_taken_up(written, read, monkeypatch):
     capture = read(written)
-    monkeypatch.setattr("lipflow_core.captures.packing.CHUNK_BYTES", 1)
+    monkeypatch.setattr("lipflow_kit.packing.CHUNK_BYTES", 1)
     writes = []
 
     def write_two(store, chunk, recorded, plain=Store.write):

@@ -14,8 +14,8 @@ from lipflow_dome.config import DomeConfig
 from lipflow_dome.occlusion import vertex_normals
 from lipflow_multiface.capture import MultifaceCapture
 from lipflow_multiface.config import MultifaceConfig
+from lipflow_multiface.writing import write_capture
 
-from lipflow_core.captures.writing import write_capture
 from lipflow_core.interfaces import FrameRequest
 from lipflow_core.plans import CaptureInputs
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from lipflow_multiface.writing import write_capture
 
-from lipflow_core.captures.writing import write_capture
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.records import Camera
 
@@ -124,7 +124,7 @@ def test_an_interrupted_writing_is_taken_up(simulated, renderer, written, damage
 
 KILLED = """
 import json, os, signal, sys
-from lipflow_core.captures.writing import write_capture
+from lipflow_multiface.writing import write_capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig

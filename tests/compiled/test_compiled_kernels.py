@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 KERNEL = """
-from lipflow_core.compiled.jit import kernel
+from lipflow_kit.compiled.jit import kernel
 from doubles.parts import part
 
 @kernel
@@ -15,7 +15,7 @@ def double(x):
     return part(x)
 """
 PART = """
-from lipflow_core.compiled.jit import inline
+from lipflow_kit.compiled.jit import inline
 
 @inline
 def part(x):

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from lipflow_multiface.writing import write_capture
 
-from lipflow_core.captures.writing import write_capture
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import Subject, checks
 

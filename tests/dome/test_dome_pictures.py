@@ -8,8 +8,8 @@ import torch
 from lipflow_dome.cameras import headset_rig
 from lipflow_dome.filming import Performance
 from lipflow_dome.landmarks import choose_landmarks, landmark_vertices
+from lipflow_kit.cameras import compose, positions
 
-from lipflow_core.captures.cameras import compose, positions
 from lipflow_core.interfaces import FrameRequest
 
 

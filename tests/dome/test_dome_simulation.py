@@ -13,8 +13,8 @@ import sys
 import numpy as np
 import pytest
 from lipflow_dome import simulation
+from lipflow_kit.store import MANIFEST, Store
 
-from lipflow_core.captures.store import MANIFEST, Store
 from lipflow_core.errors import CaptureError, StorageError
 
 

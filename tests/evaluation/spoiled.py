@@ -8,15 +8,12 @@ from lipflow_core.hooks import Component, hookimpl
 
 
 class SpoiledConfig(DomeConfig):
-    """The dome's options, and what is wrong with its held-out frames.
-
-    Args:
-        nan: Observation of the last frame that holds NaN; none if empty.
-        empty: Whether there are no frames.
-    """
+    """The dome's options, and what is wrong with its held-out frames."""
 
     nan: str = ""
+    """Observation of the last frame that holds NaN; none if empty."""
     empty: bool = False
+    """Whether there are no frames."""
 
 
 @hookimpl

@@ -10,6 +10,7 @@ import torch
 
 from lipflow_core.plans import DecoderInputs, EncoderInputs, ObjectiveInputs
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Topology, Views
+from lipflow_core.testing.inputs import ROLES
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Sizes:
 
     @property
     def objective_inputs(self) -> ObjectiveInputs:
-        return ObjectiveInputs(code=self.code, observations=self.observations, landmarks=self.keypoints)
+        return ObjectiveInputs(code=self.code, observations=self.observations, roles=ROLES, landmarks=self.keypoints)
 
     @property
     def observations(self) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -13,7 +13,7 @@ from lipflow_objectives.config import LatentLikelihoodConfig, PhotometricConfig
 from lipflow_objectives.latent_likelihood import LatentLikelihoodObjective
 from lipflow_objectives.photometric import PhotometricObjective, affine_exposure
 
-from lipflow_core.interfaces import ConditionedPrior, FittingState
+from lipflow_core.interfaces import ConditionedPrior, State
 from lipflow_core.plans import Mismatch
 from lipflow_core.records import FaceState, Frame, Keypoints, Rendering, Views, luminance
 
@@ -44,10 +44,10 @@ def rendering(image: torch.Tensor, coverage: torch.Tensor | None = None) -> Rend
     return Rendering(image, coverage, torch.zeros_like(coverage), nowhere, torch.zeros_like(image[:, :3]))
 
 
-def situation(sizes, batch=3, dtype=torch.float32, **changes) -> FittingState:
+def situation(sizes, batch=3, dtype=torch.float32, **changes) -> State:
     """A state whose face is the mean face."""
     template = sizes.template(dtype)
-    state = FittingState(
+    state = State(
         code=torch.zeros(batch, sizes.code, dtype=dtype),
         prior=Gaussian(torch.zeros(1, sizes.code, dtype=dtype)),
         template=template,
@@ -215,7 +215,7 @@ def test_photometric_needs_render_and_target(sizes):
     assert plan.needs == ("render:frontal", "target:frontal")
 
 
-def keypoint_target(sizes, state: FittingState, visible: torch.Tensor | None = None) -> Frame:
+def keypoint_target(sizes, state: State, visible: torch.Tensor | None = None) -> Frame:
     """The keypoints that the mean face projects to."""
     camera = state.cameras["keypoints"]
     mean = state.template.vertices_mean[state.template.landmarks].expand(len(state.code), -1, -1)

@@ -33,7 +33,7 @@ def lipflow_components():
 """
 
 CONFIG = '''
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Plan
 
 class Options(Config):

@@ -172,7 +172,7 @@ def test_a_deprecated_component_warns_once(sandbox):
 def test_a_config_of_the_wrong_class_is_refused(sandbox):
     sandbox.install("acme", "acme_priors", plugin_source("blend", module="wrong"))
     sandbox.write(sandbox.site / "wrong.py", "class Options: ...\n")
-    assert "wrong:Options is no subclass of lipflow_core.parts.Config" in load(sandbox, "blend")
+    assert "wrong:Options is no subclass of lipflow_core.config.Config" in load(sandbox, "blend")
 
 
 def test_absolute_imports_within_a_local_plugin_get_a_hint(sandbox):
@@ -203,10 +203,10 @@ def test_versions_are_those_of_the_distribution_or_of_the_code(sandbox):
     ("options", "told"),
     [
         (
-            "from lipflow_core.parts import Config\nclass Options(Config): ...\nclass Made: ...\n",
+            "from lipflow_core.config import Config\nclass Options(Config): ...\nclass Made: ...\n",
             "Options must define plan()",
         ),
-        ("from lipflow_core.parts import Config\nclass Options(Config): ...\n", "has no attribute 'Made'"),
+        ("from lipflow_core.config import Config\nclass Options(Config): ...\n", "has no attribute 'Made'"),
     ],
     ids=["no-plan", "no-implementation"],
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from lipflow_core.report import write_report
-from lipflow_core.report.charts import training_chart
+from lipflow_report.charts import training_chart
+from lipflow_report.page import write_report
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")

@@ -12,15 +12,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from lipflow_report import charts, write_report
+from lipflow_report.markup import Markup, tag
+from lipflow_report.page import render
+from lipflow_report.pictures import common_limit, difference, heat
 from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
 from lipflow_core.errors import LipflowError, StorageError
 from lipflow_core.evaluation.folder import read_evaluation
-from lipflow_core.report import charts, write_report
-from lipflow_core.report.markup import Markup, tag
-from lipflow_core.report.page import render
-from lipflow_core.report.pictures import common_limit, difference, heat
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")

@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import pytest
 
+from lipflow_core.config import Config
 from lipflow_core.errors import SpecError
-from lipflow_core.parts import Config, CouplingSlot
+from lipflow_core.parts import CouplingSlot
 from lipflow_core.registry import Registry, find_layers
 from lipflow_core.specs import Spec, dump_spec, load_spec
 from lipflow_core.specs.model import PRESETS

@@ -7,27 +7,24 @@ from __future__ import annotations
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from lipflow_core.config import Config
 from lipflow_core.hooks import Component, hookimpl
-from lipflow_core.parts import Config
-from lipflow_core.plans import CaptureInputs, Plan
+from lipflow_core.plans import CaptureInputs, Plan, Roles
 
 VERTICES, TRIANGLES, TEXTURE, LANDMARKS, CAMERAS = 42, 80, 32, 12, 3
 
 
 class GlobeConfig(Config):
-    """A spherical head whose shape and colour follow three factors.
-
-    Args:
-        frames: Training frames.
-        seed: Of the factors.
-        empty: Name of a split that has no frames; none if null.
-        broken: Position of a training frame whose headset pictures hold NaN; none if null.
-    """
+    """A spherical head whose shape and colour follow three factors."""
 
     frames: PositiveInt = 24
+    """Training frames."""
     seed: NonNegativeInt = 0
+    """Of the factors."""
     empty: str | None = None
+    """Name of a split that has no frames; none if null."""
     broken: NonNegativeInt | None = None
+    """Position of a training frame whose headset pictures hold NaN; none if null."""
 
     def plan(self, given: CaptureInputs) -> Plan:
         return Plan(
@@ -45,6 +42,7 @@ class GlobeConfig(Config):
                 "topology.triangles": (TRIANGLES, 3),
                 "template.landmarks": (LANDMARKS,),
             },
+            roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
             differentiable=False,
         )
 

@@ -11,11 +11,11 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from lipflow_core import __version__
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import API_VERSION, KINDS
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.tables import counted
+from lipflow_core.version import __version__
 
 _REPORTED = ("torch", "numpy", "numba", "pydantic", "pluggy", "lightning-fabric", "nflows", "safetensors", "roma")
 _EXTRAS = {"altair": ("charts in reports", "pip install 'lipflow-core[report]'")}

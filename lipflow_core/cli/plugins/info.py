@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from lipflow_core.cli.plugins.choice import chosen
-from lipflow_core.docstrings import arguments, summary
+from lipflow_core.config import summary
 from lipflow_core.hooks import Component
 from lipflow_core.registry import Registry, default_registry
 
@@ -29,14 +29,13 @@ def describe(registry: Registry, component: Component) -> dict[str, Any]:
     """A component as data."""
     config = registry.load_config(component)
     plugin = registry.plugin(component)
-    documented = arguments(config)
     options = [
         {
             "name": name,
             "type": type_name(field.annotation, field.metadata),
             "default": None if field.is_required() else _plain(field.get_default(call_default_factory=True)),
             "required": field.is_required(),
-            "help": field.description or documented.get(name, ""),
+            "help": field.description or "",
         }
         for name, field in config.model_fields.items()
     ]

@@ -16,12 +16,12 @@ import platform
 import sys
 from functools import cache
 
+from lipflow_kit.compiled.lanes import call, splat
 from llvmlite import ir
 from numba.core import cgutils, config, types
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.lanes import call, splat
 from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
 from lipflow_glow.passes.microkernels import address, loop, store_vector
 

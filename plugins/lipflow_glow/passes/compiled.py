@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lipflow_kit.compiled.workers import run
 from torch import Tensor
 
-from lipflow_core.compiled.workers import run
 from lipflow_glow.couplings import AdditiveCoupling
 from lipflow_glow.folding import BoundNet, FoldedWeights
 from lipflow_glow.passes import walk

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lipflow_core.compiled.jit import inline, part
-from lipflow_core.compiled.lanes import maximum, select
-from lipflow_core.compiled.memory import load, store
+from lipflow_kit.compiled.jit import inline, part
+from lipflow_kit.compiled.lanes import maximum, select
+from lipflow_kit.compiled.memory import load, store
+
 from lipflow_glow.passes.amx import store_parts
 from lipflow_glow.passes.layout import BLOCK, TILE
 from lipflow_glow.passes.microkernels import load_mask, nothing, store_mask

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from lipflow_kit.compiled.jit import part
 from numba import types
 from numba.extending import overload
 
-from lipflow_core.compiled.jit import part
 from lipflow_glow.passes import team
 from lipflow_glow.passes.layout import BLOCK
 from lipflow_glow.passes.tiles import share_by_tiles

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lipflow_kit.compiled.lanes import Lanes, call, splat
+from lipflow_kit.compiled.memory import fetch_line
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.lanes import Lanes, call, splat
-from lipflow_core.compiled.memory import fetch_line
 from lipflow_glow.passes.layout import BLOCK
 
 TOGETHER = 4

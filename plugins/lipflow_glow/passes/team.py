@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 
+from lipflow_kit.compiled.jit import inline
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.jit import inline
 from lipflow_glow.passes.microkernels import address
 
 PATIENCE = 2000

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lipflow_core.compiled.jit import part
+from lipflow_kit.compiled.jit import part
+
 from lipflow_glow.passes.amx import COLUMNS, multiply
 from lipflow_glow.passes.finish import finished
 from lipflow_glow.passes.layout import BLOCK, PARTS

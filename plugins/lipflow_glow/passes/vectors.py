@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import part
+from lipflow_kit.compiled.lanes import total
+from lipflow_kit.compiled.memory import load, store
 
-from lipflow_core.compiled.jit import part
-from lipflow_core.compiled.lanes import total
-from lipflow_core.compiled.memory import load, store
 from lipflow_glow.passes.finish import finished
 from lipflow_glow.passes.layout import BLOCK
 from lipflow_glow.passes.microkernels import GROUP, TOGETHER, accumulate, dots, nothing, spread

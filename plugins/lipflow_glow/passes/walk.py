@@ -5,8 +5,9 @@ One call is all steps: no operation of torch in between, and threads stay togeth
 
 from __future__ import annotations
 
-from lipflow_core.compiled.jit import inline, kernel, part
-from lipflow_core.compiled.memory import flat, load
+from lipflow_kit.compiled.jit import inline, kernel, part
+from lipflow_kit.compiled.memory import flat, load
+
 from lipflow_glow.passes import team
 from lipflow_glow.passes.amx import configure, release
 from lipflow_glow.passes.finish import feed

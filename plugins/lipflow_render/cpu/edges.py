@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline, kernel, part
+from lipflow_kit.compiled.memory import fetch
 
-from lipflow_core.compiled.jit import inline, kernel, part
-from lipflow_core.compiled.memory import fetch
 from lipflow_render.cpu.geometry import FLAT
 from lipflow_render.definition import MAX_STEPS, TOUCHING
 

@@ -9,10 +9,9 @@ Planes are kept relative to an integer pixel within the triangle's bounds, so th
 from __future__ import annotations
 
 import numpy as np
-
-from lipflow_core.compiled.jit import inline
-from lipflow_core.compiled.lanes import ceil, floor, joined, lane, maximum, minimum
-from lipflow_core.compiled.memory import load, store
+from lipflow_kit.compiled.jit import inline
+from lipflow_kit.compiled.lanes import ceil, floor, joined, lane, maximum, minimum
+from lipflow_kit.compiled.memory import load, store
 
 DEGENERATE = 1e-12
 FLAT = 1e-3

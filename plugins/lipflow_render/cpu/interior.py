@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline, inline_fused, kernel
+from lipflow_kit.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
+from lipflow_kit.compiled.memory import fetch, gather_pairs, item, load, load_where, settle, store, stream
 
-from lipflow_core.compiled.jit import inline, inline_fused, kernel
-from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select, total, woven
-from lipflow_core.compiled.memory import fetch, gather_pairs, item, load, load_where, settle, store, stream
 from lipflow_render.cpu.places import (
     DEPTH,
     LANES,

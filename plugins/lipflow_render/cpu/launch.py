@@ -14,9 +14,9 @@ from math import log2
 
 import numpy as np
 import torch
+from lipflow_kit.compiled.workers import run
 from torch import Tensor
 
-from lipflow_core.compiled.workers import run
 from lipflow_render.cpu import attributes, edges, interior, shading, way_back
 from lipflow_render.cpu.drawn import Drawn, array
 from lipflow_render.cpu.prepared import PreparedTopology

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline, inline_fused
+from lipflow_kit.compiled.lanes import bits_of, maximum, minimum, ramp, real_like, trailing_zeros, whole
+from lipflow_kit.compiled.memory import item, load_where, store
 from llvmlite.binding import get_host_cpu_features
-
-from lipflow_core.compiled.jit import inline, inline_fused
-from lipflow_core.compiled.lanes import bits_of, maximum, minimum, ramp, real_like, trailing_zeros, whole
-from lipflow_core.compiled.memory import item, load_where, store
 
 LANES = 8
 """Pixels computed at once. Rows of scratch are longer by as many: what falls beyond a row's end is not used."""

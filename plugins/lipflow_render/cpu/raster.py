@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline
+from lipflow_kit.compiled.lanes import bits_of, lanes, ramp, select
+from lipflow_kit.compiled.memory import fetch, load, store
 
-from lipflow_core.compiled.jit import inline
-from lipflow_core.compiled.lanes import bits_of, lanes, ramp, select
-from lipflow_core.compiled.memory import fetch, load, store
 from lipflow_render.cpu.geometry import PLANE, homogeneous
 from lipflow_render.cpu.places import BLOCK
 

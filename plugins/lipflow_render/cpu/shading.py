@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline_fused, kernel
+from lipflow_kit.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select
+from lipflow_kit.compiled.memory import gather_pairs, load, load_where, store_where
 
-from lipflow_core.compiled.jit import inline_fused, kernel
-from lipflow_core.compiled.lanes import bits_of, doubled, evens, lanes, odds, ramp, select
-from lipflow_core.compiled.memory import gather_pairs, load, load_where, store_where
 from lipflow_render.cpu.geometry import set_up, transform
 from lipflow_render.cpu.places import BLOCK, LANES, SEGMENT, SHARE_U, SHARE_V, find_runs, locate, make_scratch
 from lipflow_render.cpu.raster import find_nearest

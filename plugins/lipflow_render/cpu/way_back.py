@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from lipflow_kit.compiled.jit import inline, kernel
 
-from lipflow_core.compiled.jit import inline, kernel
 from lipflow_render.cpu.geometry import inverse_ahead, inverse_crossing
 from lipflow_render.definition import SLIVER
 

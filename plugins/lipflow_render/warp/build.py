@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 import warp as wp
+from lipflow_kit.locks import Lock
 from torch import Tensor
 
-from lipflow_render.locks import Lock
 from lipflow_render.warp import backward, geometry, raster, silhouettes
 
 THREADS = (

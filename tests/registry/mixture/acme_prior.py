@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from lipflow_core.config import Config
 from lipflow_core.hooks import Component, hookimpl
-from lipflow_core.parts import Config
 from lipflow_core.plans import Mismatch, Plan, PriorInputs
 
 
@@ -26,15 +26,12 @@ def lipflow_components():
 
 
 class GlobalMixtureConfig(Config):
-    """Options of prior `global-mixture`.
-
-    Args:
-        components: Gaussians in the mixture.
-        rounds: Rounds of k-means on the codes that it starts from.
-    """
+    """Options of prior `global-mixture`."""
 
     components: PositiveInt = 16
+    """Gaussians in the mixture."""
     rounds: NonNegativeInt = 10
+    """Rounds of k-means on the codes that it starts from."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"components": 3, "rounds": 2}}
 

@@ -7,32 +7,30 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lipflow_core.parts import Config, RendererSlot
-from lipflow_core.plans import CaptureInputs, Plan, RendererInputs
+from lipflow_core.config import Config
+from lipflow_core.parts import RendererSlot
+from lipflow_core.plans import CaptureInputs, Plan, RendererInputs, Roles
 
 
 class SkeletonConfig(Config):
-    """Options of capture `skeleton-name`.
-
-    Args:
-        seed: Of the motion.
-        grid: The mesh has grid × grid vertices.
-        texture: Side of the texture.
-        image: Side of every picture.
-        cameras: Number of dome cameras; the middle one is the frontal one.
-        frames: Frames in each of the segments.
-        segments: Segments of training; there is one held-out segment for every four of them.
-        renderer: Draws the pictures.
-    """
+    """Options of capture `skeleton-name`."""
 
     seed: NonNegativeInt = 0
+    """Of the motion."""
     grid: Annotated[int, Field(ge=4)] = 64
+    """The mesh has grid × grid vertices."""
     texture: Annotated[int, Field(ge=8)] = 256
+    """Side of the texture."""
     image: Annotated[int, Field(ge=8)] = 256
+    """Side of every picture."""
     cameras: PositiveInt = 9
+    """Number of dome cameras; the middle one is the frontal one."""
     frames: PositiveInt = 50
+    """Frames in each of the segments."""
     segments: PositiveInt = 40
+    """Segments of training; there is one held-out segment for every four of them."""
     renderer: RendererSlot = "cpu"
+    """Draws the pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"grid": 8, "texture": 32, "image": 32, "cameras": 3, "frames": 3, "segments": 8},
@@ -70,6 +68,7 @@ class SkeletonConfig(Config):
                 "topology.triangles": (self.triangles, 3),
                 "template.landmarks": (self.landmarks,),
             },
+            roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
             devices=("cpu",),
             differentiable=False,
             parts={"renderer": self.renderer.plan(self.drawing)},

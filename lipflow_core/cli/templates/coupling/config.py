@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pydantic import PositiveFloat
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import CouplingInputs, Mismatch, Plan
 
 
 class SkeletonConfig(Config):
-    """Options of coupling `skeleton-name`.
-
-    Args:
-        bound: Scales lie between exp(−bound) and exp(bound).
-    """
+    """Options of coupling `skeleton-name`."""
 
     bound: PositiveFloat = 1.0
+    """Scales lie between exp(−bound) and exp(bound)."""
 
     def plan(self, given: CouplingInputs) -> Plan:
         """Maps codes to codes, invertibly."""

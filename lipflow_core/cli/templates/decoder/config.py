@@ -7,20 +7,17 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import DecoderInputs, Mismatch, Plan
 
 
 class SkeletonConfig(Config):
-    """Options of decoder `skeleton-name`.
-
-    Args:
-        hidden: Width of the hidden layer of the texture's branch.
-        coarse: Side of the coarse texture that is enlarged to the capture's.
-    """
+    """Options of decoder `skeleton-name`."""
 
     hidden: PositiveInt = 128
+    """Width of the hidden layer of the texture's branch."""
     coarse: PositiveInt = 32
+    """Side of the coarse texture that is enlarged to the capture's."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"hidden": 16, "coarse": 8}, "small": {"hidden": 64}}
 

@@ -7,20 +7,17 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan
 
 
 class SkeletonConfig(Config):
-    """Options of encoder `skeleton-name`.
-
-    Args:
-        hidden: Width of the hidden layer.
-        features: Width of the features h, which flows are conditioned on.
-    """
+    """Options of encoder `skeleton-name`."""
 
     hidden: PositiveInt = 256
+    """Width of the hidden layer."""
     features: PositiveInt = 128
+    """Width of the features h, which flows are conditioned on."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"hidden": 16, "features": 12},

@@ -7,24 +7,22 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
-from lipflow_core.parts import Config, CouplingSlot
+from lipflow_core.config import Config
+from lipflow_core.parts import CouplingSlot
 from lipflow_core.plans import CouplingInputs, FlowInputs, Mismatch, Plan
 
 
 class SkeletonConfig(Config):
-    """Options of flow `skeleton-name`.
-
-    Args:
-        steps: Number of couplings; they transform the two halves of the code in turn.
-        hidden: Width of the couplings' conditioner networks.
-        blocks: Residual blocks of each conditioner.
-        coupling: What each step is.
-    """
+    """Options of flow `skeleton-name`."""
 
     steps: PositiveInt = 8
+    """Number of couplings; they transform the two halves of the code in turn."""
     hidden: PositiveInt = 256
+    """Width of the couplings' conditioner networks."""
     blocks: PositiveInt = 2
+    """Residual blocks of each conditioner."""
     coupling: CouplingSlot = "affine-clamped"
+    """What each step is."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 2, "hidden": 16, "blocks": 1},

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pydantic import PositiveFloat
 
-from lipflow_core.parts import ObjectiveConfig
+from lipflow_core.config import ObjectiveConfig
 from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
 
 
 class SkeletonConfig(ObjectiveConfig):
-    """Options of objective `skeleton-name`.
-
-    Args:
-        tolerance: Distances far below this many millimetres count as their square, those far above as themselves.
-    """
+    """Options of objective `skeleton-name`."""
 
     tolerance: PositiveFloat = 5.0
+    """Distances far below this many millimetres count as their square, those far above as themselves."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs decoded vertices and the tracked mesh."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lipflow_core.interfaces import FittingObjective, FittingState
+from lipflow_core.interfaces import Objective, State
 from lipflow_core.records import Frame
 
 
-class Skeleton(FittingObjective):
+class Skeleton(Objective):
     """Mean over vertices of √(1 + d²/τ²) − 1, with d the distance in millimetres and τ the tolerance."""
 
-    def loss(self, state: FittingState, target: Frame) -> Tensor:
+    def loss(self, state: State, target: Frame) -> Tensor:
         difference = (state.face.vertices - target["face"].vertices) / self.config.tolerance
         return ((1 + difference.square().sum(-1)).sqrt() - 1).mean(-1)

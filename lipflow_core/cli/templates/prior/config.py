@@ -7,18 +7,15 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveFloat
 
-from lipflow_core.parts import Config
+from lipflow_core.config import Config
 from lipflow_core.plans import Mismatch, Plan, PriorInputs
 
 
 class SkeletonConfig(Config):
-    """Options of prior `skeleton-name`.
-
-    Args:
-        start_std: Standard deviation of every dimension before training.
-    """
+    """Options of prior `skeleton-name`."""
 
     start_std: PositiveFloat = 1.0
+    """Standard deviation of every dimension before training."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

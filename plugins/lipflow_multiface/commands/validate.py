@@ -9,10 +9,10 @@ def run(args: argparse.Namespace) -> int:
     """Print overview and findings; 6 if any of them is an error."""
     import json
 
-    from lipflow_core.captures.findings import lines
-    from lipflow_core.captures.validation import validate
     from lipflow_core.errors import CaptureError
     from lipflow_core.tables import table
+    from lipflow_multiface.findings import lines
+    from lipflow_multiface.validation import validate
 
     report = validate(args.folder, deep=args.deep, workers=args.workers, style="none" if args.json else "auto")
     if args.json:

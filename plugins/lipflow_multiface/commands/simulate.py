@@ -12,12 +12,12 @@ def run(args: argparse.Namespace) -> int:
 
     from pydantic import TypeAdapter
 
-    from lipflow_core.captures.writing import write_capture
-    from lipflow_core.cli.capture.chosen import build_capture
     from lipflow_core.parts import Part, SlotOf
     from lipflow_core.plans import RendererInputs
     from lipflow_core.storage import check_folder
     from lipflow_core.tables import counted
+    from lipflow_multiface.commands.chosen import build_capture
+    from lipflow_multiface.writing import write_capture
 
     check_folder(args.out)  # before hours of work
     options = {} if args.subject is None else {"subject": args.subject}

@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from lipflow_core.captures.headset import estimate_anchors
-from lipflow_core.captures.layout import read_text
-from lipflow_core.errors import CaptureError
+from lipflow_kit.headset import estimate_anchors
 
 KEYPOINTS = 274
 """As many as Meta's own trackers give."""
-
-
-def read_landmarks(path: Path, vertices: int) -> np.ndarray:
-    """(K,) int64 vertex of each keypoint, from a JSON file `{"vertices": [...]}` or a text file of numbers.
-
-    Args:
-        path: Of the file.
-        vertices: Number of the mesh's vertices.
-
-    Raises:
-        CaptureError: If it can't be read or names a vertex that the mesh has not.
-    """
-    text = read_text(path)
-    try:
-        chosen = np.array(json.loads(text)["vertices"] if path.suffix == ".json" else [int(w) for w in text.split()])
-        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind != "i":
-            raise ValueError("expected a list of whole numbers")
-    except (ValueError, KeyError, TypeError) as error:
-        raise CaptureError(f"{path} holds no landmarks: {error}", 'Write {"vertices": [12, 345, …]}.') from error
-    if chosen.min() < 0 or chosen.max() >= vertices:
-        wrong = chosen[(chosen < 0) | (chosen >= vertices)][0]
-        raise CaptureError(f"{path} names vertex {wrong}; the mesh has vertices 0 to {vertices - 1}")
-    return chosen.astype(np.int64)
 
 
 def choose_landmarks(vertices: np.ndarray, count: int = KEYPOINTS) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The packed cache of any capture: what a split loads, kept as memory-mapped arrays.
 
 Pictures, masks and textures are kept as bytes, everything else as it is. A folder holds one store for each split
-(`lipflow_core.captures.store`); its manifest has the segments, numbers and cameras too, so that opening it reads
+(`lipflow_kit.store`); its manifest has the segments, numbers and cameras too, so that opening it reads
 nothing else.
 """
 
@@ -19,12 +19,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from lipflow_core.captures.store import Store, Words, read_manifest
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import FrameRequest, Split
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Camera, FaceState, Frame, Keypoints, Record, Views
 from lipflow_core.storage import check_folder
+from lipflow_kit.store import Store, Words, read_manifest
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 26

@@ -11,8 +11,8 @@ import numpy as np
 from lipflow_core.evaluation.folder import PICTURES
 from lipflow_core.evaluation.result import CODES, Evaluation, ModelScores
 from lipflow_core.fitting.targets import file_stem
-from lipflow_core.report.markup import Markup, join, tag
-from lipflow_core.report.pictures import common_limit, difference, heat, heat_gradient, image, read
+from lipflow_report.markup import Markup, join, tag
+from lipflow_report.pictures import common_limit, difference, heat, heat_gradient, image, read
 
 _UNFOLDED = 4
 """Models up to which all frames are unfolded; of more only the first frame is."""

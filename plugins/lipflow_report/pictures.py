@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lipflow_core.report.markup import Markup, tag
+from lipflow_report.markup import Markup, tag
 
 _HEAT = np.array(
     [[12, 16, 48], [50, 30, 120], [130, 35, 130], [205, 60, 90], [245, 130, 50], [252, 205, 90], [255, 255, 225]]

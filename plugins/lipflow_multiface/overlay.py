@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from lipflow_kit.cameras import compose, positions, project
+from lipflow_kit.landmarks import choose_landmarks
+from lipflow_kit.pictures import distort, read_picture
 from PIL import Image, ImageDraw
 
-from lipflow_core.captures.cameras import compose, positions, project
-from lipflow_core.captures.krt import KrtCamera, read_krt
-from lipflow_core.captures.landmarks import choose_landmarks, read_landmarks
-from lipflow_core.captures.layout import CaptureFolder, read_frame_list
-from lipflow_core.captures.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
-from lipflow_core.captures.pictures import distort, read_picture
 from lipflow_core.errors import CaptureError
+from lipflow_multiface.krt import KrtCamera, read_krt
+from lipflow_multiface.layout import CaptureFolder, read_frame_list, read_landmarks
+from lipflow_multiface.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
 
 WIRE = (64, 224, 255, 90)
 POINT = (255, 64, 32, 255)

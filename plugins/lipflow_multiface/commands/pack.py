@@ -8,8 +8,8 @@ import os
 
 def run(args: argparse.Namespace) -> int:
     """Pack both splits, or find that they are packed."""
-    from lipflow_core.cli.capture.chosen import build_capture
     from lipflow_core.tables import counted
+    from lipflow_multiface.commands.chosen import build_capture
 
     options = {"path": args.folder} | ({} if args.out is None else {"cache": args.out})
     capture = build_capture("multiface", options, args.preset, args.overrides)

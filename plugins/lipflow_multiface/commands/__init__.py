@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def add(name: str, summary: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, formatter_class=parser.formatter_class)
-        added.set_defaults(action_module=f"lipflow_core.cli.capture.{name}")
+        added.set_defaults(action_module=f"lipflow_multiface.commands.{name}")
         return added
 
     simulate = add("simulate", "write a simulated capture to disk; an interrupted one is taken up again")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lipflow_core.captures.layout import Line, read_text
 from lipflow_core.errors import CaptureError
+from lipflow_multiface.layout import Line, read_text
 
 _ROWS = (("K", 3, 3), ("distortion", 1, 5), ("[R|t]", 3, 4))
 

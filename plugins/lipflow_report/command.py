@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lipflow_core.report import write_report
+    from lipflow_report.page import write_report
 
     path = write_report(args.evaluation, args.out, title=args.title)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -10,10 +10,10 @@ def run(args: argparse.Namespace) -> int:
     import io
     from pathlib import Path
 
-    from lipflow_core.captures.layout import CaptureFolder
-    from lipflow_core.captures.overlay import overlay
     from lipflow_core.storage import write_atomically
     from lipflow_core.tables import counted
+    from lipflow_multiface.layout import CaptureFolder
+    from lipflow_multiface.overlay import overlay
 
     sheet = overlay(
         CaptureFolder(Path(args.folder)),

@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange, repeat
+from lipflow_kit.cameras import compose, invert, nearest_rotation
+from lipflow_kit.headset import HEADSET_NAMES
+from lipflow_kit.packing import flat
+from lipflow_kit.pictures import to_bytes, write_picture
+from lipflow_kit.texels import TexelMap, unwrap
 
-from lipflow_core.captures.cameras import compose, invert, nearest_rotation
-from lipflow_core.captures.headset import HEADSET_NAMES
-from lipflow_core.captures.krt import KrtCamera, format_krt
-from lipflow_core.captures.layout import AVERAGE, HELD_OUT, CaptureFolder, is_held_out, read_about
-from lipflow_core.captures.meshes import Mesh, format_mesh_topology, format_mesh_vertices, format_transform
-from lipflow_core.captures.packing import flat
-from lipflow_core.captures.pictures import to_bytes, write_picture
-from lipflow_core.captures.texels import TexelMap, unwrap
 from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame, Record, Template
 from lipflow_core.storage import check_folder, storage_error, write_atomically
+from lipflow_multiface.krt import KrtCamera, format_krt
+from lipflow_multiface.layout import AVERAGE, HELD_OUT, CaptureFolder, is_held_out, read_about
+from lipflow_multiface.meshes import Mesh, format_mesh_topology, format_mesh_vertices, format_transform
 
 FORMAT = 1
 FRAMES_AT_ONCE = 8
@@ -116,7 +116,7 @@ def write_capture(
 
 
 def _about(capture: Capture, splits: dict[str, Split], *, textures: bool) -> dict[str, Any]:
-    from lipflow_core import __version__
+    from lipflow_core.version import __version__
 
     return {
         "format": FORMAT,

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lipflow_kit.pictures import picture_is_whole, picture_size, read_picture
 
-from lipflow_core.captures.findings import Finding, Report, Severity
-from lipflow_core.captures.krt import KrtCamera, parse_krt, rotation_problem
-from lipflow_core.captures.landmarks import read_landmarks
-from lipflow_core.captures.layout import (
+from lipflow_core.errors import CaptureError
+from lipflow_core.progress import Style, progress
+from lipflow_multiface.findings import Finding, Report, Severity
+from lipflow_multiface.krt import KrtCamera, parse_krt, rotation_problem
+from lipflow_multiface.layout import (
     AVERAGE,
     CaptureFolder,
     folders_in,
@@ -23,13 +25,11 @@ from lipflow_core.captures.layout import (
     numbers_in,
     parse_frame_list,
     read_about,
+    read_landmarks,
     read_text,
 )
-from lipflow_core.captures.meshes import Mesh, find_mesh, read_mesh, read_number, read_transform, read_vertices
-from lipflow_core.captures.orientation import TELLING, texture_agreement
-from lipflow_core.captures.pictures import picture_is_whole, picture_size, read_picture
-from lipflow_core.errors import CaptureError
-from lipflow_core.progress import Style, progress
+from lipflow_multiface.meshes import Mesh, find_mesh, read_mesh, read_number, read_transform, read_vertices
+from lipflow_multiface.orientation import TELLING, texture_agreement
 
 
 def validate(root: str | os.PathLike[str], *, deep: bool = False, workers: int = 4, style: Style = "auto") -> Report:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lipflow_core.errors import CaptureError
 
 HELD_OUT = ("EXP_ROM", "EXP_free_face")
@@ -186,6 +188,29 @@ def read_about(folder: CaptureFolder) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CaptureError(f"{folder.about} can't be read: {error}", "Write the capture again.") from error
     return about
+
+
+def read_landmarks(path: Path, vertices: int) -> np.ndarray:
+    """(K,) int64 vertex of each keypoint, from a JSON file `{"vertices": [...]}` or a text file of numbers.
+
+    Args:
+        path: Of the file.
+        vertices: Number of the mesh's vertices.
+
+    Raises:
+        CaptureError: If it can't be read or names a vertex that the mesh has not.
+    """
+    text = read_text(path)
+    try:
+        chosen = np.array(json.loads(text)["vertices"] if path.suffix == ".json" else [int(w) for w in text.split()])
+        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind != "i":
+            raise ValueError("expected a list of whole numbers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise CaptureError(f"{path} holds no landmarks: {error}", 'Write {"vertices": [12, 345, …]}.') from error
+    if chosen.min() < 0 or chosen.max() >= vertices:
+        wrong = chosen[(chosen < 0) | (chosen >= vertices)][0]
+        raise CaptureError(f"{path} names vertex {wrong}; the mesh has vertices 0 to {vertices - 1}")
+    return chosen.astype(np.int64)
 
 
 def is_held_out(segment: str, prefixes: Sequence[str] = HELD_OUT) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lipflow_core.captures.cameras import look_at, rigid
+from lipflow_kit.cameras import look_at, rigid
 
 HEADSET_NAMES = ("right-eye", "left-eye", "mouth")
 

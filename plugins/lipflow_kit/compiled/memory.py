@@ -7,7 +7,7 @@ from llvmlite.binding import get_default_triple
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lipflow_core.compiled.lanes import INDEX, Lanes, call, shuffled, splat
+from lipflow_kit.compiled.lanes import INDEX, Lanes, call, shuffled, splat
 
 
 def _address(context, builder, kind, array, index, lanes):

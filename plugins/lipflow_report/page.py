@@ -15,11 +15,11 @@ from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, DIGITS, HEADINGS, Evaluation, ModelScores
 from lipflow_core.fitting.grid import GridChoice
-from lipflow_core.report import charts
-from lipflow_core.report.frames import frame_sections
-from lipflow_core.report.markup import Markup, join, tag
 from lipflow_core.storage import check_folder, write_atomically
 from lipflow_core.tables import counted
+from lipflow_report import charts
+from lipflow_report.frames import frame_sections
+from lipflow_report.markup import Markup, join, tag
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 """Browsers are told to fetch nothing at all; Vega compiles its expressions, hence the last word."""
@@ -308,7 +308,7 @@ def _script(text: str) -> Markup:
 
 
 def _asset(name: str) -> str:
-    return files("lipflow_core.report").joinpath(name).read_text(encoding="utf-8")
+    return files("lipflow_report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _number(value: float, digits: int) -> str:

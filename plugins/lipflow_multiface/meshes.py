@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lipflow_core.captures.layout import CaptureFolder, read_text
 from lipflow_core.errors import CaptureError
+from lipflow_multiface.layout import CaptureFolder, read_text
 
 
 @dataclass(frozen=True)

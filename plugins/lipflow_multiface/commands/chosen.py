@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lipflow_core.config import Config
 from lipflow_core.interfaces import Capture
-from lipflow_core.parts import CaptureSlot, Config
+from lipflow_core.parts import CaptureSlot
 from lipflow_core.plans import CaptureInputs, Mismatch
 from lipflow_core.registry import default_registry
 from lipflow_core.specs.document import Document
@@ -17,13 +18,10 @@ from lipflow_core.specs.problems import spec_error
 
 
 class _Wanted(Config):
-    """A spec with nothing but a capture.
-
-    Args:
-        capture: Where frames come from.
-    """
+    """A spec with nothing but a capture."""
 
     capture: CaptureSlot
+    """Where frames come from."""
 
 
 def build_capture(name: str, options: Mapping[str, Any], preset: str, overrides: Sequence[str]) -> Capture:

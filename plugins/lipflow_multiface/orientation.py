@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from lipflow_kit.cameras import compose, positions, project
+from lipflow_kit.pictures import read_picture
 
-from lipflow_core.captures.cameras import compose, positions, project
-from lipflow_core.captures.krt import KrtCamera
-from lipflow_core.captures.layout import AVERAGE, CaptureFolder
-from lipflow_core.captures.meshes import Mesh, read_transform, read_vertices
-from lipflow_core.captures.overlay import faces_camera, seen_vertices
-from lipflow_core.captures.pictures import read_picture
 from lipflow_core.errors import CaptureError
+from lipflow_multiface.krt import KrtCamera
+from lipflow_multiface.layout import AVERAGE, CaptureFolder
+from lipflow_multiface.meshes import Mesh, read_transform, read_vertices
+from lipflow_multiface.overlay import faces_camera, seen_vertices
 
 TELLING = 0.15
 """Difference of correlations above which the pictures are believed."""

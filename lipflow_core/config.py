@@ -1,0 +1,248 @@
+"""The base of every component's options and of every block of a spec. Imports pydantic, not torch.
+
+An option is a field with a type, a default and a docstring of its own, the string below it:
+
+    class LaplaceConfig(Config):
+        "Options of prior `laplace`."
+
+        scale: PositiveFloat = 1.0
+        "Scale of the density in each dimension."
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from lipflow_core.plans import Plan
+
+
+class SlotMarker:
+    """Marks a field that takes a component; `lipflow_core.parts.SlotOf` is the one there is."""
+
+
+class Deferred(ABC):
+    """A default that is known only when a block is validated; given to a field as its `default_factory`."""
+
+    @abstractmethod
+    def resolve(self, context: Mapping[str, Any] | None) -> Any:
+        """Give the default, as data, for the context of a validation."""
+
+    def __call__(self) -> Any:
+        return self.resolve(None)
+
+
+def _first_paragraph_only(schema: dict[str, Any], config_class: type[Config]) -> None:
+    schema["description"] = summary(config_class)
+
+
+class Config(BaseModel):
+    """Base of every component's options and of every block of a spec.
+
+    Unknown options are errors. Defaults are the paper's values. A field's docstring, the string below it, documents the
+    option in the JSON Schema and in `plugins info`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=_first_paragraph_only,
+    )
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Preset's name → option → default at that preset, laid under what the user gives."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_defaults_under(cls, data: Any, info: ValidationInfo) -> Any:
+        return lay_defaults_under(cls, data, info.context) if isinstance(data, Mapping) else data
+
+    def plan(self, given: Any) -> Plan:
+        """Say what the component will be for these inputs.
+
+        Args:
+            given: The inputs of the component's kind, from `lipflow_core.plans`.
+
+        Raises:
+            lipflow_core.plans.Mismatch: If it can't be built from them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define plan()")
+
+
+class Ramp(Config):
+    """A weight that changes linearly over the first steps of a stage."""
+
+    start: NonNegativeFloat
+    """Weight at step 0."""
+    end: NonNegativeFloat
+    """Weight from step `steps` on."""
+    steps: PositiveInt
+    """Number of steps over which the weight changes."""
+
+    def at(self, step: int) -> float:
+        """Give the weight at a step."""
+        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
+
+
+class ObjectiveConfig(Config):
+    """Base of the options of every objective."""
+
+    weight: NonNegativeFloat | Ramp = 1.0
+    """Factor on the loss. In training it may be a ramp `{start, end, steps}`."""
+
+    def weight_at(self, step: int) -> float:
+        """Give the weight at a step of a stage or a fit."""
+        return self.weight.at(step) if isinstance(self.weight, Ramp) else self.weight
+
+    @property
+    def final_weight(self) -> float:
+        """The weight after any ramp."""
+        return self.weight.end if isinstance(self.weight, Ramp) else self.weight
+
+
+class MetricConfig(Config):
+    """Base of the options of every metric; the class variables say how tables and reports show it."""
+
+    heading: ClassVar[str]
+    """Short name at the head of a column, such as "PSNR"."""
+    unit: ClassVar[str] = ""
+    """Unit of the values, such as "dB"; empty if they have none."""
+    digits: ClassVar[int] = 2
+    """Decimal places that tables print."""
+    higher_is_better: ClassVar[bool] = False
+    """Whether a larger value is a better one."""
+    definition: ClassVar[str]
+    """What exactly is computed, in one or two sentences that reports print."""
+
+
+def summary(documented: object) -> str:
+    """Give the first paragraph of an object's docstring in one line; empty if it has none."""
+    text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def lay_defaults_under(
+    config_class: type[Config], given: Mapping[str, Any], context: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Complete the options given to a block.
+
+    - The preset's values stand where nothing was given.
+    - Blocks that were not given are validated anew, so that they too take on the preset's sizes.
+    - A slot's options given without a `type` belong to the component that stands there by default.
+    - `{"0": …}` given for a list changes its entry 0.
+
+    Args:
+        config_class: The block's model.
+        given: What was written for it.
+        context: Of the validation: "preset", the active preset's name, and "registry", where it has them.
+    """
+    preset = (context or {}).get("preset")
+    presets = config_class.presets.get(preset, {}) if preset else {}
+    unknown = [name for name in presets if name not in config_class.model_fields]
+    if unknown:
+        raise TypeError(f"{config_class.__name__}.presets['{preset}'] sets '{unknown[0]}', which is no option of it")
+    completed = {**presets, **given}
+    for name, field in config_class.model_fields.items():
+        deferred = field.default_factory if isinstance(field.default_factory, Deferred) else None
+        if name in presets:
+            default = presets[name]
+        else:
+            default = as_given(field.get_default()) if deferred is None else deferred.resolve(context)
+        if name in given:
+            if isinstance(given[name], bool) and field.annotation in (int, float):
+                # pydantic would take true for 1; as a word it is refused in its place.
+                completed[name] = str(given[name]).lower()
+                continue
+            completed[name] = _over(default, given[name], field, name)
+        elif name in presets or deferred is not None or _holds_blocks(default):
+            completed[name] = default
+    return completed
+
+
+def as_given(value: Any) -> Any:
+    """A validated block as the data that it was made from, so that it can be validated again under a preset."""
+    if isinstance(value, Config):
+        return {name: as_given(getattr(value, name)) for name in value.model_fields_set}
+    if isinstance(value, tuple | list):
+        return [as_given(item) for item in value]
+    return value
+
+
+def _holds_blocks(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(item, Mapping) for item in value))
+
+
+def _over(default: Any, given: Any, field: FieldInfo, name: str) -> Any:
+    """What the user gave for one option, laid over its default."""
+    if _is_slot(field):
+        return _slot_over(default, given)
+    if not isinstance(given, Mapping):
+        return given
+    if isinstance(default, list) and given and all(isinstance(key, str) and key.isdecimal() for key in given):
+        return _entries_over(default, given, name)
+    if isinstance(default, Mapping) and _is_block(field):
+        return _merge(default, given)
+    return given
+
+
+def _slot_over(default: Any, given: Any) -> Any:
+    under = {"type": default} if isinstance(default, str) else default
+    over = {"type": given} if isinstance(given, str) else given
+    if not isinstance(under, Mapping) or not isinstance(over, Mapping) or "same_as" in over:
+        return given
+    if over.get("type", under.get("type")) != under.get("type"):
+        return given
+    return _merge(under, over)
+
+
+def _entries_over(default: Sequence[Any], given: Mapping[str, Any], name: str) -> list[Any]:
+    entries = list(default)
+    for key, value in given.items():
+        if int(key) >= len(entries):
+            count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+            raise PydanticCustomError(
+                "list_position",
+                "'{name}' has {count}, counted from 0, so there is none at {position}",
+                {"name": name, "count": count, "position": int(key)},
+            )
+        under = entries[int(key)]
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        entries[int(key)] = _merge(under, value) if both else value
+    return entries
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**under, **over}
+    for name in under.keys() & over.keys():
+        inner, outer = under[name], over[name]
+        if isinstance(inner, Mapping) and isinstance(outer, Mapping):
+            same = "type" not in outer or outer["type"] == inner.get("type")
+            merged[name] = _merge(inner, outer) if same else outer
+    return merged
+
+
+def _is_slot(field: FieldInfo) -> bool:
+    return any(isinstance(item, SlotMarker) for item in [*field.metadata, *_arguments(field.annotation)])
+
+
+def _is_block(field: FieldInfo) -> bool:
+    kinds = [field.annotation, *_arguments(field.annotation)]
+    return any(isinstance(kind, type) and issubclass(kind, Config) for kind in kinds)
+
+
+def _arguments(annotation: Any) -> list[Any]:
+    """Everything named inside a type such as `Annotated[Part, SlotOf("flow")] | None`."""
+    found = []
+    for argument in get_args(annotation):
+        found += [argument, *_arguments(argument)]
+    return found

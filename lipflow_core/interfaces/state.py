@@ -1,0 +1,42 @@
+"""What objectives and metrics look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from lipflow_core.interfaces.prior import ConditionedPrior
+from lipflow_core.records import Camera, Encoding, FaceState, Rendering, Template
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is known of B samples at one step of training or fitting, or when they are scored.
+
+    Only what the plans of the objectives or metrics name in their `needs` is made; the rest is None or empty.
+
+    Args:
+        code: (B, D) latent codes.
+        template: The subject's template.
+        face: Decoded face, vertices in millimetres and texture in [0, 1]. There for needs "vertices" and "render:NAME";
+            the texture is None unless something is rendered.
+        renderings: Observation's name → renderings of its N views, B·N pictures ordered sample by sample; for need
+            "render:NAME".
+        cameras: Observation's name → its cameras, moved by the fitted pose; leading axes (B, N), of keypoints (B,). For
+            needs "render:NAME" and "target:NAME".
+        prior: The prior given each sample's driving signal; in fitting, for need "prior".
+        posterior: Q's Gaussian over the code; in training, for need "posterior".
+        divergence: (B,) divergence of the posterior from the stage's prior, nats per dimension; in training, for need
+            "divergence".
+    """
+
+    code: Tensor
+    template: Template
+    face: FaceState | None = None
+    renderings: Mapping[str, Rendering] = field(default_factory=dict)
+    cameras: Mapping[str, Camera] = field(default_factory=dict)
+    prior: ConditionedPrior | None = None
+    posterior: Encoding | None = None
+    divergence: Tensor | None = None

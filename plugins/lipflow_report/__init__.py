@@ -1,0 +1,1 @@
+"""The command `report`: one self-contained HTML page of an evaluation."""
