@@ -37,12 +37,11 @@ from torch import Tensor, nn
 
 import lipflow_core
 from lipflow_core.assembly import blank_template
-from lipflow_core.fitting.targets import load_frames
-from lipflow_core.frames import spread
 from lipflow_core.interfaces import Split
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Encoding, Keypoints
+from lipflow_core.splits import load_frames, spread
 
 COUPLINGS = ("additive", "affine", "affine-clamped", "spline")
 BATCHES = (2, 4, 16, 64)

@@ -20,12 +20,11 @@ import torch
 import lipflow_core
 from lipflow_core.avatar import Avatar
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.targets import load_frames, observations_needed
-from lipflow_core.frames import spread
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Frame
 from lipflow_core.specs import Spec
+from lipflow_core.splits import load_frames, spread
 
 
 def main() -> None:
@@ -93,7 +92,7 @@ def model(args: argparse.Namespace, overrides: list[str]) -> tuple[Avatar, Spec]
 def frames(spec: Spec, count: int) -> Frame:
     """Held-out frames with what fitting needs."""
     source = spec.capture.build(CaptureInputs()).split("held-out")
-    return load_frames(source, spread(count, len(source)), observations_needed(plan(spec)))
+    return load_frames(source, spread(count, len(source)), plan(spec).fitted_observations)
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:

@@ -11,15 +11,12 @@ import torch
 from torch import nn
 
 from lipflow_core.avatar import Avatar
-from lipflow_core.description import Row, describe
 from lipflow_core.errors import CompatibilityError, PluginError
 from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.planning import Blueprint, PlannedPart, plan
-from lipflow_core.plans import CaptureInputs, Shape
+from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.specs import Spec, load_spec
-
-__all__ = ["Blueprint", "Row", "assemble", "blank_template", "build", "choose_device", "describe", "plan"]
 
 _SLOTS: Mapping[str, type[nn.Module]] = {
     "encoder": ObservationEncoder,
@@ -56,11 +53,10 @@ def assemble(
         spec = load_spec(spec)
     _check_instances(spec, instances)
     given = {slot: instance.planned for slot, instance in instances.items()}
-    chosen = choose_device(spec, device, given)
-    blueprint = plan(spec, device=chosen.type, given=given)
+    blueprint = plan(on_device(spec, device), devices=usable_devices(), given=given)
     if template is None:
         template = spec.capture.build(CaptureInputs()).template()
-    return build(blueprint, template, chosen, **instances)
+    return build(blueprint, template, device, **instances)
 
 
 def build(
@@ -95,9 +91,10 @@ def build(
         decoder=component(blueprint.decoder, "decoder"),
         renderer=component(blueprint.renderer, "renderer"),
         template=template,
-        shapes=blueprint.shapes,
+        capture=blueprint.capture,
     )
-    return avatar.to(device or blueprint.device)
+    wanted = blueprint.device if device in (None, "auto") else device
+    return avatar.to(wanted)
 
 
 def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
@@ -116,53 +113,41 @@ def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
     return module
 
 
-def choose_device(
-    spec: Spec,
-    device: str | torch.device | None = None,
-    given: Mapping[str, Any] | None = None,
-    shapes: Mapping[str, Shape] | None = None,
-) -> torch.device:
-    """The device that a spec's model goes to.
+def usable_devices() -> tuple[str, ...]:
+    """Name the device types of this machine, the fastest first: what `device: auto` chooses from."""
+    return ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
 
-    Args:
-        spec: The spec; its `device: auto` takes CUDA where there is a device and every part runs on it.
-        device: Takes the place of the spec's.
-        given: As in `lipflow_core.planning.plan`.
-        shapes: As in `lipflow_core.planning.plan`.
+
+def on_device(spec: Spec, device: str | torch.device | None) -> Spec:
+    """Give the spec with another `device`; the same if None.
 
     Raises:
-        lipflow_core.errors.CompatibilityError: If CUDA is asked for and torch sees none.
+        lipflow_core.errors.CompatibilityError: If the device that is then asked for is not there.
     """
-    wanted = spec.device if device is None else device
-    if wanted == "auto":
-        if not torch.cuda.is_available():
-            return torch.device(plan(spec, given=given, shapes=shapes).device)
-        try:
-            return torch.device(plan(spec, device="cuda", given=given, shapes=shapes).device)
-        except CompatibilityError:
-            return torch.device("cpu")
+    wanted = spec.device if device is None else str(device)
     try:
-        chosen = torch.device(wanted)
+        kind = "auto" if wanted == "auto" else torch.device(wanted).type
     except RuntimeError as error:
         raise CompatibilityError(f"there is no device '{wanted}'", "Give cpu, cuda or cuda:N.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+    if kind == "cuda" and not torch.cuda.is_available():
         raise CompatibilityError(
             f"device '{wanted}' is asked for, but torch {torch.__version__} sees no CUDA device",
             "Set device=cpu, or install a torch for your GPU and its driver.",
         )
-    return chosen
+    return spec if kind == spec.device else spec.model_copy(update={"device": kind})
 
 
 def blank_template(blueprint: Blueprint) -> Template:
     """A template of the planned shapes with nothing in it, for looking at a model without making its capture."""
-    vertices, _ = blueprint.shapes["face.vertices"]
+    surface = blueprint.observations[blueprint.roles.surface]
+    vertices, _ = surface["vertices"]
     triangles = torch.zeros(blueprint.shapes.get("topology.triangles", (0, 3)), dtype=torch.int64)
     landmarks = torch.zeros(blueprint.shapes.get("template.landmarks", (0,)), dtype=torch.int64)
     return Template(
         topology=Topology(triangles, torch.zeros(vertices, 2), triangles.clone()),
         vertices_mean=torch.zeros(vertices, 3),
         vertices_scale=torch.ones(()),
-        texture_mean=torch.zeros(blueprint.shapes["face.texture"]),
+        texture_mean=torch.zeros(surface["texture"]),
         texture_scale=torch.ones(()),
         landmarks=landmarks,
     )
@@ -182,12 +167,10 @@ def _check_instances(spec: Spec, instances: Mapping[str, Any]) -> None:
 
 
 def _check_template(blueprint: Blueprint, template: Template) -> None:
-    shapes = {
-        "face.vertices": ("vertices", tuple(template.vertices_mean.shape)),
-        "face.texture": ("texture", tuple(template.texture_mean.shape)),
-    }
-    for name, (what, shape) in shapes.items():
-        if shape != tuple(blueprint.shapes[name]):
+    surface = blueprint.observations[blueprint.roles.surface]
+    for name, mean in (("vertices", template.vertices_mean), ("texture", template.texture_mean)):
+        if tuple(mean.shape) != tuple(surface[name]):
             raise CompatibilityError(
-                f"the template's {what} {shape} are not those that the model is planned for, {blueprint.shapes[name]}"
+                f"the template's {name} {tuple(mean.shape)} are not those that the model is planned for, "
+                f"{surface[name]}"
             )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
-from lipflow_core.plans import Shape
+from lipflow_core.plans import Plan, Roles
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
 
 
@@ -60,13 +62,13 @@ class Avatar(nn.Module):
         template: The subject's template.
         stage_priors: Training stage's name → its prior, where that differs.
         fitting_prior: The prior while fitting; `prior` if None.
-        shapes: Shape of each tensor that its capture offers, by "OBSERVATION.TENSOR", if known.
+        capture: Plan of the capture that it was assembled for: shapes and roles; None if unknown.
 
     Example:
         >>> avatar = lipflow_core.assemble(lipflow_core.load_spec("lip-flow-hmc", ["preset=tiny"]))
         >>> code = avatar.encode(frame).mean
-        >>> face = avatar.decode(code, frame["frontal"].camera)
-        >>> picture = avatar.render(face, frame["frontal"].camera).image
+        >>> camera = frame[avatar.roles.scored_view].camera
+        >>> picture = avatar.render(avatar.decode(code, camera), camera).image
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Avatar(nn.Module):
         template: Template,
         stage_priors: Mapping[str, LatentPrior] | None = None,
         fitting_prior: LatentPrior | None = None,
-        shapes: Mapping[str, Shape] | None = None,
+        capture: Plan | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -92,7 +94,7 @@ class Avatar(nn.Module):
         self.stage_priors = nn.ModuleDict({f"stage {name}": prior for name, prior in (stage_priors or {}).items()})
         self.fitting_prior = prior if fitting_prior is None else fitting_prior
         self.template_buffers = TemplateBuffers(template)
-        self.shapes = shapes
+        self.capture = capture
 
     @property
     def template(self) -> Template:
@@ -106,6 +108,17 @@ class Avatar(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.template_buffers.uv.device
+
+    @property
+    def roles(self) -> Roles:
+        """Which observations of its capture the core uses.
+
+        Raises:
+            lipflow_core.errors.SpecError: If it was put together without a capture's plan.
+        """
+        if self.capture is None or self.capture.roles is None:
+            raise SpecError("this model knows no capture", "assemble it from a spec, or give Avatar(capture=…) a plan")
+        return self.capture.roles
 
     def part(self, name: str) -> nn.Module | None:
         """The component in slot "encoder", "driving", "prior", "decoder" or "renderer"."""
@@ -169,3 +182,20 @@ class Avatar(nn.Module):
         vertices = repeat(face.vertices, "b v xyz -> (b n) v xyz", n=views)
         texture = rearrange(face.texture, "b n c h w -> (b n) c h w")
         return self.renderer(vertices, texture, self.template.topology, camera.flatten(), background)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients to parameters inside; everything as before outside."""
+    modes = {module: module.training for module in model.modules()}
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        for module, mode in modes.items():
+            module.training = mode

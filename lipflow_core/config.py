@@ -139,7 +139,7 @@ def lay_defaults_under(
     - The preset's values stand where nothing was given.
     - Blocks that were not given are validated anew, so that they too take on the preset's sizes.
     - A slot's options given without a `type` belong to the component that stands there by default.
-    - `{"0": …}` given for a list changes its entry 0.
+    - `{"0": …}` given for a list changes its entry 0, `{"divergence": …}` its entry of that `type`.
 
     Args:
         config_class: The block's model.
@@ -188,7 +188,7 @@ def _over(default: Any, given: Any, field: FieldInfo, name: str) -> Any:
         return _slot_over(default, given)
     if not isinstance(given, Mapping):
         return given
-    if isinstance(default, list) and given and all(isinstance(key, str) and key.isdecimal() for key in given):
+    if isinstance(default, list) and given and "type" not in given:
         return _entries_over(default, given, name)
     if isinstance(default, Mapping) and _is_block(field):
         return _merge(default, given)
@@ -208,17 +208,40 @@ def _slot_over(default: Any, given: Any) -> Any:
 def _entries_over(default: Sequence[Any], given: Mapping[str, Any], name: str) -> list[Any]:
     entries = list(default)
     for key, value in given.items():
-        if int(key) >= len(entries):
-            count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-            raise PydanticCustomError(
-                "list_position",
-                "'{name}' has {count}, counted from 0, so there is none at {position}",
-                {"name": name, "count": count, "position": int(key)},
-            )
-        under = entries[int(key)]
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        entries[int(key)] = _merge(under, value) if both else value
+        try:
+            position = entry_position(entries, key, name)
+        except LookupError as error:
+            raise PydanticCustomError("list_position", "{reason}", {"reason": str(error.args[0])}) from None
+        entries[position] = _slot_over(entries[position], value)
     return entries
+
+
+def entry_position(entries: Sequence[Any], key: str | int, name: str) -> int:
+    """Find an entry of a list by its position, or in a list of components by its `type`.
+
+    Args:
+        entries: As data.
+        key: 0, "0" or a type such as "divergence".
+        name: How messages call the list.
+
+    Raises:
+        LookupError: If there is none, or several are of that type.
+    """
+    if str(key).isdecimal():
+        if int(key) < len(entries):
+            return int(key)
+        count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+        raise LookupError(f"'{name}' has {count}, counted from 0, so there is none at {key}")
+    types = [entry.get("type") if isinstance(entry, Mapping) else entry for entry in entries]
+    found = [position for position, kind in enumerate(types) if kind == key]
+    if len(found) == 1:
+        return found[0]
+    named = [kind for kind in types if isinstance(kind, str)]
+    if found:
+        raise LookupError(f"'{name}' has {len(found)} entries of type '{key}'; name one by position: {found}")
+    if named:
+        raise LookupError(f"'{name}' has no entry of type '{key}'; it has: {', '.join(named)}, or name a position")
+    raise LookupError(f"'{name}' is a list: '{key}' must be a position in it, from 0")
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def describe(avatar: Avatar, blueprint: Blueprint, registry: Registry | None = N
         blueprint: What it was built from.
         registry: Where versions are looked up; the default registry if None.
     """
-    from lipflow_core.fitting.problem import frozen
+    from lipflow_core.avatar import frozen
 
     if registry is None:
         from lipflow_core.registry import default_registry

@@ -10,16 +10,17 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lipflow_core.assembly import build, choose_device, plan
+from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import Avatar, TemplateBuffers
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
 from lipflow_core.model_lock import (
@@ -34,7 +35,7 @@ from lipflow_core.model_lock import (
     other_versions,
     read_lock,
 )
-from lipflow_core.planning import Blueprint
+from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
@@ -51,11 +52,24 @@ class ModelWarning(UserWarning):
     """A model was opened with other versions than those that made it."""
 
 
-class OpenedModel(NamedTuple):
-    """A model and the spec that it was made from: `avatar, spec = open_model(directory)`."""
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model as it was opened. It unpacks to its first two fields: `avatar, spec = open_model(directory)`.
+
+    Args:
+        avatar: The model.
+        spec: The spec that it was made from, with the overrides.
+        blueprint: What it was built from.
+        lock: What made it, and what its files hold.
+    """
 
     avatar: Avatar
     spec: Spec
+    blueprint: Blueprint
+    lock: Lock
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.avatar, self.spec))
 
 
 def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], registry: Registry | None = None) -> Path:
@@ -87,8 +101,8 @@ def write_model(avatar: Avatar, spec: Spec, path: Path, registry: Registry | Non
         SPEC: dump_spec(spec).encode(),
         WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
     }
-    shapes = avatar.shapes or spec.capture.plan(CaptureInputs()).outputs
-    lock = make_lock(spec, shapes, torch.__version__, content, registry or default_registry())
+    capture = avatar.capture or spec.capture.plan(CaptureInputs())
+    lock = make_lock(spec, capture, torch.__version__, content, registry or default_registry())
     content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
     write_together(path, content)
 
@@ -128,10 +142,9 @@ def open_model(
     template = _template(weights, path)
     _check_shapes(template, lock, path)
     # A device that is not there is no fault of the model; parts that fit on none are.
-    chosen = None if (device or spec.device) == "auto" else choose_device(spec, device)
+    placed = on_device(spec, device)
     try:
-        chosen = chosen or choose_device(spec, device, shapes=lock.shapes)
-        blueprint = plan(spec, device=chosen.type, shapes=lock.shapes)
+        blueprint = plan(placed, devices=usable_devices(), capture=lock.capture)
         avatar = build(blueprint, template, "cpu")
     except CompatibilityError as error:
         if overrides and _fits_without_overrides(path, lock, registry):
@@ -150,7 +163,8 @@ def open_model(
         raise _shaped_otherwise(path, overrides) from error
     for line in other_versions(lock, spec, registry):
         warnings.warn(f"{path}: {line}", ModelWarning, stacklevel=2)
-    return OpenedModel(avatar.to(chosen).eval(), spec)
+    wanted = blueprint.device if device in (None, "auto") else device
+    return OpenedModel(avatar.to(wanted).eval(), spec, blueprint, lock)
 
 
 class EditedModelError(ModelError):
@@ -165,11 +179,6 @@ def check_model(directory: str | os.PathLike[str]) -> None:
         lipflow_core.errors.ModelError: If a file is missing or damaged.
     """
     _check_hashes(Path(directory), read_lock(Path(directory)))
-
-
-def model_blueprint(directory: str | os.PathLike[str], spec: Spec, device: str | None = None) -> Blueprint:
-    """The plan of a model directory, made without its capture."""
-    return plan(spec, device=device, shapes=read_lock(Path(directory)).shapes)
 
 
 def check_place(directory: str | os.PathLike[str]) -> None:
@@ -235,7 +244,7 @@ def _loads_without_overrides(path: Path, registry: Registry) -> bool:
 
 def _fits_without_overrides(path: Path, lock: Lock, registry: Registry) -> bool:
     try:
-        plan(load_spec(path / SPEC, (), registry), shapes=lock.shapes)
+        plan(load_spec(path / SPEC, (), registry), capture=lock.capture)
     except (SpecError, PluginError):
         return False
     return True
@@ -318,8 +327,8 @@ def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
 def _check_shapes(template: Template, lock: Lock, path: Path) -> None:
     """Raise a ModelError where the lock tells of another mesh or texture, lest a small file ask for any memory."""
     held = {
-        "face.vertices": template.vertices_mean,
-        "face.texture": template.texture_mean,
+        f"{lock.roles.surface}.vertices": template.vertices_mean,
+        f"{lock.roles.surface}.texture": template.texture_mean,
         "topology.triangles": template.topology.triangles,
     }
     for name, tensor in held.items():

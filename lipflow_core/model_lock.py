@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from lipflow_core.config import Config
 from lipflow_core.errors import ModelError
 from lipflow_core.hooks import API_VERSION
 from lipflow_core.parts import Part
-from lipflow_core.plans import Shape
+from lipflow_core.plans import Plan, Roles
 from lipflow_core.registry import Registry
 from lipflow_core.specs import Spec, shipped_specs
 from lipflow_core.version import __version__
@@ -38,6 +39,16 @@ class LockedPart(BaseModel):
     version: str
 
 
+class LockedRoles(BaseModel):
+    """Which observations of the capture the core used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    surface: str
+    training_views: str
+    scored_view: str
+
+
 class Lock(BaseModel):
     """What made a model.
 
@@ -48,6 +59,7 @@ class Lock(BaseModel):
         torch: Version of torch.
         parts: Every component in the spec.
         shapes: Of what the capture offered, so that the model opens without it.
+        roles: Which of the capture's observations the core used.
         sha256: File → hash of its content.
     """
 
@@ -59,17 +71,21 @@ class Lock(BaseModel):
     torch: str
     parts: tuple[LockedPart, ...]
     shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
+    roles: LockedRoles
     sha256: dict[str, str]
 
+    @property
+    def capture(self) -> Plan:
+        """The plan of the capture, as far as opening the model needs it."""
+        return Plan(outputs=self.shapes, roles=Roles(**self.roles.model_dump()), differentiable=False)
 
-def make_lock(
-    spec: Spec, shapes: Mapping[str, Shape], torch_version: str, content: Mapping[str, bytes], registry: Registry
-) -> Lock:
+
+def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:
     """The lock of a model.
 
     Args:
         spec: What it was assembled from.
-        shapes: Of what its capture offers.
+        capture: Plan of its capture.
         torch_version: Of the torch that made it.
         content: File → content of the model's other files.
         registry: Where versions are looked up.
@@ -89,7 +105,8 @@ def make_lock(
         plugin_api=API_VERSION,
         torch=torch_version,
         parts=tuple(dict.fromkeys(parts)),
-        shapes=dict(shapes),
+        shapes=dict(capture.outputs),
+        roles=LockedRoles(**asdict(capture.roles)),
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
     )
 

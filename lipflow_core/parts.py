@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
@@ -106,6 +106,32 @@ class SlotOf(SlotMarker):
             raise PydanticCustomError("component", "{error}", {"error": error}) from error
         config = config_class.model_validate(options, context=info.context)
         return Part(self.kind, component, registry.distribution(component), config, registry.spelling(component))
+
+
+class SameAs(Config):
+    """In place of a slot: use the component of another slot, weights and all."""
+
+    same_as: Literal["driving"]
+    """Name of that slot."""
+
+
+@dataclass(frozen=True)
+class SharedSlotOf(SlotOf):
+    """A slot that may also name another slot whose component it shares."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        shared = {"type": "object", "properties": {"same_as": {"enum": ["driving"]}}, "additionalProperties": False}
+        return {**super().__get_pydantic_json_schema__(schema, handler), "anyOf": [shared]}
+
+    def _as_data(self, value: Part | SameAs) -> Any:
+        return value.model_dump() if isinstance(value, SameAs) else value.as_data()
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Part | SameAs:
+        if isinstance(value, SameAs):
+            return value
+        if isinstance(value, Mapping) and "same_as" in value:
+            return SameAs.model_validate(value, context=info.context)
+        return super()._validate(value, info)
 
 
 def _error(kind: str, message: str) -> PydanticCustomError:

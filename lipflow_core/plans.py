@@ -7,7 +7,7 @@ component's constructor, `Implementation(config, given)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -71,6 +71,40 @@ class Plan:
     roles: Roles | None = None
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What has to be made for some objectives or metrics, read off the `needs` of their plans.
+
+    Args:
+        rendered: Observations that decoded codes are drawn as, from "render:NAME".
+        targets: Observations that are compared with, from "render:NAME" and "target:NAME".
+        vertices: Whether decoded vertices are looked at.
+        prior: Whether the conditioned prior is asked.
+        divergence: Whether the prior's divergence from the posterior is taken.
+    """
+
+    rendered: tuple[str, ...]
+    targets: tuple[str, ...]
+    vertices: bool
+    prior: bool
+    divergence: bool
+
+    @classmethod
+    def of(cls, plans: Iterable[Plan]) -> Needs:
+        """Unite the needs of several plans."""
+        needs = [need for plan in plans for need in plan.needs]
+        rendered = dict.fromkeys(need.removeprefix("render:") for need in needs if need.startswith("render:"))
+        targets = dict.fromkeys(need.removeprefix("target:") for need in needs if need.startswith("target:"))
+        return cls(
+            tuple(rendered), tuple(rendered | targets), "vertices" in needs, "prior" in needs, "divergence" in needs
+        )
+
+    @property
+    def face(self) -> bool:
+        """Whether codes are decoded at all."""
+        return self.vertices or bool(self.rendered)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaptureInputs:
     """Given to a capture: nothing yet."""
@@ -78,10 +112,11 @@ class CaptureInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderInputs:
-    """Given to an encoder: the code's size and what the capture offers to observe."""
+    """Given to an encoder: the code's size, what the capture offers to observe, and which of it is the surface."""
 
     code: int
     observations: Observations
+    roles: Roles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +147,7 @@ class PriorInputs:
         """
         if self.driving is None:
             raise Mismatch(
-                f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty; "
-                "name one, as in driving=hmc"
+                f"prior '{prior}' needs a driving encoder, but the spec's slot 'driving' is empty; name one there"
             )
         shapes = {name: self.driving.outputs[name] for name in ("mean", "log_std", "features")}
         if shapes["mean"] != (self.code,):

@@ -8,7 +8,7 @@ texture row 0 is v = 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -18,19 +18,43 @@ from torch.distributions import Independent, Normal
 
 
 class Record:
-    """Base of all records: maps a function over every tensor in it, nested records and mappings included."""
+    """Base of all records: walks over every tensor in it, nested records and mappings included."""
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same record with `function` applied to each tensor."""
+        """Make the same record with `function` applied to each tensor."""
         return replace(self, **{f.name: _apply(getattr(self, f.name), function) for f in fields(self)})
 
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tensor with its dotted name, such as "camera.intrinsics", in the order of the fields."""
+        for f in fields(self):
+            yield from _tensors(f.name, getattr(self, f.name))
+
     def to(self, device: torch.device | str) -> Self:
-        """The same record on another device."""
+        """Move the record to another device."""
         return self.apply(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, index: Tensor) -> Self:
-        """The samples that `index` names along the batch axis; index: (N,) int64 or (B,) bool."""
+        """Take the samples that `index` names along the batch axis; index: (N,) int64 or (B,) bool."""
         return self.apply(lambda tensor: tensor[index])
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Concatenate records along the batch axis. What is no tensor is taken from the first one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*([tensor for _, tensor in part.tensors()] for part in parts), strict=True)
+        joined = iter([torch.cat(column) for column in columns])
+        return parts[0].apply(lambda _: next(joined))
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Record):
+        yield from ((f"{name}.{inner}", tensor) for inner, tensor in value.tensors())
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(f"{name}.{key}", item)
 
 
 def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -99,8 +123,8 @@ class Camera(Record):
 
 
 LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey picture (Rec. 601). Grey headset pictures are made with them, and renderings
-are compared with grey pictures through them."""
+"""Weights of red, green and blue in a grey picture (Rec. 601). Renderings are compared with grey pictures through
+them."""
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -130,7 +154,7 @@ class Topology(Record):
 
 @dataclass(frozen=True)
 class FaceState(Record):
-    """A face: what a decoder makes and what a capture's tracker gives.
+    """A textured surface such as a face: what a decoder makes and what a capture's tracker gives.
 
     Args:
         vertices: (B, V, 3). Millimetres in the head frame, or standardised where the contract says so.
@@ -147,7 +171,7 @@ class Views(Record):
     """N pictures of each sample from N calibrated cameras of one size.
 
     Args:
-        images: (B, N, C, H, W) in [0, 1]; C is 3, or 1 for grey headset cameras.
+        images: (B, N, C, H, W) in [0, 1]; C is 3, or 1 for grey pictures.
         camera: Cameras with leading axes (B, N); extrinsics map the *head frame* to the camera.
         mask: (B, N, H, W) in [0, 1]: the part of each picture that a mesh can explain and that losses may use.
     """
@@ -174,17 +198,14 @@ class Keypoints(Record):
 
 @dataclass(frozen=True)
 class Frame(Record):
-    """A batch of captured instants: whatever a dome or a headset recorded of each.
+    """A batch of captured instants: what the capture's cameras and trackers recorded of each.
 
     Args:
         segments: Name of each sample's segment (a take such as "EXP_smile"), B of them.
         numbers: (B,) int64 frame numbers within the segments.
-        observations: By name; a capture may add names of its own. The standard ones:
-            "face": `FaceState`, tracked vertices in millimetres and the average texture (B, 3, T, T);
-            "dome": `Views` from N cameras of the dome;
-            "frontal": `Views` of the one frontal camera;
-            "headset": `Views` of the headset cameras (right eye, left eye, mouth), one channel;
-            "keypoints": `Keypoints` in the frontal camera.
+        observations: Name → record, such as a `FaceState` of tracked vertices in millimetres and the average texture
+            (B, 3, T, T), the `Views` of some cameras, or `Keypoints`. The names are the capture's; its plan's `roles`
+            tell which of them the core uses.
     """
 
     segments: tuple[str, ...]

@@ -14,14 +14,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.errors import SpecError
-from lipflow_core.evaluation.pictures import png, sheet
-from lipflow_core.fitting.problem import frozen
-from lipflow_core.fitting.targets import load_frames, open_split, select
 from lipflow_core.model_directory import open_model
+from lipflow_core.pictures import png, sheet
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, Frame, Record
+from lipflow_core.splits import load_frames, open_split, select
 from lipflow_core.storage import check_folder, write_together
 
 _TOGETHER = 16
@@ -55,7 +54,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
         lipflow_core.errors.SpecError: If the prior is conditional and there is no driving frame.
 
     Example:
-        >>> camera = frame["frontal"].camera.rows(torch.tensor([0]))
+        >>> camera = frame[avatar.roles.scored_view].camera.rows(torch.tensor([0]))
         >>> samples = sample(avatar, 16, camera, driving=frame.rows(torch.tensor([0])))
     """
     prior = avatar.fitting_prior
@@ -107,13 +106,14 @@ def sample_model(
         lipflow_core.errors.StorageError: If `out` can't be written; then it is as it was.
     """
     check_folder(out)
-    avatar, spec = open_model(model, overrides=overrides)
+    opened = open_model(model, overrides=overrides)
+    avatar, spec, view = opened.avatar, opened.spec, opened.blueprint.view
     source = open_split(spec.capture.build(CaptureInputs()), split)
     index = select(source, frame)[:1]
     conditional = "driving" in avatar.fitting_prior.planned.needs
-    observations = (spec.evaluation.view, *([avatar.driving.modality] if conditional else []))
+    observations = (view, *([avatar.driving.modality] if conditional else []))
     seen = load_frames(source, index, observations)
-    camera = seen[spec.evaluation.view].camera.apply(lambda tensor: tensor[:, :1])
+    camera = seen[view].camera.apply(lambda tensor: tensor[:, :1])
     samples = sample(avatar, count, camera, driving=seen if conditional else None, seed=seed)
     folder = Path(out)
     driven = f", given {seen.segments[0]}/{int(seen.numbers[0]):06d}" if conditional else ""

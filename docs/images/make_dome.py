@@ -14,9 +14,9 @@ from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
 from PIL import Image
 
-from lipflow_core.frames import spread
 from lipflow_core.interfaces import FrameRequest
 from lipflow_core.plans import CaptureInputs
+from lipflow_core.splits import spread
 
 FRAMES = 4
 CAMERAS = (0, 1, 2, 3, 4)

@@ -45,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     if args.print_spec:
         print(dump_spec(spec), end="")
         return 0
-    blueprint = plan(spec)
     if args.check:
-        planned = (*blueprint.distinct(), *blueprint.objectives)
+        blueprint = plan(spec)
+        stages = (term for terms in blueprint.stage_objectives.values() for term in terms)
+        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, *blueprint.metrics)
         _print(args, spec.name, [row for part in planned for row in _planned_rows(part)])
         return 0
 
@@ -55,12 +56,14 @@ def run(args: argparse.Namespace) -> int:
         from lipflow_core.model_directory import check_place
 
         check_place(args.out)  # before a capture is made for it
-    from lipflow_core.assembly import assemble, blank_template, build, choose_device, describe
+    from lipflow_core.assembly import blank_template, build, on_device, usable_devices
+    from lipflow_core.description import describe
+    from lipflow_core.plans import CaptureInputs
 
-    device = choose_device(spec)
-    blueprint = plan(spec, device=device.type)
+    blueprint = plan(on_device(spec, None), devices=usable_devices())
     # Only a model that is kept needs the subject's own template, for which the capture may have to be made first.
-    avatar = assemble(spec, device=device) if args.out else build(blueprint, blank_template(blueprint), device)
+    template = spec.capture.build(CaptureInputs()).template() if args.out else blank_template(blueprint)
+    avatar = build(blueprint, template)
     described = [vars(row) for row in describe(avatar, blueprint)]
     if args.out:
         from lipflow_core.model_directory import save_model

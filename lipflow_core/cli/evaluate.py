@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     from lipflow_core.cli.fit import print_choice
     from lipflow_core.errors import UsageError
+    from lipflow_core.evaluation.evaluate import evaluate
     from lipflow_core.evaluation.folder import EVALUATION
-    from lipflow_core.evaluation.run import evaluate
-    from lipflow_core.fitting.grid import GridChoice
+    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
     from lipflow_core.tables import counted
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
         for code, grid in model.grid.items():
-            print_choice(GridChoice.from_data(grid), f"{model.name}, {code}: ")
+            print_choice(GridChoice.model_validate(grid), f"{model.name}, {code}: ")
         for code, count in model.nonfinite.items():
             if count:
                 print(f"{model.name}, {code}: {counted(count, 'frame')} stopped early: their loss was not finite")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lipflow_core.fitting.grid import GridChoice
+    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import Style
 
 
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
-    from lipflow_core.fitting.grid import GridChoice
-    from lipflow_core.fitting.run import CODES, fit_model
+    from lipflow_core.fitting.model_fit import CODES, fit_model
+    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
     from lipflow_core.tables import counted
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if stopped:
         print(f"{stopped} of them stopped early because their loss was not finite")
     if result["grid"]:
-        print_choice(GridChoice.from_data(result["grid"]))
+        print_choice(GridChoice.model_validate(result["grid"]))
     return 0
 
 

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from lipflow_core.errors import LipflowError, UsageError
 from lipflow_core.evaluation.model_run import Fits, ModelRun
-from lipflow_core.evaluation.pictures import png
 from lipflow_core.evaluation.result import Evaluation, ModelScores
+from lipflow_core.pictures import png
 from lipflow_core.storage import write_atomically, written_folder
 
 EVALUATION = "evaluation.json"

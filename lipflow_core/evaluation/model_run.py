@@ -14,24 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
-from lipflow_core.evaluation.pictures import observed_picture, strip
 from lipflow_core.evaluation.result import METRICS, ModelScores
 from lipflow_core.evaluation.scores import Scores, score
-from lipflow_core.fitting.frames import choose, fit
-from lipflow_core.fitting.grid import GridChoice
-from lipflow_core.fitting.problem import frozen
-from lipflow_core.fitting.result import FittingResult
-from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split
-from lipflow_core.frames import spread
+from lipflow_core.fitting.fit import choose, fit
+from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Split
 from lipflow_core.model_directory import model_blueprint
 from lipflow_core.model_lock import read_lock
+from lipflow_core.pictures import observed_picture, strip
 from lipflow_core.planning import Blueprint
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting, Spec
+from lipflow_core.splits import file_stem, load_frames, observations_needed, open_split, spread
 from lipflow_core.version import __version__
 
 FITTED = "fitted"

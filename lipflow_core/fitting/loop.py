@@ -94,9 +94,9 @@ def minimize(
             progress.advance(len(finished[-1].number))
         kept = rows.rows(rows.running)
         room = fitting.batch - len(kept.number)
-        rows = _join([kept, waiting.apply(lambda t, room=room: t[:room])])
+        rows = _Rows.join([kept, waiting.apply(lambda t, room=room: t[:room])])
         waiting = waiting.apply(lambda t, room=room: t[room:])
-    every = _join(finished) if finished else rows
+    every = _Rows.join(finished) if finished else rows
     every = every.rows(every.number.argsort())
     return FittingResult(
         codes=every.best[:, :size],
@@ -168,16 +168,3 @@ def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, le
         adam=replace(adam, steps=torch.where(goes_on, adam.steps, steps)),
         skipped=rows.skipped + (goes_on & ~usable),
     )
-
-
-def _join(parts: list[_Rows]) -> _Rows:
-    """Rows one after another."""
-    if len(parts) == 1:
-        return parts[0]
-    flat: list[list[Tensor]] = []
-    for part in parts:
-        tensors: list[Tensor] = []
-        part.apply(lambda tensor, tensors=tensors: tensors.append(tensor) or tensor)
-        flat.append(tensors)
-    joined = iter([torch.cat(columns) for columns in zip(*flat, strict=True)])
-    return parts[0].apply(lambda _: next(joined))

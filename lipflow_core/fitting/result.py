@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
 
-import torch
 from torch import Tensor
 
 from lipflow_core.records import Record
+from lipflow_core.results import Number, Result
 
-if TYPE_CHECKING:
-    from lipflow_core.fitting.grid import GridChoice
+
+class GridPoint(Result):
+    """One point of a hyper-parameter grid."""
+
+    learning_rate: float
+    """Learning rate of the code."""
+    latent_weight: float | None
+    """Weight of the objectives that ask the prior; None if there is none."""
+    score: Number
+    """Mean of the metric over the frames; NaN if no frame could be scored."""
+
+
+class GridChoice(Result):
+    """The point of a hyper-parameter grid that scored best."""
+
+    learning_rate: float
+    """Learning rate of the code."""
+    latent_weight: float | None
+    """Weight of the objectives that ask the prior; None if there is none."""
+    metric: str
+    """Heading of the metric that decided, such as "PSNR"."""
+    unit: str
+    """Unit of the metric."""
+    score: Number
+    """Mean of the metric over the frames at this point; NaN if no frame could be scored."""
+    points: tuple[GridPoint, ...]
+    """Every point with its score."""
+    at_edge: tuple[Literal["learning_rate", "latent_weight"], ...]
+    """Which of the two lies at the edge of its axis, so that better values may lie beyond."""
+    frames: int
+    """Number of frames that the points were tried on."""
+
+    def describe(self) -> str:
+        """Say what was chosen, as part of a sentence."""
+        weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
+        score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
+        told = "no frame could be scored" if math.isnan(self.score) else score
+        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} frames tried)"
+
+    def warning(self) -> str | None:
+        """Name the axes that should be wider; None if the choice lies within all of them."""
+        names = [name.replace("_", " ") for name in self.at_edge]
+        if not names:
+            return None
+        verb = "lies at the edge of its" if len(names) == 1 else "lie at the edges of their"
+        return f"the {' and '.join(names)} {verb} grid; better values may lie beyond"
 
 
 @dataclass(frozen=True)
@@ -22,7 +67,7 @@ class FittingResult(Record):
     Args:
         codes: (B, D) fitted codes.
         starts: (B, D) the codes that fitting started from.
-        poses: (B, 3, 4) fitted [R|t] of the headset, millimetres; None if the pose was not fitted.
+        poses: (B, 3, 4) fitted [R|t] of the driving device, millimetres; None if the pose was not fitted.
         losses: (B,) lowest total loss.
         steps: (B,) int64 updates made before the row stopped.
         best_steps: (B,) int64 updates after which the loss was lowest.
@@ -54,9 +99,7 @@ class FittingResult(Record):
 
     def as_tensors(self) -> dict[str, Tensor]:
         """Every tensor on the CPU by name, curves as "curves.OBJECTIVE", for safetensors; `from_tensors` reads it."""
-        named = {f.name: getattr(self, f.name) for f in fields(self)}
-        named |= {f"curves.{name}": curve for name, curve in self.curves.items()}
-        return {name: value.cpu().contiguous() for name, value in named.items() if isinstance(value, Tensor)}
+        return {name: tensor.cpu().contiguous() for name, tensor in self.tensors()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
@@ -64,15 +107,3 @@ class FittingResult(Record):
         curves = {name.removeprefix("curves."): t for name, t in tensors.items() if name.startswith("curves.")}
         plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("curves.")}
         return cls(**{"poses": None, **plain}, curves=curves)
-
-    @classmethod
-    def join(cls, results: Sequence[Self]) -> Self:
-        """Results of several batches, fitted with the same options, as one."""
-        first = results[0]
-        joined = {
-            f.name: torch.cat([getattr(result, f.name) for result in results])
-            for f in fields(cls)
-            if isinstance(getattr(first, f.name), Tensor)
-        }
-        curves = {name: torch.cat([result.curves[name] for result in results]) for name in first.curves}
-        return replace(first, **joined, curves=curves)

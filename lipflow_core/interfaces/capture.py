@@ -19,9 +19,9 @@ class FrameRequest:
 
     Args:
         indices: (B,) positions within the split.
-        observations: Names of the observations wanted, such as ("face", "dome", "headset").
-        cameras: (B, N) positions within `Split.cameras` of the dome cameras wanted of each frame; needed if "dome" is
-            among the observations.
+        observations: Names of the observations wanted.
+        cameras: (B, N) positions within `Split.cameras` of the cameras wanted of each frame's training views; needed if
+            those are among the observations, otherwise without effect.
     """
 
     indices: np.ndarray
@@ -35,7 +35,7 @@ class Split(ABC):
     Attributes:
         segments: Segment of each frame, in order.
         numbers: (N,) int64 frame number of each.
-        cameras: Names of the dome's cameras.
+        cameras: Names of the cameras of the training views.
     """
 
     segments: Sequence[str]
@@ -57,9 +57,10 @@ class Split(ABC):
 class Capture(ABC):
     """A recorded or simulated subject.
 
-    The Config's plan has as `outputs` the shape of each tensor of each observation, named "OBSERVATION.TENSOR", such as
-    "face.vertices": (V, 3), "face.texture": (3, T, T), "headset.images": (3, 1, h, w), "keypoints.points": (K, 2);
-    besides "topology.triangles": (F, 3) and "template.landmarks": (K,).
+    The Config's plan has as `outputs` the shape of each tensor of each observation, named "OBSERVATION.TENSOR": of a
+    surface `S.vertices` (V, 3) and `S.texture` (3, T, T), of views `V.images` (N, C, H, W) and `V.mask` (N, H, W), of
+    keypoints `K.points` (K, 2) and `K.visible` (K,); besides "topology.triangles": (F, 3) and "template.landmarks":
+    (K,). Its `roles` name the observations that the core uses.
 
     Args:
         config: Its options.

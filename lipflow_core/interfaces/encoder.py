@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
 
 from lipflow_core.interfaces.component import ComponentModule, check_shape
 from lipflow_core.records import Encoding, Record
@@ -11,14 +14,15 @@ from lipflow_core.records import Encoding, Record
 class ObservationEncoder(ComponentModule, ABC):
     """Maps one observation of a frame to a diagonal Gaussian over the code.
 
-    The training-time encoder Q and the driving encoder P are both of this kind, in two slots. Implement `encode`. The
-    Config's plan has `needs=(modality,)`, the name of the observation, and outputs "mean" (D,), "log_std" (D,) and
-    "features" (h,). A "face" observation arrives standardised by the capture's `Template`; all others as captured.
+    The training-time encoder Q and the driving encoder P are both of this kind, in two slots. Implement `encode`, and
+    `augment` where training should vary what the encoder sees. The Config's plan has `needs=(modality,)`, the name of
+    the observation, and outputs "mean" (D,), "log_std" (D,) and "features" (h,). A `FaceState` arrives standardised by
+    the capture's `Template`; all other records as captured.
     """
 
     @property
     def modality(self) -> str:
-        """Name of the observation that it encodes, such as "face", "headset" or "keypoints"."""
+        """The name of the observation that it encodes."""
         return self.planned.needs[0]
 
     def forward(self, observation: Record) -> Encoding:
@@ -36,6 +40,20 @@ class ObservationEncoder(ComponentModule, ABC):
         check_shape(self, "log_std", encoding.log_std, "B D", D=outputs["log_std"][0])
         check_shape(self, "features", encoding.features, "B h", h=outputs["features"][0])
         return encoding
+
+    def augment(self, observation: Record, streams: Sequence[np.random.Generator]) -> Record:
+        """Change an observation at random, as training does for the driving encoder; unchanged unless overridden.
+
+        Runs on the CPU, in threads that load batches ahead: it must touch nothing of the module but its options.
+
+        Args:
+            observation: As captured, B samples.
+            streams: A random stream for each sample, which determines its change.
+
+        Returns:
+            A new observation of the same type and shapes.
+        """
+        return observation
 
     @abstractmethod
     def encode(self, observation: Record) -> Encoding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -37,3 +38,12 @@ class Objective(ComponentModule, ABC):
     @abstractmethod
     def loss(self, state: State, target: Frame) -> Tensor:
         """Compute what `forward` returns, without its checks."""
+
+
+def numbered(names: Sequence[str], objectives: Sequence[Objective]) -> dict[str, Objective]:
+    """Name objectives apart: a second one of a name gets "#2" and so on."""
+    found: dict[str, Objective] = {}
+    for name, objective in zip(names, objectives, strict=True):
+        copies = sum(existing.split("#")[0] == name for existing in found)
+        found[name if copies == 0 else f"{name}#{copies + 1}"] = objective
+    return found

@@ -6,76 +6,31 @@ Every block has the paper's values as defaults; `presets` names what differs at 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import (
-    Field,
-    GetJsonSchemaHandler,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lipflow_core.config import Config, Ramp
+from lipflow_core.config import Config
 from lipflow_core.parts import (
     CaptureSlot,
     DecoderSlot,
     EncoderSlot,
     FlowSlot,
+    MetricSlot,
     ObjectiveSlot,
     Part,
     PriorSlot,
     RegistryDefault,
     RendererSlot,
-    SlotOf,
+    SameAs,
+    SharedSlotOf,
 )
 from lipflow_core.specs.document import Origin, Path
 
 PartName = Literal["encoder", "driving", "prior", "decoder"]
 Preset = Literal["tiny", "small", "medium", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-
-
-class SameAs(Config):
-    """In place of a slot: use the component of another slot, weights and all."""
-
-    same_as: Literal["driving"]
-    """Name of that slot."""
-
-
-@dataclass(frozen=True)
-class SharedSlotOf(SlotOf):
-    """A slot that may also name another slot whose component it shares."""
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        shared = {"type": "object", "properties": {"same_as": {"enum": ["driving"]}}, "additionalProperties": False}
-        return {**super().__get_pydantic_json_schema__(schema, handler), "anyOf": [shared]}
-
-    def _as_data(self, value: Part | SameAs) -> Any:
-        return value.model_dump() if isinstance(value, SameAs) else value.as_data()
-
-    def _validate(self, value: Any, info: ValidationInfo) -> Part | SameAs:
-        if isinstance(value, SameAs):
-            return value
-        if isinstance(value, Mapping) and "same_as" in value:
-            return SameAs.model_validate(value, context=info.context)
-        return super()._validate(value, info)
-
-
-class LossWeights(Config):
-    """Weights of the training objective L = Σ_v λ_I L_I + λ_G L_G + λ_L L_L (paper, supplement H.1)."""
-
-    image: NonNegativeFloat = 10.0
-    """Λ_I of the rendered image's squared error."""
-    geometry: NonNegativeFloat = 1.0
-    """Λ_G of the standardised vertices' squared error."""
-    latent: NonNegativeFloat | Ramp = 0.01
-    """Λ_L of the prior's divergence, constant or ramped."""
 
 
 class Stage(Config):
@@ -93,8 +48,10 @@ class Stage(Config):
     """Adam's, at the start."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the learning rate after 70 % of the steps."""
-    weights: LossWeights = LossWeights()
-    """Of the objective's terms."""
+    objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)] = Field(
+        default_factory=RegistryDefault("objectives")
+    )
+    """Terms of the loss, each multiplied by its weight, which may be a ramp over the stage's steps."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 8, "learning_rate": 2e-3},
@@ -103,25 +60,10 @@ class Stage(Config):
     }
 
 
-class Augmentation(Config):
-    """Random changes of what the driving encoder sees in training, drawn anew for each frame and epoch."""
-
-    gain: NonNegativeFloat = 0.1
-    """Standard deviation of the log of a gain per headset picture."""
-    offset: NonNegativeFloat = 0.02
-    """Standard deviation of an offset per headset picture, in [0, 1] units."""
-    noise: NonNegativeFloat = 0.02
-    """Standard deviation of noise per headset pixel."""
-    shift: NonNegativeFloat = 0.02
-    """Headset pictures are shifted by up to this share of their width and height."""
-    keypoints: NonNegativeFloat = 0.003
-    """Standard deviation of noise on keypoints, as a share of the picture's width."""
-
-
 class Training(Config):
     """How the parts are trained."""
 
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = Field(default=({},))
     """One after another, each from the weights of the one before."""
     batch: PositiveInt = 16
     """Frames per step and process."""
@@ -139,10 +81,6 @@ class Training(Config):
     """Steps between rows of metrics.jsonl, each the mean over them."""
     clip: PositiveFloat = 1.0
     """Gradients are scaled down to at most this norm."""
-    image_scale: PositiveFloat = 0.1
-    """Image errors are divided by this, an intensity in [0, 1]; the smaller, the less geometry is learned."""
-    augmentation: Augmentation = Augmentation()
-    """Of the driving observation."""
     devices: PositiveInt = 1
     """Number of processes, one per device."""
     nodes: PositiveInt = 1
@@ -183,7 +121,7 @@ class Training(Config):
 
 
 class PoseFitting(Config):
-    """Fit a rigid head-to-headset transform together with the code (paper, Table 9)."""
+    """Fit the rigid pose of the driving cameras against the head together with the code (paper, Table 9)."""
 
     learning_rate: PositiveFloat = 0.01
     """Adam's for the six pose parameters, in units of 1 radian and `translation_scale` mm."""
@@ -192,7 +130,7 @@ class PoseFitting(Config):
 
 
 class Grid(Config):
-    """Hyper-parameters tried on the first batch of frames; the best by PSNR is used for all (paper, H.2)."""
+    """Hyper-parameters tried on the first batch of frames; the best by the first metric serves all (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
     """Learning rates to try."""
@@ -232,8 +170,10 @@ class Evaluation(Config):
 
     frames: PositiveInt = 500
     """Held-out frames, spread evenly over the split."""
-    view: str = "frontal"
-    """Observation that pictures are compared in."""
+    view: str | None = None
+    """Observation that pictures are compared in; the capture's scored view if null."""
+    metrics: Annotated[tuple[MetricSlot, ...], Field(min_length=1)] = Field(default_factory=RegistryDefault("metrics"))
+    """Scores of decoded codes, in the order of the table's columns. A grid search chooses by the first one."""
     report_frames: PositiveInt = 6
     """Frames shown as pictures in the report."""
 
@@ -273,11 +213,11 @@ class Spec(Config):
     """Code and view direction → face."""
     renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
     """Face → picture."""
-    training: Training = Training()
+    training: Training = Field(default={})
     """How the parts are trained."""
     fitting: Fitting
     """How a code is fitted."""
-    evaluation: Evaluation = Evaluation()
+    evaluation: Evaluation = Field(default={})
     """What fits are scored on."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

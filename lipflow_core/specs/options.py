@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lipflow_core.config import entry_position
 from lipflow_core.errors import SpecError
 from lipflow_core.specs.document import Document, Origin, Path, read_document
 
@@ -75,44 +76,50 @@ def set_option(document: Document, path: Path, value: Document) -> None:
     if not isinstance(document.data, dict):
         raise SpecError(f"{origin}: '{_dotted(path)}' can't be set: the document is not a mapping")
     container = document.data
-    for depth, name in enumerate(path[:-1]):
-        inner = _get(container, name, path[: depth + 1], origin)
+    way: Path = ()
+    for name in path[:-1]:
+        place = _place(container, name, way, origin)
+        inner, way = _get(container, place), (*way, int(place) if str(place).isdecimal() else place)
         if isinstance(inner, str):
             # The bare name of a component: its options need the long form.
             inner = {"type": inner}
-            document.values[(*path[: depth + 1], "type")] = document.origin(path[: depth + 1]) or origin
+            document.values[(*way, "type")] = document.origin(way) or origin
         elif not isinstance(inner, dict | list):
             inner = {}
-            document.values.setdefault(path[: depth + 1], origin)
-        container[name if isinstance(container, list) else str(name)] = inner
+            document.values.setdefault(way, origin)
+        container[place] = inner
         container = inner
-    last = path[-1]
-    present = _get(container, last, path, origin)
-    if last == "type" and isinstance(container, dict) and (present not in (None, value.data) or "same_as" in container):
+    last = _place(container, path[-1], way, origin)
+    present = _get(container, last)
+    if last == "type" and (present not in (None, value.data) or "same_as" in container):
         for other in [key for key in container if key != "type"]:
             del container[other]
-            _forget(document, (*path[:-1], other))
+            _forget(document, (*way, other))
+    way = (*way, int(last) if str(last).isdecimal() else last)
     if isinstance(present, dict | str) and isinstance(value.data, dict) and _same_component(present, value.data):
         if isinstance(present, str):
-            container[str(last) if isinstance(container, dict) else last] = {"type": present}
+            container[last] = {"type": present}
         for key in value.data:
-            set_option(document, (*path, key), _at(value, (key,)))
+            set_option(document, (*way, key), _at(value, (key,)))
         return
-    container[last if isinstance(container, list) else str(last)] = value.data
-    _forget(document, path)
-    document.keys.update({(*path, *inner): where for inner, where in value.keys.items()})
-    document.values.update({(*path, *inner): where for inner, where in value.values.items()})
+    container[last] = value.data
+    _forget(document, way)
+    document.keys.update({(*way, *inner): where for inner, where in value.keys.items()})
+    document.values.update({(*way, *inner): where for inner, where in value.values.items()})
 
 
-def _get(container: Any, name: str | int, path: Path, origin: Origin) -> Any:
+def _get(container: Any, place: Any) -> Any:
+    return container.get(place) if isinstance(container, dict) else container[place]
+
+
+def _place(container: Any, name: str | int, way: Path, origin: Origin) -> str | int:
+    """The key of a mapping, or the position in a list that a position or a component's type names."""
     if isinstance(container, dict):
-        return container.get(str(name))
-    if not isinstance(name, int):
-        raise SpecError(f"{origin}: '{_dotted(path[:-1])}' is a list: '{name}' must be a position in it, from 0")
-    if name >= len(container):
-        count = f"{len(container)} {'entry' if len(container) == 1 else 'entries'}"
-        raise SpecError(f"{origin}: '{_dotted(path[:-1])}' has {count}, counted from 0, so there is none at {name}")
-    return container[name]
+        return str(name)
+    try:
+        return entry_position(container, name, _dotted(way))
+    except LookupError as error:
+        raise SpecError(f"{origin}: {error.args[0]}") from None
 
 
 def _same_component(present: dict | str, value: Mapping[str, Any]) -> bool:

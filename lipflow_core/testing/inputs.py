@@ -54,7 +54,7 @@ def default_inputs(kind: Kind, part: Part, registry: Registry) -> Any:
         case "capture":
             return CaptureInputs()
         case "encoder":
-            return EncoderInputs(code=CODE, observations=OBSERVATIONS)
+            return EncoderInputs(code=CODE, observations=OBSERVATIONS, roles=ROLES)
         case "prior":
             return _prior_inputs(part, registry)
         case "flow":

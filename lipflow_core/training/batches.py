@@ -10,13 +10,11 @@ from typing import TypeVar
 
 import torch
 
-from lipflow_core.frames import check_finite
-from lipflow_core.interfaces import FrameRequest, Split
+from lipflow_core.interfaces import FrameRequest, ObservationEncoder, Split
 from lipflow_core.records import Frame
-from lipflow_core.specs.model import Augmentation
-from lipflow_core.training.augmentation import augment
-from lipflow_core.training.objective import Batch
-from lipflow_core.training.randomness import Draw, Sampler, latent_noise
+from lipflow_core.splits import check_finite
+from lipflow_core.training.randomness import Draw, Purpose, Sampler, latent_noise, stream
+from lipflow_core.training.stage_loss import Batch
 
 T = TypeVar("T")
 
@@ -28,16 +26,14 @@ class BatchMaker:
     Args:
         split: Where frames come from.
         observations: What is loaded of each.
-        driving: Name of the observation that augmentation changes; None to change nothing.
-        augmentation: How it is changed.
+        driving: The encoder whose observation is augmented; None to change nothing.
         sampler: Which frames a step sees.
         code: Size of the code.
     """
 
     split: Split
     observations: tuple[str, ...]
-    driving: str | None
-    augmentation: Augmentation
+    driving: ObservationEncoder | None
     sampler: Sampler
     code: int
 
@@ -48,8 +44,13 @@ class BatchMaker:
         frame = self._load(draw)
         seen = frame
         if self.driving is not None:
-            changed = augment(frame[self.driving], self.augmentation, sampler.seed, sampler.stage, draw)
-            seen = replace(frame, observations={**frame.observations, self.driving: changed})
+            name = self.driving.modality
+            streams = [
+                stream(sampler.seed, Purpose.AUGMENTATION, sampler.stage, int(epoch), int(index))
+                for epoch, index in zip(draw.epochs, draw.indices, strict=True)
+            ]
+            changed = self.driving.augment(frame[name], streams)
+            seen = replace(frame, observations={**frame.observations, name: changed})
         noise = latent_noise(sampler.seed, sampler.stage, step, rank, sampler.batch, self.code)
         return Batch(frame, seen, torch.from_numpy(noise))
 
@@ -59,8 +60,7 @@ class BatchMaker:
         return Batch(frame, frame, None)
 
     def _load(self, draw: Draw) -> Frame:
-        cameras = draw.cameras if "dome" in self.observations else None
-        frame = self.split.load(FrameRequest(draw.indices, self.observations, cameras))
+        frame = self.split.load(FrameRequest(draw.indices, self.observations, draw.cameras))
         check_finite(frame)
         return frame
 

@@ -9,10 +9,10 @@ import torch
 
 from lipflow_core.training.batches import ahead
 from lipflow_core.training.learning import set_modes
-from lipflow_core.training.objective import Batch, Objective, final_latent_weight
 from lipflow_core.training.preparation import batch_maker
 from lipflow_core.training.randomness import Draw, held_out_draw
 from lipflow_core.training.run import Run
+from lipflow_core.training.stage_loss import Batch, StageLoss, final_weights
 
 
 class HeldOut:
@@ -20,32 +20,32 @@ class HeldOut:
 
     Args:
         run: The run.
-        objective: Of the stage.
+        loss: Of the stage.
     """
 
-    def __init__(self, run: Run, objective: Objective):
+    def __init__(self, run: Run, loss: StageLoss):
         self.run = run
-        self.objective = objective
-        self._maker = batch_maker(run, objective, "held-out")
+        self.stage_loss = loss
+        self._maker = batch_maker(run, loss, "held-out")
 
     def loss(self) -> tuple[float, dict[str, float]]:
         """Loss and unweighted terms by name, means over the frames."""
-        run, objective = self.run, self.objective
+        run, stage_loss = self.run, self.stage_loss
         fabric = run.fabric
         self._agree_on_buffers()
         dtype = run.avatar.template_buffers.vertices_mean.dtype
-        weight = final_latent_weight(objective.stage)
-        sums = torch.zeros(len(objective.needs.terms) + 2, dtype=torch.float64, device=fabric.device)
-        set_modes(run.avatar, objective.stage, learning=False)
+        weights = final_weights(stage_loss.needs.objectives)
+        sums = torch.zeros(len(stage_loss.names) + 2, dtype=torch.float64, device=fabric.device)
+        set_modes(run.avatar, stage_loss.stage, learning=False)
         loading = closing(ahead(self._batch, range(0, len(self._draw.indices), self._size), run.spec.training.workers))
         with torch.no_grad(), fabric.autocast(), loading as batches:
             for batch in batches:
-                loss, terms, _ = objective(batch.to(fabric.device, dtype), weight)
+                loss, terms, _ = stage_loss(batch.to(fabric.device, dtype), weights)
                 sums += len(batch) * torch.cat([loss.view(1), terms, torch.ones_like(loss).view(1)])
-        set_modes(run.avatar, objective.stage, learning=True)
+        set_modes(run.avatar, stage_loss.stage, learning=True)
         sums = fabric.all_reduce(sums, reduce_op="sum")
         mean, *terms = (sums[:-1] / sums[-1]).tolist()
-        return mean, dict(zip(objective.needs.terms, terms, strict=True))
+        return mean, dict(zip(stage_loss.names, terms, strict=True))
 
     @cached_property
     def _draw(self) -> Draw:

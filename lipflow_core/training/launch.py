@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lipflow_core.assembly import choose_device
-from lipflow_core.specs.model import Spec
+from lipflow_core.specs.model import Training
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -29,18 +28,21 @@ def quiet_fabric() -> Iterator[None]:
             logger.setLevel(before)
 
 
-def launch(spec: Spec) -> Fabric:
+def launch(training: Training, device: str) -> Fabric:
     """Start as many processes as `training.devices` and `training.nodes` say; each returns its own Fabric.
 
     With more than one process the command, or the script that called, is run again in each of the others, as
     `torchrun` or a cluster's scheduler would do it.
+
+    Args:
+        training: Devices, machines and precision.
+        device: Device type.
     """
     from lightning_fabric import Fabric
 
-    training = spec.training
     alone = training.devices * training.nodes == 1
     fabric = Fabric(
-        accelerator=choose_device(spec).type,
+        accelerator=device,
         devices=training.devices,
         num_nodes=training.nodes,
         strategy="auto" if alone else "ddp",

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipflow_core.frames import spread
+from lipflow_core.splits import spread
 
 
 class Purpose(IntEnum):
@@ -48,7 +48,7 @@ class Draw:
     Args:
         indices: (B,) positions within the split.
         epochs: (B,) how often each has been seen before.
-        cameras: (B, N) positions within the split's dome cameras.
+        cameras: (B, N) positions within the cameras of the training views.
     """
 
     indices: np.ndarray
@@ -66,7 +66,7 @@ class Sampler:
         seed: Of the run.
         stage: Number of the stage.
         frames: Frames in the split.
-        cameras: Dome cameras in the split.
+        cameras: Cameras of the training views.
         views: Cameras drawn for each frame; 0 if no pictures are wanted.
         batch: Frames for each rank and step.
         world: Number of ranks.
@@ -108,7 +108,7 @@ def held_out_draw(seed: int, frames: int, count: int, cameras: int, views: int) 
         seed: Of the run; it chooses the cameras.
         frames: Frames in the split.
         count: Frames wanted.
-        cameras: Dome cameras in the split.
+        cameras: Cameras of the training views.
         views: Cameras for each frame.
     """
     indices = spread(count, frames)

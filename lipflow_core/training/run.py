@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar
-from lipflow_core.interfaces import Capture
+from lipflow_core.interfaces import Capture, Objective
 from lipflow_core.progress import Progress
 from lipflow_core.specs.model import Spec
 from lipflow_core.training.run_directory import Metrics, RunDirectory
@@ -27,6 +27,7 @@ class Run:
         spec: The spec.
         fabric: Launched.
         avatar: On the fabric's device.
+        objectives: Stage's name → its objectives by name, built.
         capture: Where frames come from.
         directory: Where the run is kept.
         metrics: Its log; None on other ranks than the first.
@@ -38,6 +39,7 @@ class Run:
     spec: Spec
     fabric: Fabric
     avatar: Avatar
+    objectives: Mapping[str, Mapping[str, Objective]]
     capture: Capture
     directory: RunDirectory
     metrics: Metrics | None

@@ -22,10 +22,10 @@ from lipflow_core.training.checkpoints import (
 from lipflow_core.training.held_out import HeldOut
 from lipflow_core.training.learning import freeze, set_modes
 from lipflow_core.training.meter import Meter
-from lipflow_core.training.objective import Batch, Objective, latent_weight
 from lipflow_core.training.preparation import batch_maker, initialize_prior, leave_out_unreached, seed_modules
 from lipflow_core.training.run import Run
 from lipflow_core.training.runaway import signs
+from lipflow_core.training.stage_loss import Batch, StageLoss, weights_at
 from lipflow_core.training.state import StageSummary
 from lipflow_core.weights import load_weights
 
@@ -49,30 +49,30 @@ class StageTraining:
         self.training = run.spec.training
         self.stage = self.training.stages[run.state.stage]
         self.parameters = freeze(run.avatar, self.stage)
-        self.objective = Objective(run.avatar, self.stage, self.training.image_scale)
+        self.loss = StageLoss(run.avatar, self.stage, run.objectives[self.stage.name])
         self.device = run.fabric.device
-        self.maker = batch_maker(run, self.objective, "train")
-        self.held_out = HeldOut(run, self.objective)
+        self.maker = batch_maker(run, self.loss, "train")
+        self.held_out = HeldOut(run, self.loss)
         set_modes(run.avatar, self.stage, learning=True)
-        if "latent" in self.objective.needs.terms and not self.objective.prior.initialized:
-            initialize_prior(run, self.objective, self.maker)
+        if self.loss.needs.made.divergence and not self.loss.prior.initialized:
+            initialize_prior(run, self.loss, self.maker)
         # With 16 bits Fabric scales the loss, skips steps by itself, and can't clip for fused optimizers.
         self._scaled = self.training.precision == "16-mixed"
         if run.fabric.world_size > 1:
-            leave_out_unreached(run, self.objective, self.maker, self.parameters)
+            leave_out_unreached(run, self.loss, self.maker, self.parameters)
         optimizer = torch.optim.Adam(
             self.parameters,
             lr=self.stage.learning_rate,
             fused=not self._scaled,
         )
         # DDP need not send the template around: it never changes.
-        self.objective._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.objective.named_buffers() if "template_buffers" in name
+        self.loss._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.loss.named_buffers() if "template_buffers" in name
         ]
-        self.module, self.optimizer = run.fabric.setup(self.objective, optimizer)
+        self.module, self.optimizer = run.fabric.setup(self.loss, optimizer)
         self.adam = optimizer
         self.dtype = run.avatar.template_buffers.vertices_mean.dtype
-        self.meter = Meter(self.objective.needs.terms, self.objective.needs.encoders, self.device)
+        self.meter = Meter(self.loss.names, self.loss.needs.encoders, self.device)
         if checkpoint is not None:
             load_optimizer_tensors(self.adam, self.parameters, checkpoint.part("optimizer"))
             self.meter.load(checkpoint.part("meter"))
@@ -122,7 +122,8 @@ class StageTraining:
         decayed = stage.learning_rate_decay if state.step >= DECAY_AFTER * stage.steps else 1.0
         for group in self.adam.param_groups:
             group["lr"] = stage.learning_rate * decayed
-        loss, terms, log_std = self.module(batch.to(self.device, self.dtype), latent_weight(stage, state.step))
+        weights = weights_at(self.loss.needs.objectives, state.step)
+        loss, terms, log_std = self.module(batch.to(self.device, self.dtype), weights)
         run.fabric.backward(loss)
         if self._scaled:
             norm = run.fabric.clip_gradients(
@@ -144,6 +145,7 @@ class StageTraining:
             self.meter.check(state.step)
         if state.step % self.training.log_every == 0 or ended:
             row = self.meter.row(self.run.fabric.all_reduce)
+            weights = weights_at(self.loss.needs.objectives, state.step - 1)
             peaks = self.meter.peaks(partial(self.run.fabric.all_reduce, reduce_op="max"))
             self.run.log(
                 {
@@ -152,13 +154,13 @@ class StageTraining:
                     "step": state.total,
                     **row,
                     **{name: value for name, value in peaks.items() if name not in row},
-                    "latent_weight": latent_weight(self.stage, state.step - 1),
+                    **{f"weight_{name}": value for name, value in weights.items()},
                     "learning_rate": self.adam.param_groups[0]["lr"],
                     "skipped": self.meter.skipped,
                 }
             )
             self._warn(peaks)
-            state.usual = {name: abs(row[name]) for name in self.objective.needs.terms if row[name] is not None}
+            state.usual = {name: abs(row[name]) for name in self.loss.names if row[name] is not None}
 
     def _warn(self, peaks: dict[str, float | None]) -> None:
         """Tell and log, once a stage, each sign that training runs away."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lipflow_core.assembly import assemble
+from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
-from lipflow_core.interfaces import Capture
+from lipflow_core.interfaces import Capture, Objective
+from lipflow_core.interfaces.objective import numbered
 from lipflow_core.model_directory import EditedModelError, check_model, write_model
+from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
 from lipflow_core.progress import progress as new_progress
@@ -24,11 +26,11 @@ from lipflow_core.specs.model import Spec
 from lipflow_core.training.checkpoints import Checkpoint, model_tensors
 from lipflow_core.training.launch import is_first_process, launch, quiet_fabric
 from lipflow_core.training.learning import freeze
-from lipflow_core.training.objective import needs_of
 from lipflow_core.training.run import Run
 from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
 from lipflow_core.training.stage import StageTraining
+from lipflow_core.training.stage_loss import needs_of
 from lipflow_core.training.state import RunState, StageSummary
 from lipflow_core.version import __version__
 from lipflow_core.weights import load_weights
@@ -117,49 +119,26 @@ def train(
         stack.enter_context(quiet_fabric())
         stop = stack.enter_context(StopOnSignal()) if stop is None else stop
         stack.enter_context(_threads(spec.training.threads))
-        fabric = launch(spec)
+        blueprint = plan(on_device(spec, None), devices=usable_devices())
+        fabric = launch(spec.training, blueprint.device)
         # Modules draw from torch's global generators, which are seeded at each step; the caller gets his back.
         stack.enter_context(torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []))
-        first = fabric.is_global_zero
         capture = spec.capture.build(CaptureInputs()) if capture is None else capture
         warm = avatar is not None
-        if avatar is None:
-            avatar = assemble(spec, template=capture.template(), device=fabric.device)
-        else:
-            avatar.template = capture.template()
-            avatar.to(fabric.device)
+        avatar = _place_model(blueprint, capture, avatar, fabric)
         dtype = avatar.template_buffers.vertices_mean.dtype
         fabric.strategy.precision.convert_module(avatar)
-        for stage in spec.training.stages:
-            # What can't be trained is refused before anything is written.
-            freeze(avatar, stage)
-            needs_of(avatar, stage)
-        if first and directory.result() is None:
-            stack.enter_context(directory.claimed())
-        if first:
-            stack.push(partial(_forget, directory))
-            directory.open(_identity(spec, capture, fabric))
-        shown = _silent() if progress is None or not first else progress
-        if first and directory.result() is not None:
-            try:
-                check_model(directory.path)
-            except EditedModelError:
-                raise
-            except ModelError as error:
-                shown.note(f"warning: {error.message}; it is written anew from the last checkpoint")
-                stack.enter_context(directory.claimed())
-                directory.reopen()
+        objectives = _build_objectives(blueprint, avatar)
+        shown = _silent() if progress is None or not fabric.is_global_zero else progress
+        if fabric.is_global_zero:
+            _open_directory(directory, _identity(spec, capture, fabric), shown, stack)
         fabric.barrier()
-        checkpoint = directory.checkpoints.latest(shown.note) if resume else None
-        if checkpoint is None and directory.result() is not None:
-            raise ModelError(
-                f"{directory.path}: the run is finished, and its checkpoints are gone",
-                "the model is there: use it; or train again in another folder with --out",
-            )
+        checkpoint = _latest(directory, shown) if resume else None
         run = Run(
             spec=spec,
             fabric=fabric,
             avatar=avatar,
+            objectives=objectives,
             capture=capture,
             directory=directory,
             metrics=None,
@@ -169,7 +148,7 @@ def train(
         )
         if checkpoint is not None:
             load_weights(avatar, checkpoint.part("model"), str(directory.checkpoints.folder))
-        if first and directory.result() is None:
+        if fabric.is_global_zero and directory.result() is None:
             metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)
             stack.callback(metrics.close)
             run = replace(run, metrics=metrics)
@@ -186,6 +165,56 @@ def train(
             directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
         fabric.barrier()
         return result
+
+
+def _place_model(blueprint: Blueprint, capture: Capture, avatar: Avatar | None, fabric: Fabric) -> Avatar:
+    """Build the model, or take the caller's, with the capture's template and on the fabric's device."""
+    if avatar is None:
+        return build(blueprint, capture.template(), fabric.device)
+    avatar.template = capture.template()
+    avatar.capture = blueprint.capture
+    return avatar.to(fabric.device)
+
+
+def _build_objectives(blueprint: Blueprint, avatar: Avatar) -> dict[str, dict[str, Objective]]:
+    """Build each stage's objectives, and refuse what can't be trained before anything is written."""
+    built = {}
+    for stage in blueprint.spec.training.stages:
+        planned = blueprint.stage_objectives[stage.name]
+        parts = [term.build().to(avatar.device) for term in planned]
+        built[stage.name] = numbered([term.part.name for term in planned], parts)
+        freeze(avatar, stage)
+        needs_of(avatar, stage, built[stage.name])
+    return built
+
+
+def _open_directory(directory: RunDirectory, identity: dict[str, Any], shown: Progress, stack: ExitStack) -> None:
+    """Claim the folder for this process and open the run in it; reopen a finished one whose model is damaged."""
+    if directory.result() is None:
+        stack.enter_context(directory.claimed())
+    stack.push(partial(_forget, directory))
+    directory.open(identity)
+    if directory.result() is None:
+        return
+    try:
+        check_model(directory.path)
+    except EditedModelError:
+        raise
+    except ModelError as error:
+        shown.note(f"warning: {error.message}; it is written anew from the last checkpoint")
+        stack.enter_context(directory.claimed())
+        directory.reopen()
+
+
+def _latest(directory: RunDirectory, shown: Progress) -> Checkpoint | None:
+    """Find the latest whole checkpoint; None where the run has none yet."""
+    checkpoint = directory.checkpoints.latest(shown.note)
+    if checkpoint is None and directory.result() is not None:
+        raise ModelError(
+            f"{directory.path}: the run is finished, and its checkpoints are gone",
+            "the model is there: use it; or train again in another folder with --out",
+        )
+    return checkpoint
 
 
 def _forget(directory: RunDirectory, kind: type | None, error: BaseException | None, trace: object) -> None:

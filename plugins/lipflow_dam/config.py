@@ -36,21 +36,16 @@ class DamEncoderConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs observation "face"; makes "mean", "log_std" and "features"."""
-        face = given.observations.get("face", {})
-        if "vertices" not in face or "texture" not in face:
-            raise Mismatch(
-                "encoder 'dam' encodes the observation 'face' (vertices and texture), which the capture does not have; "
-                f"it offers {_listed(given.observations)}"
-            )
-        vertices, texture = face["vertices"], face["texture"]
+        """Needs the capture's surface; makes "mean", "log_std" and "features"."""
+        surface = given.roles.surface
+        vertices, texture = (given.observations[surface][tensor] for tensor in ("vertices", "texture"))
         if len(vertices) != 2 or vertices[1] != 3:
             raise Mismatch(f"encoder 'dam' takes vertices (V, 3), the capture gives {vertices}")
         self.ladder(texture)
         return Plan(
-            inputs={"face.vertices": vertices, "face.texture": texture},
+            inputs={f"{surface}.vertices": vertices, f"{surface}.texture": texture},
             outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.hidden,)},
-            needs=("face",),
+            needs=(surface,),
         )
 
     def ladder(self, texture: Shape) -> tuple[int, ...]:

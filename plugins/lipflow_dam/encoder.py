@@ -26,12 +26,13 @@ class DamEncoder(ObservationEncoder):
 
     Args:
         config: Its options.
-        given: Code size and observations; "face" with vertices (V, 3) and texture (3, T, T), standardised.
+        given: Code size and observations; the surface with vertices (V, 3) and texture (3, T, T), standardised.
     """
 
     def __init__(self, config: DamEncoderConfig, given: EncoderInputs):
         super().__init__(config, given)
-        vertices, texture = given.observations["face"]["vertices"], given.observations["face"]["texture"]
+        surface = given.observations[given.roles.surface]
+        vertices, texture = surface["vertices"], surface["texture"]
         channels = (3, *config.ladder(texture))
         self.texture_branch = nn.Sequential()
         for inputs, outputs in itertools.pairwise(channels):

@@ -17,10 +17,10 @@ from lipflow_kit.cameras import compose
 from torch import Tensor
 
 from lipflow_core.errors import CaptureError
-from lipflow_core.frames import spread
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import FaceState, Frame, Keypoints, Record, Template, Views
+from lipflow_core.splits import spread
 from lipflow_dome.cameras import Rig
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, chosen, view_cameras

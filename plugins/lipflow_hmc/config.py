@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from lipflow_core.config import Config
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
@@ -14,9 +14,24 @@ CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
 """Channels by convolution at the paper's 480×640 pictures, read off its compute count (supplement, Table 10)."""
 
 
+class PictureAugmentation(Config):
+    """Random changes of headset pictures in training, drawn anew for each frame and epoch."""
+
+    gain: NonNegativeFloat = 0.1
+    """Standard deviation of the logarithm of a gain for each picture."""
+    offset: NonNegativeFloat = 0.02
+    """Standard deviation of an offset for each picture, an intensity in [0, 1]."""
+    noise: NonNegativeFloat = 0.02
+    """Standard deviation of noise for each pixel, an intensity in [0, 1]."""
+    shift: NonNegativeFloat = 0.02
+    """Largest shift of a picture, as a share of its width and height."""
+
+
 class HmcEncoderConfig(Config):
     """Options of encoder `hmc`."""
 
+    modality: str = "headset"
+    """Observation whose pictures are encoded."""
     channels: tuple[PositiveInt, ...] | None = None
     """Output channels of each stride-2 convolution, largest picture first. Null takes as many as bring the shorter side
     of the picture to 1 pixel, the last of the paper's ladder for 480×640 pictures, times `width`; the last of them has
@@ -26,6 +41,8 @@ class HmcEncoderConfig(Config):
     features: PositiveInt = 1024
     """Width of each view's vector h* and of the features h. Where the flattened map has another width, a dense layer
     per view brings it there."""
+    augmentation: PictureAugmentation = PictureAugmentation()
+    """Random changes of the pictures that this encoder sees in training as the driving encoder."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 16, "features": 32},
@@ -34,22 +51,21 @@ class HmcEncoderConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs observation "headset"; makes "mean", "log_std" and "features"."""
-        headset = given.observations.get("headset", {})
-        if "images" not in headset:
+        """Needs pictures of the modality; makes "mean", "log_std" and "features"."""
+        images = given.observations.get(self.modality, {}).get("images")
+        if images is None:
             offered = ", ".join(f"'{name}'" for name in given.observations) or "none"
             raise Mismatch(
-                "encoder 'hmc' encodes the observation 'headset' (pictures of headset cameras), which the capture does "
-                f"not have; it offers {offered}"
+                f"encoder 'hmc' encodes pictures of the observation '{self.modality}', which the capture does not "
+                f"have; it offers {offered}"
             )
-        images = headset["images"]
         if len(images) != 4:
-            raise Mismatch(f"encoder 'hmc' takes headset pictures (views, channels, H, W), the capture gives {images}")
+            raise Mismatch(f"encoder 'hmc' takes pictures (views, channels, H, W), the capture gives {images}")
         self.ladder(images)
         return Plan(
-            inputs={"headset.images": images},
+            inputs={f"{self.modality}.images": images},
             outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
-            needs=("headset",),
+            needs=(self.modality,),
         )
 
     def ladder(self, images: Shape) -> tuple[int, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from einops import einsum, rearrange
 from lipflow_kit.layers import gaussian_head
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from lipflow_core.interfaces import ObservationEncoder
 from lipflow_core.plans import EncoderInputs
 from lipflow_core.records import Encoding, Views
+from lipflow_hmc.augmentation import augment_pictures
 from lipflow_hmc.config import HmcEncoderConfig
 
 SLOPE = 0.2
@@ -26,12 +29,12 @@ class HmcEncoder(ObservationEncoder):
 
     Args:
         config: Its options.
-        given: Code size and observations; "headset" with images (N, C, H, W) in [0, 1].
+        given: Code size and observations; the modality with images (N, C, H, W) in [0, 1].
     """
 
     def __init__(self, config: HmcEncoderConfig, given: EncoderInputs):
         super().__init__(config, given)
-        images = given.observations["headset"]["images"]
+        images = given.observations[config.modality]["images"]
         self.views, colours, height, width = images
         ladder = config.ladder(images)
         self.blocks = nn.Sequential()
@@ -48,6 +51,9 @@ class HmcEncoder(ObservationEncoder):
         self.attention = nn.Parameter(torch.randn(config.features, self.views))
         self.mean_head = gaussian_head(config.features, given.code)
         self.log_std_head = gaussian_head(config.features, given.code)
+
+    def augment(self, observation: Views, streams: Sequence[np.random.Generator]) -> Views:
+        return augment_pictures(observation, self.config.augmentation, streams)
 
     def encode(self, observation: Views) -> Encoding:
         # Pictures arrive in [0, 1]; centred, the first layer sees contrast instead of brightness.

@@ -25,3 +25,11 @@ def lipflow_components() -> Iterable[Component]:
         summary="Squared distance of projected landmarks to target keypoints",
         capabilities=frozenset({"cpu", "cuda"}),
     )
+    yield Component(
+        kind="metric",
+        name="keypoint-error",
+        implementation="lipflow_keypoint.metric:KeypointError",
+        config="lipflow_keypoint.config:KeypointErrorConfig",
+        summary="Mean distance of projected landmarks to visible keypoints, pixels",
+        capabilities=frozenset({"cpu", "cuda"}),
+    )

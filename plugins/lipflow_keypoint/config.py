@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lipflow_core.config import Config, ObjectiveConfig
-from lipflow_core.plans import EncoderInputs, Mismatch, ObjectiveInputs, Observations, Plan, Shape
+from lipflow_core.config import Config, MetricConfig, ObjectiveConfig
+from lipflow_core.plans import EncoderInputs, MetricInputs, Mismatch, ObjectiveInputs, Observations, Plan, Shape
+
+
+class KeypointAugmentation(Config):
+    """Random changes of keypoints in training, drawn anew for each frame and epoch."""
+
+    noise: NonNegativeFloat = 0.003
+    """Standard deviation of noise on each coordinate, as a share of the picture's width."""
 
 
 class KeypointEncoderConfig(Config):
     """Options of encoder `keypoint`."""
 
+    modality: str = "keypoints"
+    """Observation whose keypoints are encoded."""
     hidden: PositiveInt = 512
     """Width of the residual blocks."""
     blocks: NonNegativeInt = 4
@@ -24,6 +33,8 @@ class KeypointEncoderConfig(Config):
     """Probability of dropout within blocks."""
     features: PositiveInt = 1024
     """Width of the features h."""
+    augmentation: KeypointAugmentation = KeypointAugmentation()
+    """Random changes of the keypoints that this encoder sees in training as the driving encoder."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"hidden": 16, "blocks": 1, "dense_per_block": 2, "features": 32},
@@ -32,25 +43,27 @@ class KeypointEncoderConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs observation "keypoints"; makes "mean", "log_std" and "features"."""
-        points = keypoints_of("encoder 'keypoint' encodes", given.observations)
+        """Needs keypoints of the modality; makes "mean", "log_std" and "features"."""
+        points = keypoints_of("encoder 'keypoint' encodes", self.modality, given.observations)
         return Plan(
-            inputs={"keypoints.points": points},
+            inputs={f"{self.modality}.points": points},
             outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
-            needs=("keypoints",),
+            needs=(self.modality,),
         )
 
 
 class KeypointObjectiveConfig(ObjectiveConfig):
     """Options of objective `keypoint`."""
 
+    target: str = "keypoints"
+    """Observation whose keypoints are compared."""
     unit: Literal["standardised", "width", "pixel"] = "standardised"
     """What a distance of 1 means: "standardised" is the template's vertex scale, seen at the head's distance from the
     camera; "width" is the picture's width; "pixel" is a pixel."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs decoded vertices and the target's keypoints."""
-        points = keypoints_of("objective 'keypoint' compares with", given.observations)
+        points = keypoints_of("objective 'keypoint' compares with", self.target, given.observations)
         if given.landmarks == 0:
             raise Mismatch(
                 "objective 'keypoint' projects the template's landmarks, but the capture's template has none; use a "
@@ -59,21 +72,51 @@ class KeypointObjectiveConfig(ObjectiveConfig):
         if given.landmarks != points[0]:
             raise Mismatch(
                 f"objective 'keypoint' pairs landmarks and keypoints one to one, but the capture's template has "
-                f"{given.landmarks} landmarks and its observation 'keypoints' {points[0]} points"
+                f"{given.landmarks} landmarks and its observation '{self.target}' {points[0]} points"
             )
         return Plan(
-            inputs={"keypoints.points": points},
+            inputs={f"{self.target}.points": points},
             outputs={"loss": ()},
-            needs=("vertices", "target:keypoints"),
+            needs=("vertices", f"target:{self.target}"),
         )
 
 
-def keypoints_of(who: str, observations: Observations) -> Shape:
-    """Shape (K, 2) of the observation "keypoints". Raises `Mismatch` if there is none."""
-    points = observations.get("keypoints", {}).get("points")
+class KeypointErrorConfig(MetricConfig):
+    """Options of metric `keypoint-error`."""
+
+    heading: ClassVar[str] = "Keypoints"
+    unit: ClassVar[str] = "px"
+    digits: ClassVar[int] = 2
+    definition: ClassVar[str] = (
+        "Distance between projected landmarks and visible keypoints in pixels, averaged over them."
+    )
+
+    target: str = "keypoints"
+    """Observation whose keypoints are compared."""
+
+    def plan(self, given: MetricInputs) -> Plan:
+        """Needs decoded vertices and the target's keypoints."""
+        points = keypoints_of("metric 'keypoint-error' compares with", self.target, given.observations)
+        if given.landmarks != points[0]:
+            raise Mismatch(
+                f"metric 'keypoint-error' pairs landmarks and keypoints one to one, but the capture's template has "
+                f"{given.landmarks} landmarks and its observation '{self.target}' {points[0]} points"
+            )
+        return Plan(
+            inputs={f"{self.target}.points": points},
+            outputs={"score": ()},
+            needs=("vertices", f"target:{self.target}"),
+        )
+
+
+def keypoints_of(who: str, name: str, observations: Observations) -> Shape:
+    """Give the shape (K, 2) of an observation's points. Raises `Mismatch` if there are none."""
+    points = observations.get(name, {}).get("points")
     if points is None:
         offered = ", ".join(f"'{name}'" for name in observations) or "none"
-        raise Mismatch(f"{who} the observation 'keypoints', which the capture does not have; it offers {offered}")
+        raise Mismatch(
+            f"{who} keypoints of the observation '{name}', which the capture does not have; it offers {offered}"
+        )
     if len(points) != 2 or points[1] != 2 or points[0] < 1:
         raise Mismatch(f"{who} keypoints (K, 2) with K ≥ 1, the capture gives {points}")
     return points

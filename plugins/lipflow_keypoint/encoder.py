@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from einops import rearrange
 from lipflow_kit.layers import SteadyBatchNorm, gaussian_head
@@ -23,12 +26,12 @@ class KeypointEncoder(ObservationEncoder):
 
     Args:
         config: Its options.
-        given: Code size and observations; "keypoints" with points (K, 2) in pixels.
+        given: Code size and observations; the modality with points (K, 2) in pixels.
     """
 
     def __init__(self, config: KeypointEncoderConfig, given: EncoderInputs):
         super().__init__(config, given)
-        points = given.observations["keypoints"]["points"]
+        points = given.observations[config.modality]["points"]
         self.enter = nn.Linear(math.prod(points), config.hidden)
         self.blocks = nn.Sequential(
             *(ResidualBlock(config.hidden, config.dense_per_block, config.dropout) for _ in range(config.blocks))
@@ -36,6 +39,14 @@ class KeypointEncoder(ObservationEncoder):
         self.leave = nn.Linear(config.hidden, config.features)
         self.mean_head = gaussian_head(config.features, given.code)
         self.log_std_head = gaussian_head(config.features, given.code)
+
+    def augment(self, observation: Keypoints, streams: Sequence[np.random.Generator]) -> Keypoints:
+        scale = self.config.augmentation.noise * observation.camera.width
+        if scale == 0:
+            return observation
+        shape = observation.points.shape[1:]
+        noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
+        return replace(observation, points=observation.points + scale * torch.from_numpy(noise).to(observation.points))
 
     def encode(self, observation: Keypoints) -> Encoding:
         points = normalized_points(observation) * observation.visible[..., None]

@@ -17,7 +17,7 @@ class KeypointObjective(Objective):
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
-        keypoints, camera = target["keypoints"], state.cameras["keypoints"]
+        keypoints, camera = target[self.config.target], state.cameras[self.config.target]
         projected, _ = camera.project(state.face.vertices[:, state.template.landmarks])
         error = (projected - keypoints.points).square().mean(dim=-1)
         weighted = (error * keypoints.visible).sum(dim=-1) / keypoints.visible.sum(dim=-1).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""What fitting minimises: the picture's error and the code's unlikeliness."""
+"""What training and fitting minimise: errors of pictures and of geometry, and what ties the code to the prior."""
 
 from __future__ import annotations
 
@@ -19,9 +19,25 @@ def lipflow_components() -> Iterable[Component]:
     )
     yield Component(
         kind="objective",
+        name="geometry",
+        implementation="lipflow_objectives.geometry:GeometryObjective",
+        config="lipflow_objectives.config:GeometryConfig",
+        summary="Squared error of standardised vertices against the tracked mesh",
+        capabilities=frozenset({"cpu", "cuda"}),
+    )
+    yield Component(
+        kind="objective",
+        name="divergence",
+        implementation="lipflow_objectives.latent:DivergenceObjective",
+        config="lipflow_objectives.config:DivergenceConfig",
+        summary="Divergence of Q's posterior from the prior, in nats per dimension (training)",
+        capabilities=frozenset({"cpu", "cuda"}),
+    )
+    yield Component(
+        kind="objective",
         name="latent-likelihood",
-        implementation="lipflow_objectives.latent_likelihood:LatentLikelihoodObjective",
+        implementation="lipflow_objectives.latent:LatentLikelihoodObjective",
         config="lipflow_objectives.config:LatentLikelihoodConfig",
-        summary="-log p(z) of the code under the prior, in nats per dimension",
+        summary="-log p(z) of the code under the prior, in nats per dimension (fitting)",
         capabilities=frozenset({"cpu", "cuda"}),
     )

@@ -4,48 +4,73 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from lipflow_core.config import ObjectiveConfig
+from lipflow_core.config import ObjectiveConfig, Ramp
 from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
 
 
 class PhotometricConfig(ObjectiveConfig):
     """Options of objective `photometric`."""
 
-    target: str = "headset"
-    """The observation whose pictures are compared with, such as "headset" or "frontal"."""
+    target: str | None = None
+    """Observation whose pictures are compared; the capture's training views if null."""
     error: Literal["l2", "l1", "charbonnier"] = "l2"
-    """Of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and absolute
-    for large residuals."""
+    """Error of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and
+    absolute for large residuals."""
     scale: PositiveFloat = 0.1
-    """Residuals are divided by this, an intensity in [0, 1]; as `training.image_scale`."""
+    """Unit of a pixel's residual, an intensity in [0, 1]. The smaller it is, the less geometry is learned."""
     uncovered: Literal["count", "ignore"] = "count"
-    """Pixels within the target's mask that the render's mesh misses: "count" compares the background there, so that
-    silhouettes are pulled to where the target has a face; "ignore" leaves them out."""
+    """What to do with pixels within the target's mask that the rendered mesh misses: "count" compares the background
+    there, which pulls silhouettes to the target's; "ignore" leaves the pixels out."""
     exposure: Literal["none", "affine"] = "none"
     """"affine" first fits a gain and an offset to each picture in closed form, for targets whose light or camera
-    response differs from the capture's."""
+    response differs from the training views'."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs pictures of the target's cameras and the target."""
-        images = given.observations.get(self.target, {}).get("images")
+        target = self.target or given.roles.training_views
+        images = given.observations.get(target, {}).get("images")
         if images is None:
             views = [name for name, tensors in given.observations.items() if "images" in tensors]
             raise Mismatch(
-                f"objective 'photometric' compares with pictures of '{self.target}', which the capture does not have; "
+                f"objective 'photometric' compares with pictures of '{target}', which the capture does not have; "
                 f"set target to one of: {', '.join(views) or '(the capture has no pictures)'}"
             )
         if len(images) != 4 or images[1] not in (1, 3):
             raise Mismatch(
                 f"objective 'photometric' takes grey or RGB pictures (views, 1 or 3, H, W), the capture's "
-                f"'{self.target}' has {images}"
+                f"'{target}' has {images}"
             )
         return Plan(
-            inputs={f"{self.target}.images": images},
+            inputs={f"{target}.images": images},
             outputs={"loss": ()},
-            needs=(f"render:{self.target}", f"target:{self.target}"),
+            needs=(f"render:{target}", f"target:{target}"),
         )
+
+
+class GeometryConfig(ObjectiveConfig):
+    """Options of objective `geometry`."""
+
+    def plan(self, given: ObjectiveInputs) -> Plan:
+        """Needs decoded vertices and the tracked ones."""
+        surface = given.roles.surface
+        return Plan(
+            inputs={f"{surface}.vertices": given.observations[surface]["vertices"]},
+            outputs={"loss": ()},
+            needs=("vertices", f"target:{surface}"),
+        )
+
+
+class DivergenceConfig(ObjectiveConfig):
+    """Options of objective `divergence`: its weight is the paper's λ_L of training, per dimension of the code."""
+
+    weight: NonNegativeFloat | Ramp = 0.01
+    """Factor on the divergence; a ramp `{start, end, steps}` changes it over the first steps of a stage."""
+
+    def plan(self, given: ObjectiveInputs) -> Plan:
+        """Needs Q's posterior and its divergence from the prior."""
+        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("posterior", "divergence"))
 
 
 class LatentLikelihoodConfig(ObjectiveConfig):

@@ -23,18 +23,22 @@ class PhotometricObjective(Objective):
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
-        observed: Views = target[self.config.target]
-        rendering = state.renderings[self.config.target]
+        name = self.config.target or self.given.roles.training_views
+        observed: Views = target[name]
+        rendering = state.renderings[name]
         samples, views, colours = observed.images.shape[:3]
         image = rendering.image if colours == 3 else luminance(rendering.image)
         image = image.unflatten(0, (samples, views))
         mask = observed.mask.square()
-        # Detached: how much of the face is compared must not itself be a way to lower the loss.
-        counted = mask * rendering.coverage.detach().unflatten(0, (samples, views)).clamp(0, 1)
-        weight = (counted if self.config.uncovered == "ignore" else mask)[:, :, None]
-        if self.config.exposure == "affine":
-            gain, offset = affine_exposure(image.detach(), observed.images, counted[:, :, None])
-            image = gain * image + offset
+        weight = mask[:, :, None]
+        if self.config.uncovered == "ignore" or self.config.exposure == "affine":
+            # Detached: how much of the face is compared must not itself be a way to lower the loss.
+            counted = mask * rendering.coverage.detach().unflatten(0, (samples, views)).clamp(0, 1)
+            if self.config.exposure == "affine":
+                gain, offset = affine_exposure(image.detach(), observed.images, counted[:, :, None])
+                image = gain * image + offset
+            if self.config.uncovered == "ignore":
+                weight = counted[:, :, None]
         residual = (image - observed.images) / self.config.scale
         error = rearrange(self.penalty(residual) * weight, "b n c h w -> b (n c h w)").sum(dim=-1)
         pixels = rearrange(weight, "b n one h w -> b (n one h w)").sum(dim=-1)

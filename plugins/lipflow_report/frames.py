@@ -10,7 +10,7 @@ import numpy as np
 
 from lipflow_core.evaluation.folder import PICTURES
 from lipflow_core.evaluation.result import CODES, Evaluation, ModelScores
-from lipflow_core.fitting.targets import file_stem
+from lipflow_core.splits import file_stem
 from lipflow_report.markup import Markup, join, tag
 from lipflow_report.pictures import common_limit, difference, heat, heat_gradient, image, read
 

@@ -13,10 +13,9 @@ import lipflow_core
 from lipflow_core.cli import main
 from lipflow_core.errors import SpecError, StorageError, UsageError
 from lipflow_core.fitting import run
-from lipflow_core.fitting.run import fit_model
-from lipflow_core.fitting.targets import select
-from lipflow_core.frames import spread
+from lipflow_core.fitting.model_fit import fit_model
 from lipflow_core.plans import CaptureInputs
+from lipflow_core.splits import select, spread
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from fitted_avatars import fitting, frame_of
 
+from lipflow_core.avatar import frozen
 from lipflow_core.fitting import choose, fit
-from lipflow_core.fitting.frames import build_objectives
+from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.fitting.grid import GridChoice, view_psnr
 from lipflow_core.fitting.loop import minimize
-from lipflow_core.fitting.problem import Problem, frozen
+from lipflow_core.fitting.problem import Problem
 
 LIKELIHOOD = {"type": "latent-likelihood", "weight": 0.01}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from fitted_avatars import fitting, frame_of
 
-from lipflow_core.fitting.frames import build_objectives
-from lipflow_core.fitting.problem import Problem, frozen
+from lipflow_core.avatar import frozen
+from lipflow_core.fitting.fit import build_objectives
+from lipflow_core.fitting.problem import Problem
 
 VIEWS = ("dome", "headset", "frontal")
 

@@ -9,7 +9,7 @@ from fitted_avatars import CODE, FLOAT64, fitting, frame_of
 
 from lipflow_core.errors import CaptureError, SpecError
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.frames import build_objectives
+from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.records import Frame
 from lipflow_core.testing import inputs
 

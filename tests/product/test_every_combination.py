@@ -11,11 +11,10 @@ import pytest
 import lipflow_core
 from lipflow_core.errors import CompatibilityError
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.targets import load_frames, observations_needed
-from lipflow_core.frames import spread
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import default_registry
+from lipflow_core.splits import load_frames, spread
 
 REGISTRY = default_registry()
 
@@ -148,7 +147,7 @@ def test_trains_and_fits_or_says_why_not(combination, tmp_path):
         return
     trained = lipflow_core.train(spec, tmp_path / "run", capture=dome()).avatar
     split = dome().split("held-out")
-    target = load_frames(split, spread(2, len(split)), observations_needed(plan(spec)))
+    target = load_frames(split, spread(2, len(split)), plan(spec).fitted_observations)
     result = fit(trained, target, spec.fitting)
     total = result.curves["total"]
     assert (total[:, -1] < total[:, 0]).all(), "ten steps did not lower the loss"

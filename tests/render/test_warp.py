@@ -15,13 +15,14 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lipflow_core
+from lipflow_core.avatar import frozen
 from lipflow_core.fitting.adam import RowAdam
-from lipflow_core.fitting.frames import build_objectives
-from lipflow_core.fitting.problem import Problem, frozen
-from lipflow_core.fitting.targets import load_frames, observations_needed
+from lipflow_core.fitting.fit import build_objectives
+from lipflow_core.fitting.problem import Problem
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Rendering
+from lipflow_core.splits import load_frames
 
 needs_warp = pytest.mark.skipif(
     importlib.util.find_spec("warp") is None, reason="renderer 'warp' needs warp-lang: pip install 'lipflow-core[warp]'"
@@ -154,7 +155,7 @@ def fitting_step(device: str):
     spec = lipflow_core.load_spec("dam", ["preset=tiny", "renderer=warp", f"device={device}"])
     avatar = lipflow_core.assemble(spec).eval()
     source = spec.capture.build(CaptureInputs()).split("held-out")
-    frame = load_frames(source, [0, 1], observations_needed(plan(spec)))
+    frame = load_frames(source, [0, 1], plan(spec).fitted_observations)
     objectives = build_objectives(avatar, frame, spec.fitting.objectives)
     with frozen(avatar):
         problem = Problem.of(avatar, frame, objectives)

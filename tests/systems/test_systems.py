@@ -11,12 +11,11 @@ import torch
 import lipflow_core
 from lipflow_core.cli import main
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.targets import load_frames, observations_needed
-from lipflow_core.frames import spread
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.specs import load_spec, shipped_specs
 from lipflow_core.specs.model import PRESETS, Ramp
+from lipflow_core.splits import load_frames, spread
 from lipflow_core.weights import weights_of
 
 SYSTEMS = shipped_specs()
@@ -54,7 +53,7 @@ def test_trains_and_fits(name, tmp_path):
     run, spec = trained(name, tmp_path, "training.stages.0.steps=3")
     assert all(stage.steps >= 3 for stage in run.stages)
     split = dome().split("held-out")
-    target = load_frames(split, spread(2, len(split)), observations_needed(plan(spec)))
+    target = load_frames(split, spread(2, len(split)), plan(spec).fitted_observations)
     result = fit(run.avatar, target, spec.fitting)
     assert result.codes.shape == (2, spec.code)
     assert all(torch.isfinite(curve).all() for curve in result.curves.values())

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from lipflow_core.training.augmentation import augment
 
 from lipflow_core.specs.model import Augmentation
 from lipflow_core.testing import inputs
-from lipflow_core.training.augmentation import augment
 from lipflow_core.training.randomness import Draw
 
 NOTHING = {"gain": 0, "offset": 0, "noise": 0, "shift": 0, "keypoints": 0}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lipflow_core.training.objective import Batch, Objective, needs_of
 from runs import dam_regressor, make_spec
 
 from lipflow_core.assembly import assemble
@@ -9,7 +10,6 @@ from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import FrameRequest
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Encoding
-from lipflow_core.training.objective import Batch, Objective, needs_of
 
 
 @pytest.fixture

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from lipflow_core.avatar import Avatar
-from lipflow_core.fitting.grid import GridChoice, asks_prior, search
+from lipflow_core.avatar import Avatar, frozen
+from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
-from lipflow_core.fitting.problem import Problem, frozen
-from lipflow_core.fitting.result import FittingResult
-from lipflow_core.interfaces import Objective
+from lipflow_core.fitting.problem import Problem
+from lipflow_core.fitting.result import FittingResult, GridChoice
+from lipflow_core.interfaces import Metric, Objective
+from lipflow_core.interfaces.objective import numbered
 from lipflow_core.parts import Part
 from lipflow_core.plans import ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
-from lipflow_core.records import Frame, Record
+from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting
 
 
@@ -27,11 +27,11 @@ def fit(
     fitting: Fitting,
     *,
     objectives: Sequence[Objective] | None = None,
-    view: str = "frontal",
+    metric: Metric | None = None,
     chosen: GridChoice | None = None,
     progress: Progress | None = None,
 ) -> FittingResult:
-    """Fit a latent code, and the headset's pose if `fitting.pose` asks for it, to each frame.
+    """Fit a latent code, and the driving device's pose if `fitting.pose` asks for it, to each frame.
 
     Minimises Σ_k w_k L_k(code) over the code by Adam with all networks frozen (paper, supplement H.2). Frames are
     independent rows of one batch: a row's result does not depend on which others are fitted with it. Nothing is
@@ -40,10 +40,10 @@ def fit(
     Args:
         avatar: The assembled model; left as it was.
         target: B frames with every observation that the objectives compare with, the driving one if the prior needs
-            it, and `view` if there is a grid.
+            it, and what the metric compares with if there is a grid.
         fitting: Objectives, steps, learning rate and so on.
         objectives: Built objectives to use in place of `fitting.objectives`.
-        view: What a grid search scores.
+        metric: What a grid search chooses by; the first of the registry's default metrics if None.
         chosen: Learning rate and latent weight of an earlier grid search, in place of a new one.
         progress: Advanced by each finished frame (`lipflow_core.progress`).
 
@@ -60,10 +60,10 @@ def fit(
     """
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built)
+        problem = Problem.of(avatar, target, built, fitting.start)
         if chosen is None and fitting.grid is not None and len(problem):
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
-            chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, view)
+            chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
         result = minimize(
             problem,
@@ -82,7 +82,7 @@ def choose(
     fitting: Fitting,
     *,
     objectives: Sequence[Objective] | None = None,
-    view: str = "frontal",
+    metric: Metric | None = None,
     progress: Progress | None = None,
 ) -> GridChoice | None:
     """Choose learning rate and latent weight on these frames by `fitting.grid`; None without one.
@@ -93,8 +93,8 @@ def choose(
         return None
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built)
-        return search(avatar, problem, target, fitting, fitting.grid, view, progress)
+        problem = Problem.of(avatar, target, built, fitting.start)
+        return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
 
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
@@ -102,39 +102,24 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),
+        roles=avatar.roles,
         landmarks=avatar.template.landmarks.numel(),
         has_driving=avatar.driving is not None,
     )
     dtype = avatar.template.vertices_mean.dtype
-    return _numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
-    """The shapes of what a frame offers, as components' plans take them."""
-    return {name: dict(_shapes(record, "")) for name, record in frame.observations.items()}
-
-
-def _shapes(record: Record, prefix: str) -> list[tuple[str, Shape]]:
-    found: list[tuple[str, Shape]] = []
-    for f in fields(record):
-        value = getattr(record, f.name)
-        if isinstance(value, Tensor):
-            found.append((prefix + f.name, tuple(value.shape[1:])))
-        elif isinstance(value, Record):
-            found += _shapes(value, f"{prefix}{f.name}.")
-    return found
+    """Collect the shapes of what a frame offers, as components' plans take them."""
+    return {
+        name: {tensor: tuple(value.shape[1:]) for tensor, value in record.tensors()}
+        for name, record in frame.observations.items()
+    }
 
 
 def _named(objectives: Sequence[Objective]) -> dict[str, Objective]:
-    return _numbered([type(objective).__name__ for objective in objectives], objectives)
-
-
-def _numbered(names: Sequence[str], objectives: Sequence[Objective]) -> dict[str, Objective]:
-    numbered: dict[str, Objective] = {}
-    for name, objective in zip(names, objectives, strict=True):
-        copies = sum(existing.split("#")[0] == name for existing in numbered)
-        numbered[name if copies == 0 else f"{name}#{copies + 1}"] = objective
-    return numbered
+    return numbered([type(objective).__name__ for objective in objectives], objectives)
 
 
 def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
@@ -144,6 +129,6 @@ def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
 def _weights(objectives: Mapping[str, Objective], chosen: GridChoice | None) -> list[float]:
     latent = None if chosen is None else chosen.latent_weight
     return [
-        latent if latent is not None and asks_prior(objective) else objective.config.weight
+        latent if latent is not None and asks_prior(objective) else objective.config.final_weight
         for objective in objectives.values()
     ]

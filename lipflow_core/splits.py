@@ -1,4 +1,4 @@
-"""Which frames are fitted, and loading what fitting needs of them."""
+"""Frames of a split: which to take, loading them, and whether those that were loaded are sound."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from lipflow_core.errors import CaptureError, SpecError, UsageError
-from lipflow_core.frames import check_finite
 from lipflow_core.interfaces import Capture, FrameRequest, Split
-from lipflow_core.planning import Blueprint
 from lipflow_core.records import Frame
 
 
-def observations_needed(blueprint: Blueprint) -> tuple[str, ...]:
-    """The observations that a spec's fitting looks at: the objectives' and the driving encoder's."""
-    needs = [need for objective in blueprint.objectives for need in objective.plan.needs]
-    names = [need.partition(":")[2] for need in needs if need.startswith(("render:", "target:"))]
-    driving = blueprint.driving.plan.needs if blueprint.driving is not None else ()
-    return tuple(dict.fromkeys([*names, *driving]))
-
-
 def open_split(capture: Capture, name: str) -> Split:
-    """A split of a capture, which must have frames.
+    """Open a split of a capture, which must have frames.
 
     Raises:
         CaptureError: If there is no such split, or it is empty.
@@ -35,7 +26,7 @@ def open_split(capture: Capture, name: str) -> Split:
 
 
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
-    """Load frames with the named observations, of the dome all cameras.
+    """Load frames with the named observations, of the training views all cameras.
 
     Args:
         split: A split of a capture.
@@ -45,15 +36,34 @@ def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) 
     Raises:
         CaptureError: If a frame is damaged or holds NaN or infinity.
     """
-    names = tuple(dict.fromkeys(observations))
-    cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1)) if "dome" in names else None
-    frame = split.load(FrameRequest(np.asarray(indices), names, cameras))
+    cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1))
+    frame = split.load(FrameRequest(np.asarray(indices), tuple(dict.fromkeys(observations)), cameras))
     check_finite(frame)
     return frame
 
 
+def spread(count: int, total: int) -> np.ndarray:
+    """Choose at most `count` of `total` positions, evenly spread from the first to the last; (N,) int64, rising."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+
+
+def check_finite(frame: Frame) -> None:
+    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
+    for name, observation in frame.observations.items():
+        for label, tensor in observation.tensors():
+            # One pass and no temporary: a sum is finite only if everything in it is.
+            if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
+                for row, sample in enumerate(tensor):
+                    if not torch.isfinite(sample).all():
+                        raise CaptureError(
+                            f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
+                            f"{label} of observation '{name}' holds NaN or infinity",
+                            "repair or leave out this frame of the capture",
+                        )
+
+
 def select(split: Split, text: str) -> np.ndarray:
-    """Positions of the frames that a user names.
+    """Find the positions of the frames that a user names.
 
     Args:
         split: A split of a capture.
@@ -84,7 +94,7 @@ def select(split: Split, text: str) -> np.ndarray:
 
 
 def file_stem(segment: str, number: int) -> str:
-    """A file name that names a frame: its segment's letters, digits, dots, dashes and underscores."""
+    """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
     return f"{safe}-{number:06d}"
 

@@ -1,7 +1,8 @@
-"""Random changes of what the driving encoder sees: light, noise and slipped headset cameras; jittered keypoints."""
+"""Random changes of headset pictures in training: light, noise and slipped cameras."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,37 +10,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from lipflow_core.records import Keypoints, Record, Views
-from lipflow_core.specs.model import Augmentation
-from lipflow_core.training.randomness import Draw, Purpose, stream
+from lipflow_core.records import Views
+from lipflow_hmc.config import PictureAugmentation
 
 
-def augment(observation: Record, options: Augmentation, seed: int, stage: int, draw: Draw) -> Record:
-    """Change an observation as `options` say; each sample's changes depend on seed, stage, epoch and index alone.
+def augment_pictures(views: Views, options: PictureAugmentation, streams: Sequence[np.random.Generator]) -> Views:
+    """Compute image · gain + offset + noise, after a shift by whole pixels that the cameras' principal points follow.
 
     Args:
-        observation: `Views` or `Keypoints`, B samples on the CPU; any other record is returned as it is.
-        options: Which changes and how large.
-        seed: Of the run.
-        stage: Number of the stage.
-        draw: Which samples they are.
-
-    Returns:
-        A new observation of the same shape and type.
+        views: B samples on the CPU.
+        options: Which changes, and how large.
+        streams: A random stream for each sample.
     """
-    streams = [
-        stream(seed, Purpose.AUGMENTATION, stage, int(epoch), int(index))
-        for epoch, index in zip(draw.epochs, draw.indices, strict=True)
-    ]
-    if isinstance(observation, Views):
-        return _views(observation, options, streams)
-    if isinstance(observation, Keypoints):
-        return _keypoints(observation, options, streams)
-    return observation
-
-
-def _views(views: Views, options: Augmentation, streams: list[np.random.Generator]) -> Views:
-    """image · gain + offset + noise, after a shift by whole pixels that the cameras' principal points follow."""
     _, count, _, height, width = views.images.shape
     # Drawn whether used or not, so that switching one change off leaves the others as they were.
     gain = _normal(streams, count).mul(options.gain).exp()
@@ -73,14 +55,7 @@ def _shifted(images: Tensor, pixels: Tensor) -> Tensor:
     return rearrange(picked, "b n h w c -> b n c h w")
 
 
-def _keypoints(keypoints: Keypoints, options: Augmentation, streams: list[np.random.Generator]) -> Keypoints:
-    if options.keypoints == 0:
-        return keypoints
-    noise = _normal(streams, *keypoints.points.shape[1:]).to(keypoints.points.dtype)
-    return replace(keypoints, points=keypoints.points + options.keypoints * keypoints.camera.width * noise)
-
-
-def _normal(streams: list[np.random.Generator], *shape: int) -> Tensor:
+def _normal(streams: Sequence[np.random.Generator], *shape: int) -> Tensor:
     return _stack([s.standard_normal(shape, dtype=np.float32) for s in streams])
 
 

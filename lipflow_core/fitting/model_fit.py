@@ -24,21 +24,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.errors import StorageError
-from lipflow_core.evaluation.pictures import png, strip
-from lipflow_core.fitting.frames import choose, fit
-from lipflow_core.fitting.grid import GridChoice
-from lipflow_core.fitting.problem import frozen
-from lipflow_core.fitting.result import FittingResult
-from lipflow_core.fitting.targets import file_stem, load_frames, observations_needed, open_split, select
-from lipflow_core.frames import spread
+from lipflow_core.fitting.fit import choose, fit
+from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Split
-from lipflow_core.model_directory import model_blueprint, open_model
-from lipflow_core.model_lock import read_lock
-from lipflow_core.plans import CaptureInputs
+from lipflow_core.model_directory import OpenedModel, open_model
+from lipflow_core.pictures import png, strip
+from lipflow_core.plans import CaptureInputs, Needs
 from lipflow_core.progress import Style, progress
+from lipflow_core.scoring import build_metrics
 from lipflow_core.specs.model import Spec
+from lipflow_core.splits import file_stem, load_frames, open_split, select, spread
 from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
 from lipflow_core.version import __version__
 
@@ -81,14 +78,15 @@ def fit_model(
         lipflow_core.errors.StorageError: If `out` holds something else or can't be written.
     """
     check_folder(out)
-    avatar, spec = open_model(model, overrides=overrides)
+    opened = open_model(model, overrides=overrides)
+    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     capture = spec.capture.build(CaptureInputs())
     source = open_split(capture, split)
     indices = np.arange(len(source)) if frames is None else select(source, frames)
     folder = Path(out)
     request = {
         "version": __version__,
-        "weights": read_lock(Path(model)).sha256["weights.safetensors"],
+        "weights": opened.lock.sha256["weights.safetensors"],
         "capture": capture.identity,
         "split": split,
         "frames": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
@@ -98,10 +96,10 @@ def fit_model(
     _open(folder, request)
     if (folder / RESULT).exists():
         return json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    view = spec.evaluation.view
-    needed = observations_needed(model_blueprint(model, spec, avatar.device.type))
-    observations = (*needed, view) if pictures or spec.fitting.grid is not None else needed
-    chosen = _choose(folder, avatar, spec, source, indices, observations, style)
+    observations = blueprint.fitted_observations
+    chosen = _choose(folder, opened, source, indices, style)
+    if pictures:
+        observations = (*observations, blueprint.view)
     parts = []
     chunks = np.array_split(indices, range(spec.fitting.batch, len(indices), spec.fitting.batch))
     with progress(len(indices), f"fit {spec.name}", "frame", style=style) as bar:
@@ -110,9 +108,9 @@ def fit_model(
             part = _read(place)
             if part is None:
                 frame = load_frames(source, chunk, observations)
-                part = fit(avatar, frame, spec.fitting, view=view, chosen=chosen, progress=bar)
+                part = fit(avatar, frame, spec.fitting, chosen=chosen, progress=bar)
                 if pictures:
-                    _write_pictures(folder / PICTURES, avatar, part, frame.to(avatar.device), view)
+                    _write_pictures(folder / PICTURES, avatar, part, frame.to(avatar.device), blueprint.view)
                 write_atomically(place, save(part.as_tensors()))
             else:
                 bar.advance(len(chunk))
@@ -150,27 +148,22 @@ def _open(folder: Path, request: dict[str, Any]) -> None:
         raise StorageError(f"{folder / _REQUEST} is damaged: {error}", hint="remove that folder") from error
 
 
-def _choose(
-    folder: Path,
-    avatar: Avatar,
-    spec: Spec,
-    split: Split,
-    indices: np.ndarray,
-    observations: Sequence[str],
-    style: Style,
-) -> GridChoice | None:
-    """The grid's choice, made once and kept beside the batches."""
+def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray, style: Style) -> GridChoice | None:
+    """Choose by the grid once, and keep the choice beside the batches."""
+    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     grid = spec.fitting.grid
     if grid is None:
         return None
     if (folder / _GRID).exists():
-        return GridChoice.from_data(json.loads((folder / _GRID).read_text(encoding="utf-8")))
+        return GridChoice.model_validate_json((folder / _GRID).read_bytes())
     batch = indices[spread(grid.frames, len(indices))]
     rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
+        metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
+        observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
         frame = load_frames(split, batch, observations)
-        chosen = choose(avatar, frame, spec.fitting, view=spec.evaluation.view, progress=bar)
-    write_atomically(folder / _GRID, _json(chosen.as_data()))
+        chosen = choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
+    write_atomically(folder / _GRID, chosen.json_text())
     return chosen
 
 
@@ -216,7 +209,7 @@ def _summary(
     )
     return {
         "name": spec.name,
-        "grid": None if chosen is None else chosen.as_data(),
+        "grid": None if chosen is None else chosen.model_dump(mode="json"),
         "frames": [
             {
                 "segment": split.segments[index],

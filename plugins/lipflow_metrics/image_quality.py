@@ -1,4 +1,4 @@
-"""PSNR and SSIM of masked pictures, and the error of vertices: small, ours, and held to scikit-image by tests.
+"""PSNR and SSIM of masked pictures: small, ours, and held to scikit-image by tests.
 
 Libraries disagree on these by more than the gaps between systems, so that the definitions are part of every report.
 """
@@ -10,32 +10,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from lipflow_core.records import Template
+from lipflow_metrics.config import SSIM_WINDOW as _WINDOW
 
-DEFINITIONS = {
-    "psnr": "PSNR: in dB, 10 log10(1 / e) for colours in [0, 1], where e is the squared error averaged over the "
-    "channels and over the pixels that the picture's mask shows wholly; averaged over pictures, not over pixels of all "
-    "pictures. In a partly masked pixel the picture mixes face and background, which hard edges cannot.",
-    "ssim": "SSIM: structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² "
-    "and 0.03², computed on whole pictures for each channel; its map is averaged over the same pixels. The "
-    "background is not blanked.",
-    "geom": "Geom: squared error of vertices standardised by the subject's mean mesh and one scale, averaged over "
-    "vertices and axes.",
-    "millimetres": "mm: distance between fitted and tracked vertices, averaged over vertices.",
-    "distance": "Travelled: Euclidean distance between the fitted code and the code that fitting started from, divided "
-    "by the root mean square distance of the same frames' posterior codes from their mean.",
-    "nll": "NLL: −log p of Q's code under the prior that fits, in nats per dimension of the code; of Q's mean code, "
-    "and averaged over samples of Q. Standardised, the latter with codes in units of their spread over all frames: "
-    "1.42 is then what a prior gives that knows no more than mean and spread of each dimension.",
-    "coverage": "Coverage: how many of Q's samples lie in the prior's credible region of a nominal level, by their "
-    "rank among draws of the prior; in each dimension, the central interval of the draws; joint, the region of highest "
-    "density. A prior that is right covers as much as its level says, an overconfident one less.",
-    "width": "Width: standard deviation of the prior given a frame, over that of Q's codes of all frames, as a "
-    "geometric mean over dimensions and frames; 1 knows no more than how codes are spread.",
-}
-"""Metric → what it is, as reports print it."""
-
-_WINDOW, _SIGMA = 11, 1.5
+_SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -88,16 +65,6 @@ def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     border = _WINDOW // 2
     inner = None if mask is None else mask[:, border : height - border, border : width - border]
     return _mean(rearrange(similarity, "(b c) 1 h w -> b c h w", b=batch).mean(dim=1), inner)
-
-
-def geometry_error(vertices: Tensor, target: Tensor, template: Template) -> Tensor:
-    """Mean squared error of standardised vertices; both (B, V, 3) millimetres → (B,)."""
-    return ((vertices - target) / template.vertices_scale).square().mean(dim=(1, 2))
-
-
-def vertex_distance(vertices: Tensor, target: Tensor) -> Tensor:
-    """Mean Euclidean distance of vertices; both (B, V, 3) millimetres → (B,) millimetres."""
-    return (vertices - target).norm(dim=2).mean(dim=1)
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,0 +1,217 @@
+"""What a training stage minimises: its objectives, weighed, and what of the model it has to run for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lipflow_core.avatar import Avatar
+from lipflow_core.config import Ramp
+from lipflow_core.densities import bounded_log_std
+from lipflow_core.errors import SpecError
+from lipflow_core.interfaces import LatentPrior, Objective, State
+from lipflow_core.observing import cameras_of, observe
+from lipflow_core.plans import Needs
+from lipflow_core.records import Encoding, Frame
+from lipflow_core.specs.model import Stage
+
+
+@dataclass(frozen=True)
+class StageNeeds:
+    """What a stage runs and loads; the rest is left alone.
+
+    Args:
+        objectives: Those that have a weight and a gradient, by name.
+        made: What they look at.
+        encoders: Names of the encoders that run, of "encoder" and "driving"; the first alone if both are one.
+        driving: Whether the driving encoder runs.
+        observations: Names of the observations loaded for each frame.
+    """
+
+    objectives: Mapping[str, Objective]
+    made: Needs
+    encoders: tuple[str, ...]
+    driving: bool
+    observations: tuple[str, ...]
+
+
+def needs_of(avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]) -> StageNeeds:
+    """Work out what a stage needs.
+
+    Objectives are left out where their weight is 0 throughout, and where nothing that they depend on learns: all depend
+    on the encoder, those that look at the decoded face on the decoder, and the divergence on the prior and its driving
+    encoder.
+
+    Raises:
+        lipflow_core.errors.SpecError: If no objective is left.
+    """
+    learns = {id(part) for part in _parts(avatar, stage, stage.train)}
+
+    def reached(objective: Objective) -> bool:
+        needs = Needs.of([objective.planned])
+        names = ["encoder", *(["decoder"] if needs.face else []), *(["driving", "prior"] if needs.divergence else [])]
+        return any(id(part) in learns for part in _parts(avatar, stage, names))
+
+    kept = {name: o for name, o in objectives.items() if any(_range(o)) and reached(o)}
+    if not kept:
+        raise SpecError(
+            f"stage '{stage.name}' has nothing to learn from: no objective with a weight depends on "
+            f"{', '.join(stage.train)}",
+            "give one of its objectives a weight above 0 that depends on what 'train' names",
+        )
+    made = Needs.of(objective.planned for objective in kept.values())
+    driving = made.divergence and "driving" in avatar.prior_of(stage.name).planned.needs
+    observations = {avatar.encoder.modality, *made.targets, *([avatar.driving.modality] if driving else [])}
+    encoders = ("encoder", "driving") if driving and avatar.encoder is not avatar.driving else ("encoder",)
+    return StageNeeds(kept, made, encoders, driving, tuple(sorted(observations)))
+
+
+def weights_at(objectives: Mapping[str, Objective], step: int) -> dict[str, float]:
+    """Give each objective's weight at a step of the stage."""
+    return {name: objective.config.weight_at(step) for name, objective in objectives.items()}
+
+
+def final_weights(objectives: Mapping[str, Objective]) -> dict[str, float]:
+    """Give each objective's weight after any ramp: that of the held-out loss, so that its values can be compared."""
+    return {name: objective.config.final_weight for name, objective in objectives.items()}
+
+
+def _range(objective: Objective) -> tuple[float, ...]:
+    weight = objective.config.weight
+    return (weight.start, weight.end) if isinstance(weight, Ramp) else (weight,)
+
+
+def _parts(avatar: Avatar, stage: Stage, names: Sequence[str]) -> list[nn.Module]:
+    parts = [avatar.prior_of(stage.name) if name == "prior" else avatar.part(name) for name in names]
+    return [part for part in parts if part is not None]
+
+
+class Batch:
+    """What the objective takes of one step; a plain class, since Fabric would take a dataclass apart.
+
+    Args:
+        frame: The captured frames, B of them.
+        driving: The same as the driving encoder sees them, changed by augmentation.
+        noise: (B, D) standard normal, for the sample of Q; None to use Q's mean.
+    """
+
+    def __init__(self, frame: Frame, driving: Frame, noise: Tensor | None):
+        self.frame = frame
+        self.driving = driving
+        self.noise = noise
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
+        """The batch on a device, its real numbers of one type."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, dtype if tensor.is_floating_point() else None, non_blocking=True)
+
+        frame = self.frame.apply(move)
+        driving = frame if self.driving is self.frame else self.driving.apply(move)
+        return Batch(frame, driving, None if self.noise is None else move(self.noise))
+
+    def pinned(self) -> Batch:
+        """The batch in page-locked memory, from which copies to a GPU need not be waited for."""
+        frame = self.frame.apply(Tensor.pin_memory)
+        driving = frame if self.driving is self.frame else self.driving.apply(Tensor.pin_memory)
+        return Batch(frame, driving, None if self.noise is None else self.noise.pin_memory())
+
+
+class StageLoss(nn.Module):
+    """L = Σ_k w_k L_k, averaged over frames (paper, supplement H.1).
+
+    The code is one sample of Q, or Q's mean where a batch brings no noise.
+
+    Args:
+        avatar: The model.
+        stage: The stage; its name chooses the prior.
+        objectives: Its objectives by name, built.
+    """
+
+    def __init__(self, avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]):
+        super().__init__()
+        self.avatar = avatar
+        self.stage = stage
+        self.needs = needs_of(avatar, stage, objectives)
+        self.terms = nn.ModuleList(self.needs.objectives.values())
+        self._encoder_learns = any(parameter.requires_grad for parameter in avatar.encoder.parameters())
+        self._driving_learns = avatar.driving is not None and any(p.requires_grad for p in avatar.driving.parameters())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(self.needs.objectives)
+
+    @property
+    def prior(self) -> LatentPrior:
+        """The prior of this stage."""
+        return self.avatar.prior_of(self.stage.name)
+
+    def encode(self, batch: Batch) -> tuple[Encoding, Encoding | None]:
+        """Encode a batch in full precision: Q's posterior and, if the stage needs it, P's encoding."""
+        avatar = self.avatar
+        dtype = avatar.template_buffers.vertices_mean.dtype
+        shared = avatar.encoder is avatar.driving
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._encoder_learns):
+            posterior = avatar.encode(batch.driving if shared else batch.frame)
+        driving = None
+        if self.needs.driving and shared:
+            driving = posterior
+        elif self.needs.driving:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self._driving_learns):
+                driving = avatar.drive(batch.driving)
+        return _full(posterior, dtype), _full(driving, dtype)
+
+    def sample(self, posterior: Encoding, noise: Tensor | None) -> Tensor:
+        """Sample z = μ^q + σ^q ⊙ ε, (B, D), with the same bounded σ^q as the priors' divergences."""
+        return posterior.mean if noise is None else posterior.mean + bounded_log_std(posterior.log_std).exp() * noise
+
+    def forward(self, batch: Batch, weights: Mapping[str, float]) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the loss.
+
+        Args:
+            batch: On the model's device.
+            weights: Of the objectives, by name.
+
+        Returns:
+            The loss (); without gradients, its terms without weights (k,), in the order of `names`, and the largest
+            log σ that each of `needs.encoders` predicts (e,), P's in size.
+        """
+        posterior, driving = self.encode(batch)
+        code = self.sample(posterior, batch.noise)
+        made, template = self.needs.made, self.avatar.template
+        cameras = cameras_of(batch.frame, made.targets)
+        face, renderings = observe(self.avatar, template, code, made, cameras)
+        # Log-determinants and likelihoods are too delicate for half precision, and cheap.
+        with torch.autocast(code.device.type, enabled=False):
+            divergence = self.prior.divergence(posterior, code, driving) if made.divergence else None
+            state = State(
+                code=code,
+                template=template,
+                face=face,
+                renderings=renderings,
+                cameras=cameras,
+                posterior=posterior,
+                divergence=divergence,
+            )
+            terms = [objective(state, batch.frame).mean() for objective in self.terms]
+        loss = sum(weights[name] * term for name, term in zip(self.names, terms, strict=True))
+        # A Q whose spread collapses is all but a point, which does no harm; a P that does is sure of one code.
+        predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())
+        largest = torch.stack([_largest(log_std.detach()) for log_std in predicted[: len(self.needs.encoders)]])
+        return loss, torch.stack([term.detach() for term in terms]), largest
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Largest value; 0 of none."""
+    return values.amax() if values.numel() else values.new_zeros(())
+
+
+def _full(encoding: Encoding | None, dtype: torch.dtype) -> Encoding | None:
+    return None if encoding is None else encoding.apply(lambda tensor: tensor.to(dtype))

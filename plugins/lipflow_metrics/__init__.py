@@ -1,0 +1,25 @@
+"""Scores of decoded codes: of pictures in the scored view, and of vertices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lipflow_core.hooks import Component, hookimpl
+
+
+@hookimpl
+def lipflow_components() -> Iterable[Component]:
+    for name, stem, summary in (
+        ("psnr", "Psnr", "Peak signal-to-noise ratio over the pixels that the mask shows wholly, dB"),
+        ("ssim", "Ssim", "Structural similarity over the same pixels"),
+        ("geom", "Geom", "Mean squared error of standardised vertices"),
+        ("millimetres", "Millimetres", "Mean distance of vertices"),
+    ):
+        yield Component(
+            kind="metric",
+            name=name,
+            implementation=f"lipflow_metrics.metrics:{stem}",
+            config=f"lipflow_metrics.config:{stem}Config",
+            summary=summary,
+            capabilities=frozenset({"cpu", "cuda"}),
+        )

@@ -1,0 +1,18 @@
+"""Objective `geometry`: are the decoded vertices those of the tracked mesh?"""
+
+from __future__ import annotations
+
+from einops import reduce
+from torch import Tensor
+
+from lipflow_core.interfaces import Objective, State
+from lipflow_core.records import Frame
+
+
+class GeometryObjective(Objective):
+    """Mean squared error of vertices, standardised by the template's scale: Σ_vi (M̂_vi − M_vi)² / (3 V s²)."""
+
+    def loss(self, state: State, target: Frame) -> Tensor:
+        wanted = target[self.given.roles.surface].vertices
+        error = (state.face.vertices - wanted) / state.template.vertices_scale
+        return reduce(error.square(), "b v xyz -> b", "mean")
