@@ -50,7 +50,7 @@ systems: $(VENV)/.ready
 
 priors: $(VENV)/.ready
 	set -e; $(foreach prior,$(PRIOR),echo "training with prior $(prior)"; \
-		$(BIN)/lipflow-core train lip-flow-hmc name=$(prior) $($(prior)) training.stages.0.weights.latent=0.01 \
+		$(BIN)/lipflow-core train lip-flow-hmc name=$(prior) $($(prior)) training.stages.0.objectives.divergence.weight=0.01 \
 			preset=$(PRESET) --out $(PRIORS)/$(prior) --resume;)
 	$(BIN)/lipflow-core $(COMPARE) $(PRIOR:%=$(PRIORS)/%) --out $(PRIORS)/evaluation
 	$(BIN)/lipflow-core report $(PRIORS)/evaluation --out $(PRIORS)/report.html

@@ -268,7 +268,7 @@ def study_joint(arguments: argparse.Namespace) -> None:
             f"seed={cell['seed']}",
             f"flow.coupling={cell['coupling']}",
             f"training.stages.0.steps={steps}",
-            f"training.stages.0.weights.latent={cell['weight']}",
+            f"training.stages.0.objectives.divergence.weight={cell['weight']}",
             f"training.clip={base.training.clip if cell['clipped'] == 'yes' else UNCLIPPED}",
             "training.log_every=1",
         ]

@@ -58,6 +58,7 @@ class Plan:
             objective the observations it compares with.
         parts: Plans of the components nested in it, by the option's name.
         roles: Which of its observations the core uses (captures).
+        divergence_weight: Weight in training of the divergence from it where the spec gives none (priors).
     """
 
     inputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     parts: Mapping[str, Plan] = field(default_factory=dict)
     roles: Roles | None = None
+    divergence_weight: float = 0.01
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import get_args
 
 from lipflow_core.config import Ramp
@@ -71,7 +72,7 @@ class _Walk:
         driving, encoder = self._encoders()
         priors = plan_priors(spec, driving, self.findings)
         decoder, renderer = self._decoder_and_renderer()
-        stages = self._stage_objectives()
+        stages = self._stage_objectives(priors)
         objectives = self._objectives("fitting.objectives", spec.fitting.objectives, "fitting")
         self._check_training(stages)
         view = spec.evaluation.view or self.roles.scored_view
@@ -180,11 +181,14 @@ class _Walk:
         drawing = RendererInputs(device=self.device, vertices=vertices[0], triangles=triangles, texture=texture)
         return decoder, self.findings.plan("renderer", spec.renderer, drawing)
 
-    def _stage_objectives(self) -> dict[str, tuple[PlannedPart, ...]]:
-        return {
-            stage.name: self._objectives(f"training.stages.{index}.objectives", stage.objectives, "training")
-            for index, stage in enumerate(self.spec.training.stages)
-        }
+    def _stage_objectives(self, priors: Mapping[str, PlannedPart]) -> dict[str, tuple[PlannedPart, ...]]:
+        """Each stage's objectives; a divergence without a weight takes the one that the stage's prior recommends."""
+        stages = {}
+        for index, stage in enumerate(self.spec.training.stages):
+            prior = priors.get("prior" if stage.prior is None else f"training.stages.{index}.prior")
+            planned = self._objectives(f"training.stages.{index}.objectives", stage.objectives, "training")
+            stages[stage.name] = tuple(term if prior is None else _weighted(term, prior) for term in planned)
+        return stages
 
     def _objectives(self, slot: str, parts: Sequence[Part], phase: str) -> tuple[PlannedPart, ...]:
         given = ObjectiveInputs(
@@ -280,6 +284,13 @@ class _Walk:
 
     def _note(self, slot: str, sentence: str) -> None:
         self.findings.note(slot, sentence)
+
+
+def _weighted(term: PlannedPart, prior: PlannedPart) -> PlannedPart:
+    if "divergence" not in term.plan.needs or term.part.config.weight is not None:
+        return term
+    config = term.part.config.model_copy(update={"weight": prior.plan.divergence_weight})
+    return replace(term, part=replace(term.part, config=config))
 
 
 def _trains_all(stage: Stage) -> bool:

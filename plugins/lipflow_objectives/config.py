@@ -65,8 +65,9 @@ class GeometryConfig(ObjectiveConfig):
 class DivergenceConfig(ObjectiveConfig):
     """Options of objective `divergence`: its weight is the paper's λ_L of training, per dimension of the code."""
 
-    weight: NonNegativeFloat | Ramp = 0.01
-    """Factor on the divergence; a ramp `{start, end, steps}` changes it over the first steps of a stage."""
+    weight: NonNegativeFloat | Ramp | None = None
+    """Factor on the divergence. Null takes the weight that the stage's prior recommends, the paper's where it has one; a
+    ramp `{start, end, steps}` changes it over the first steps of a stage."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs Q's posterior and its divergence from the prior."""

@@ -34,7 +34,12 @@ class DrivingGaussianConfig(Config):
     def plan(self, given: PriorInputs) -> Plan:
         _refuse_flow("kl", given)
         driving = given.driving_shapes("kl")
-        return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))
+        return Plan(
+            inputs={"code": (given.code,), **driving},
+            outputs={"log_prob": ()},
+            needs=("driving",),
+            divergence_weight=1.0,
+        )
 
 
 class FlowPriorConfig(Config):
@@ -85,4 +90,5 @@ class FlowPriorConfig(Config):
             differentiable=flow.differentiable,
             needs=("driving",) if driving else (),
             parts={"flow": flow},
+            divergence_weight=5e-4,
         )

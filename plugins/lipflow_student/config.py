@@ -44,4 +44,5 @@ class StudentFlowConfig(Config):
             differentiable=flow.differentiable,
             needs=("driving",) if driving else (),
             parts={"flow": flow},
+            divergence_weight=5e-4,
         )

@@ -10,11 +10,12 @@ import torch
 
 import lipflow_core
 from lipflow_core.cli import main
+from lipflow_core.config import Ramp
 from lipflow_core.fitting import fit
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.specs import load_spec, shipped_specs
-from lipflow_core.specs.model import PRESETS, Ramp
+from lipflow_core.specs.model import PRESETS
 from lipflow_core.splits import load_frames, spread
 from lipflow_core.weights import weights_of
 
@@ -72,9 +73,20 @@ def test_is_called_as_its_file_is_in_the_table_and_is_trained_by_make_systems(na
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_annealed_weight_reaches_its_end_half_way(name, preset):
     (stage,) = load_spec(name, [f"preset={preset}"]).training.stages
-    assert isinstance(stage.weights.latent, Ramp)
-    assert stage.weights.latent.steps == stage.steps / 2
-    assert stage.weights.latent.at(stage.steps) == 1
+    (weight,) = (part.config.weight for part in stage.objectives if part.name == "divergence")
+    assert isinstance(weight, Ramp)
+    assert weight.steps == stage.steps / 2
+    assert weight.at(stage.steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weight"),
+    [((), 5e-4), (("prior=kl", "flow=null"), 1), (("training.stages.0.objectives.divergence.weight=0.2",), 0.2)],
+)
+def test_the_divergence_has_the_weight_of_its_prior_unless_told_otherwise(overrides, weight):
+    blueprint = plan(load_spec("lip-flow-hmc", ["preset=tiny", *overrides]))
+    (divergence,) = (term for term in blueprint.stage_objectives["all"] if term.part.name == "divergence")
+    assert divergence.part.config.weight == weight
 
 
 def test_a_regressor_learns_from_the_codes_of_dam_itself(tmp_path):
