@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lipflow_core.config import Config
 from lipflow_core.parts import (
@@ -38,7 +38,7 @@ class Stage(Config):
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$")] = "all"
     """Its name in logs and checkpoints."""
-    train: tuple[PartName, ...] = ("encoder", "driving", "prior", "decoder")
+    train: Annotated[tuple[PartName, ...], Field(min_length=1)] = ("encoder", "driving", "prior", "decoder")
     """Parts that learn; all four names stand for whichever of them the model has."""
     prior: PriorSlot | None = None
     """The prior of this stage; the spec's `prior` if null."""
@@ -81,15 +81,15 @@ class Training(Config):
     """Steps between rows of metrics.jsonl, each the mean over them."""
     clip: PositiveFloat = 1.0
     """Gradients are scaled down to at most this norm."""
-    devices: PositiveInt = 1
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
     """Number of processes, one per device."""
-    nodes: PositiveInt = 1
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     """Number of machines."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     """"32-true", or a mixed precision of Lightning Fabric."""
-    threads: NonNegativeInt = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Torch threads per process; 0 leaves torch's choice."""
-    workers: NonNegativeInt = 1
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
     """Threads that load batches ahead."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
