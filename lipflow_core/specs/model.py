@@ -121,7 +121,7 @@ class Training(Config):
 
 
 class PoseFitting(Config):
-    """Fit the rigid pose of the driving cameras against the head together with the code (paper, Table 9)."""
+    """Fit the rigid pose of the driving cameras together with the code (paper, Table 9)."""
 
     learning_rate: PositiveFloat = 0.01
     """Learning rate of Adam for the six pose parameters, in units of 1 radian and `translation_scale` millimetres."""
@@ -192,7 +192,7 @@ class Spec(Config):
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
     """Name of the system in tables and folders, such as "lip-flow-hmc"."""
     preset: Preset = "paper"
-    """Set of default sizes: the paper's, or the smaller ones of "tiny", "small" and "medium". What the spec says wins."""
+    """Set of default sizes: "paper", or the smaller "medium", "small" and "tiny". What the spec says wins."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of everything random in training: first weights, order of frames, cameras, noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
