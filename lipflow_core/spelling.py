@@ -7,16 +7,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def closest(word: str, known: Iterable[str], like: float = 0.6) -> str | None:
-    """Find the known word that is most like another; None if none is as like as `like`, where 1 means equal."""
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that is most like another; None if none is much like it."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=like)), None)
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
-def did_you_mean(word: str, known: Iterable[str], before: str = "", like: float = 0.6) -> str:
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
     """Write `before` and "did you mean 'steps'?" for a misspelt word; nothing if no known word is like it."""
-    meant = closest(word, known, like)
+    meant = closest(word, known)
     return "" if meant is None else f"{before}did you mean '{meant}'?"
 
 

@@ -28,9 +28,6 @@ EXIT_CODES = """exit codes:
   130  interrupted
   141  the reader of the output went away"""
 
-LIKE = 0.8
-"""How like a known option a misspelt one must be where it may also be an option of the spec."""
-
 
 class Parser(argparse.ArgumentParser):
     """argparse's parser, whose errors tell what was probably meant."""
@@ -52,19 +49,22 @@ class Parser(argparse.ArgumentParser):
         """End with an error, and for those of the words that are unknown options tell what was probably meant."""
         from lipflow_core.spelling import did_you_mean
 
-        overrides = any(action.dest == "overrides" for action in self._actions)
         known = [word for word in self._option_string_actions if word not in ("-h", "--help", "--version")]
         hints = []
         for place, word in enumerate(words):
             option, _, value = word.partition("=")
             if not option.startswith("--") or option in self._option_string_actions:
                 continue
-            hint = did_you_mean(option, known, like=LIKE if overrides else 0.6)
-            if not hint and overrides:
+            hint = did_you_mean(option, known)
+            if self._takes_overrides and _is_of_spec(option[2:]):
                 value = value or next((w for w in words[place + 1 : place + 2] if not w.startswith("-")), "VALUE")
-                hint = f"an option of the spec is written without dashes: {option.lstrip('-')}={value}"
+                hint = f"an option of the spec is written without dashes: {option[2:]}={value}"
             hints += [f"'{option}': {hint}"] if hint else []
         super().error("\n  ".join([message, *hints]))
+
+    @property
+    def _takes_overrides(self) -> bool:
+        return any(action.dest == "overrides" for action in self._actions)
 
     def _check_value(self, action, value):
         try:
@@ -74,6 +74,12 @@ class Parser(argparse.ArgumentParser):
 
             error.message += did_you_mean(str(value), map(str, action.choices), "\n  ")
             raise
+
+
+def _is_of_spec(key: str) -> bool:
+    from lipflow_core.specs import Spec
+
+    return key.partition(".")[0] in Spec.model_fields
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -65,19 +67,29 @@ class Plugin:
 def _distribution_of(plugin: Plugin) -> str:
     if plugin.entry.path is not None:
         return plugin.name
+    top = plugin.entry.module.partition(":")[0].partition(".")[0]
+    return _owners(tuple(sys.path)).get(top, plugin.name)
+
+
+@cache
+def _owners(path: tuple[str, ...]) -> dict[str, str]:
+    """Module or package → the distribution that brought it.
+
+    As `importlib.metadata.packages_distributions()`, which one damaged distribution on the path would end.
+    """
     import importlib.metadata
 
-    top = plugin.entry.module.partition(":")[0].partition(".")[0]
-    # As importlib.metadata.packages_distributions(), which one damaged distribution on the path would end.
-    for distribution in importlib.metadata.distributions():
+    owners: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions(path=list(path)):
         try:
-            files = distribution.files or ()
-            names = (distribution.read_text("top_level.txt") or "").split()
-            if top in names or any(file.parts[0] in (top, f"{top}.py") for file in files):
-                return distribution.metadata["Name"] or plugin.name
-        except Exception:
+            name = distribution.metadata["Name"]
+            declared = (distribution.read_text("top_level.txt") or "").split()
+            for top in declared or {file.parts[0].removesuffix(".py") for file in distribution.files or ()}:
+                if name:
+                    owners.setdefault(top, name)
+        except Exception:  # damaged in one of many ways
             continue
-    return plugin.name
+    return owners
 
 
 def _hash_of_code(path: Path) -> str:

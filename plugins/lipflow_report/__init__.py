@@ -12,4 +12,6 @@ def lipflow_commands() -> Iterator[Command]:
         name="report",
         summary="write a self-contained HTML report of an evaluation",
         module="lipflow_report.command",
+        requires=("altair", "vl_convert"),
+        install="pip install altair vl-convert-python",
     )
