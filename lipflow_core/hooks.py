@@ -129,7 +129,7 @@ def lipflow_commands() -> Iterable[Command]:
     def run(args):
         from lipflow_core import open_model
 
-        avatar, _ = open_model(args.model)
+        avatar = open_model(args.model).avatar
         sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in avatar.named_children()}
         print(table(("part", "parameters"), [(name, str(size)) for name, size in sizes.items()], left=1))
         return 0

@@ -10,24 +10,28 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("models", metavar="MODEL", nargs="+", help="model directories, as training leaves them")
     # Listed for the usage line: `models` takes them all.
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in all of them"
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in every model's spec"
     )
-    parser.add_argument("--out", metavar="DIR", help="folder for scores, codes and pictures; done models are kept")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for scores, codes and pictures; finished models in it are kept"
+    )
     parser.add_argument("--count", metavar="N", type=int, help="number of frames, evenly spread over the split")
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
     parser.add_argument(
-        "--without-likelihood", action="store_true", help="fit a second time, without asking the prior for likelihood"
+        "--without-likelihood", action="store_true", help="fit a second time without the prior's likelihood"
     )
-    parser.add_argument("--force", action="store_true", help="run models again that are done")
+    parser.add_argument("--force", action="store_true", help="evaluate finished models again")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("--json", action="store_true", help="print the scores as JSON, and no progress")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Evaluate, and print the table of scores."""
     import json
     from pathlib import Path
 

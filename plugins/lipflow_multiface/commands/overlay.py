@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lipflow_core.selection import positions
     from lipflow_core.storage import write_atomically
-    from lipflow_core.tables import counted
+    from lipflow_core.tables import counted, printable
     from lipflow_multiface.layout import CaptureFolder, read_frame_list
     from lipflow_multiface.overlay import overlay
 
@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     sheet.picture.save(content, "PNG")
     write_atomically(args.out, content.getvalue())
     frames, cameras = counted(len(sheet.frames), "frame"), counted(len(sheet.cameras), "camera")
-    print(f"{args.out}: {frames} by {cameras} ({', '.join(sheet.cameras)})")
+    print(printable(f"{args.out}: {frames} by {cameras} ({', '.join(sheet.cameras)})"))
     return 0
