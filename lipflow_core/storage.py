@@ -43,6 +43,7 @@ def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None 
 
     Raises:
         lipflow_core.errors.StorageError: If it can't be written: no such folder, no permission, no space, a device.
+        BrokenPipeError: If the reader of a pipe went away.
     """
     try:
         target = Path(os.path.realpath(path)) if within is None else _inside(path, within)
@@ -56,6 +57,8 @@ def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None 
             os.replace(temporary, target)
         if durable:
             _flush_folder(target.parent)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise storage_error(path, error) from error
 

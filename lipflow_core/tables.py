@@ -65,9 +65,9 @@ def table(
         rules: Numbers of the rows that have a rule above them.
 
     Example:
-        >>> print(table(("kind", "name"), [("prior", "kl")]))
-        kind   name
-        prior  kl
+        >>> print(table(("part", "shape"), [("decoder", "8 → 42×3")]))
+        part     shape
+        decoder  8 → 42×3
     """
     header, *rows = [[printable(cell, lines=False) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]

@@ -8,7 +8,7 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
+    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec (see assemble --list)")
     parser.add_argument(
         "overrides",
         metavar="KEY=VALUE",

@@ -30,10 +30,10 @@ class Registry:
         layers: Lowest first; later ones override.
 
     Example:
+        >>> from lipflow_core.registry import default_registry
         >>> registry = default_registry()
-        >>> registry.names("coupling")
-        ('additive', 'affine', 'affine-clamped', 'spline')
-        >>> registry.component("prior", "kl").summary
+        >>> registry.component("renderer", registry.default("renderer")).kind
+        'renderer'
     """
 
     layers: Sequence[Layer]

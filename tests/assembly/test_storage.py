@@ -151,6 +151,21 @@ def test_a_pipe_that_the_user_names_is_written_to(tmp_path):
 
 
 @POSIX
+def test_a_pipe_whose_reader_goes_away_is_no_fault_of_the_disk(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    def read_a_little():
+        with open(tmp_path / "pipe", "rb", buffering=0) as file:
+            file.read(1)
+
+    reader = threading.Thread(target=read_a_little)
+    reader.start()
+    with pytest.raises(BrokenPipeError):
+        write_atomically(tmp_path / "pipe", bytes(2**20))
+    reader.join()
+
+
+@POSIX
 def test_standard_output_by_name_is_written_to_and_not_replaced(tmp_path):
     program = "from lipflow_core.storage import write_atomically\nwrite_atomically('/dev/stdout', 'one ')\nprint('two')"
     with open(tmp_path / "out", "a") as out:
