@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads would else spin while they wait for each other, and on a machine that does
     # other work too, spin in each other's way.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        # Where a terminal or file knows no arrows, their codes are written.
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     from lipflow_core.cli.arguments import take_common
 
     common, rest = take_common(list(sys.argv[1:] if argv is None else argv))
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _called(common: argparse.Namespace, rest: list[str]) -> int:
     """Call the command that the arguments name; without one, tell what there is."""
-    from lipflow_core.cli.arguments import top_parser
+    from lipflow_core.cli.arguments import ABOUT, top_parser
     from lipflow_core.cli.commands import OWN, call, call_own, listed
 
     name = next((word for word in rest if not word.startswith("-")), None)
@@ -65,8 +69,7 @@ def _called(common: argparse.Namespace, rest: list[str]) -> int:
         print(f"lipflow-core {__version__}")
         return 0
     if asked.help or name is None:
-        parser.description += f"\n\ncommands:\n{listed(common)}"
-        parser.print_help()
+        print(parser.format_help().replace(ABOUT, f"{ABOUT}\n\ncommands:\n{listed(common)}", 1), end="")
         return 0
     if name in OWN:
         return call_own(name, common, rest[first + 1 :])

@@ -1,5 +1,6 @@
 """The frame around every command: help, exit codes, and what may not be imported."""
 
+import os
 import subprocess
 import sys
 
@@ -169,6 +170,13 @@ def test_words_of_strangers_do_not_steer_the_terminal(tmp_path):
     said = run("assemble", "--check", str(spec)).stderr
     assert "unknown option 'a\\x1b[31mred\\u202ename'" in said
     assert "\x1b" not in said and "\u202e" not in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"], ["plugins", "info", "glow"]])
+def test_output_that_is_not_utf_8_gets_the_codes_of_what_it_can_not_show(arguments):
+    result = run(*arguments, env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "60"})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.isascii() and "\\u" in result.stdout
 
 
 def test_a_long_message_is_cut_with_a_count(tmp_path):

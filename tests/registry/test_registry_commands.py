@@ -56,6 +56,11 @@ def test_help_shows_a_command_without_importing_it(sandbox):
     assert row_of(sandbox, "tidy") == "  tidy      does a test's work"
 
 
+def test_help_shows_a_summary_as_it_is(sandbox):
+    sandbox.install("acme", "acme_tools", command_source("tidy").replace("does a test's work", "%(prog) is 100 % tidy"))
+    assert row_of(sandbox, "tidy") == "  tidy      %(prog) is 100 % tidy"
+
+
 def test_a_command_is_a_row_of_the_plugins(sandbox):
     install(sandbox)
     (row,) = [row for row in sandbox.listed()["commands"] if row["name"] == "tidy"]
