@@ -1,6 +1,5 @@
 """What a lock says of other versions."""
 
-from lipflow_core.hooks import API_VERSION
 from lipflow_core.model_lock import Lock, LockedPart, other_versions
 from lipflow_core.registry import default_registry
 from lipflow_core.specs import load_spec
@@ -10,9 +9,7 @@ from lipflow_core.version import __version__
 def told(distribution, version):
     """What is told of a prior that was locked with this distribution and version."""
     part = LockedPart(kind="prior", name="standard-normal", distribution=distribution, version=version)
-    lock = Lock(
-        format="", lipflow_core=__version__, plugin_api=API_VERSION, torch="", parts=(part,), shapes={}, sha256={}
-    )
+    lock = Lock.model_construct(lipflow_core=__version__, parts=(part,))
     return list(other_versions(lock, load_spec("dam", ["preset=tiny"]), default_registry()))
 
 
