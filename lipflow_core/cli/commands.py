@@ -28,7 +28,6 @@ OWN = {
     "sample": ("draw faces from a trained model's prior", "lipflow_core.cli.sample"),
     "schema": ("print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
     "plugins": ("list, explain and check plugins", "lipflow_core.cli.plugins"),
-    "new": ("write the first files of a new plugin", "lipflow_core.cli.new"),
 }
 """The core's own commands: name → summary and module."""
 

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from lipflow_new import command as new
 
-from lipflow_core.cli import main, new
+from lipflow_core.cli import main
 from lipflow_core.hooks import KINDS
 
 NAME = "fresh-thing"
