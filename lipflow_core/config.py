@@ -159,14 +159,29 @@ def lay_defaults_under(
         else:
             default = as_given(field.get_default()) if deferred is None else deferred.resolve(context)
         if name in given:
-            if isinstance(given[name], bool) and field.annotation in (int, float):
-                # pydantic would take true for 1; as a word it is refused in its place.
-                completed[name] = str(given[name]).lower()
-                continue
-            completed[name] = _over(default, given[name], field, name)
+            completed[name] = _over(default, _without_booleans(given[name], field), field, name)
         elif name in presets or deferred is not None or _holds_blocks(default):
             completed[name] = default
     return completed
+
+
+def _without_booleans(value: Any, field: FieldInfo) -> Any:
+    """Give true and false as words to fields that take none: for a number pydantic would take them for 1 and 0."""
+    if bool in (field.annotation, *_arguments(field.annotation)):
+        return value
+    # What stands inside a block or a component, their own fields judge.
+    nested = _is_slot(field) or _is_block(field)
+    return value if nested and not isinstance(value, bool) else _spelled(value)
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    return value
 
 
 def as_given(value: Any) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,6 +44,8 @@ from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
+_TRAINING = ("training", "seed", "name", "preset", "version")
+"""Blocks and options of a spec that only training looks at."""
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
 """Blocks of a spec that do not shape the weights."""
 
@@ -135,6 +137,7 @@ def open_model(
     path = Path(directory)
     registry = registry or default_registry()
     overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    _check_effect(overrides)
     lock = read_lock(path)
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
@@ -232,6 +235,17 @@ def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[s
         if overrides and _loads_without_overrides(path, registry):
             raise
         raise ModelError(f"{path}: its spec can't be used: {error.message}", error.hint) from error
+
+
+def _check_effect(overrides: Sequence[str]) -> None:
+    """Refuse overrides that change nothing in a trained model."""
+    for text in overrides:
+        block = text.partition("=")[0].strip().partition(".")[0]
+        if block in _TRAINING:
+            raise SpecError(
+                f"override '{text}' would have no effect: the model is trained, and only training uses '{block}'",
+                "Give it to `lipflow-core train`, or leave it out.",
+            )
 
 
 def _loads_without_overrides(path: Path, registry: Registry) -> bool:

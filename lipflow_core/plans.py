@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 Observations = Mapping[str, Mapping[str, Shape]]
 """Per observation of a capture the shapes of its tensors without batch axis, as in
-`{"headset": {"images": (3, 1, 48, 64)}}`. Observations have the names that the capture gives them."""
+`{"markers": {"points": (24, 2), "visible": (24,)}}`. Observations have the names that the capture gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The rigid head-to-headset transform as six free parameters."""
+"""The rigid pose of the driving cameras as six free parameters."""
 
 from __future__ import annotations
 

@@ -79,6 +79,8 @@ class _Walk:
         metrics = self._metrics(view)
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
         used = [encoder, driving, *priors.values(), decoder, renderer, *terms]
+        for planned in (*priors.values(), decoder):
+            self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
             self._check_device(planned)
         if self.findings.problems:
@@ -272,6 +274,14 @@ class _Walk:
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
                     )
+
+    def _check_code(self, planned: PlannedPart | None) -> None:
+        """A part that was built elsewhere may be for a code of another size."""
+        taken = (self.spec.code,) if planned is None else planned.plan.inputs.get("code", (self.spec.code,))
+        if taken != (self.spec.code,):
+            self._note(
+                planned.slot, f"{planned} takes a code of shape {taken}, but the spec's code is {self.spec.code}"
+            )
 
     def _check_device(self, planned: PlannedPart) -> None:
         if self.device not in planned.plan.devices:

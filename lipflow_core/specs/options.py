@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ def parse_override(text: str) -> tuple[Path, Document]:
     if not equals or not key.strip():
         raise SpecError(f"{source}: is not of the form key.path=value")
     path = parse_path(key.strip(), source)
+    if " #" in value and value.lstrip()[:1] not in ("'", '"', "[", "{"):
+        value = json.dumps(value.strip(), ensure_ascii=False)  # on a command line nothing is a comment
     try:
         document = read_document(f"- {value}\n" if value.strip() else "- ''\n", source)
     except SpecError as error:

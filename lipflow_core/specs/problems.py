@@ -79,8 +79,9 @@ def _message(
         block = _block_at(model, path[:-1], data, registry)
         options = list(block.model_fields) if block else []
         listed = f" options are: {', '.join(options)}" if options else " it has no options"
-        meant = did_you_mean(str(path[-1]), options, "; ") or (";" if options else ":")
-        return f"unknown option '{path[-1]}'{meant}{listed}"
+        elsewhere = _elsewhere(str(path[-1]), block, path[:-1])
+        meant = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(str(path[-1]), options, "; ")
+        return f"unknown option '{path[-1]}'{meant or (';' if options else ':')}{listed}"
     if kind == "missing":
         slot = _slot_at(model, path, data, registry)
         return f"is required; choose from: {', '.join(registry.names(slot))}" if slot else "is required"
@@ -106,6 +107,19 @@ def _message(
             message = _PATTERNS.get(context["pattern"], f"should match the pattern {context['pattern']}")
         return f"{message}, got {_shown(value)}"
     return message
+
+
+def _elsewhere(name: str, block: type[Config] | None, path: Path) -> list[str]:
+    """Find options of that name, or with these initials, in the blocks within a block: `lr` is a `learning_rate`."""
+    found: list[str] = []
+    for label, field in block.model_fields.items() if block else ():
+        inner = next((kind for kind in _flat(field.annotation) if _is_config(kind)), None)
+        if inner is not None:
+            way = (*path, label, 0) if get_origin(field.annotation) is tuple else (*path, label)
+            named = [o for o in inner.model_fields if name in (o, "".join(word[0] for word in o.split("_")))]
+            found += [".".join(map(str, (*way, option))) for option in named]
+            found += _elsewhere(name, inner, way)
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -149,11 +163,12 @@ def _without_branches(error: ValidationError, data: Any) -> list[tuple[Path, Map
         path += missing
         entries.append((path, branch, details))
     # A list whose only entry is wrong is not also too short.
-    wrong = [path for path, _, details in entries if details["type"] != "too_short"]
+    wrong = [path for path, *_ in entries]
     entries = [
         entry
         for entry in entries
-        if entry[2]["type"] != "too_short" or not any(path[: len(entry[0])] == entry[0] for path in wrong)
+        if entry[2]["type"] != "too_short"
+        or not any(path[: len(entry[0])] == entry[0] and path != entry[0] for path in wrong)
     ]
     kept: list[tuple[Path, Mapping[str, Any]]] = []
     for union, group in groupby(entries, key=lambda entry: entry[1][0] if entry[1] else None):

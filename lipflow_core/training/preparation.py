@@ -36,6 +36,12 @@ def batch_maker(run: Run, loss: StageLoss, split_name: str) -> BatchMaker:
             f"capture '{run.spec.capture.name}' has no frames in its split '{split_name}'",
             "both splits need at least one frame; look at the capture's options",
         )
+    if split_name == "train" and training.batch > len(split):
+        raise CompatibilityError(
+            f"training.batch is {training.batch}, but split 'train' of capture '{run.spec.capture.name}' has "
+            f"{len(split)} frames",
+            f"set training.batch to at most {len(split)}",
+        )
     roles = run.avatar.roles
     views = training.views if roles.training_views in needs.observations else 0
     if views > len(split.cameras):

@@ -128,7 +128,3 @@ def check_ladder(who: str, channels: tuple[int, ...], texture: Shape, count: int
 def stretched(ladder: tuple[int, ...], count: int) -> tuple[int, ...]:
     """The last `count` of a ladder, its first repeated in front where it is too short."""
     return (ladder[0],) * (count - len(ladder)) + ladder[max(0, len(ladder) - count) :]
-
-
-def _listed(observations: Mapping[str, Any]) -> str:
-    return ", ".join(f"'{name}'" for name in observations) or "none"

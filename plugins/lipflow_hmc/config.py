@@ -57,7 +57,7 @@ class HmcEncoderConfig(Config):
             offered = ", ".join(f"'{name}'" for name in given.observations) or "none"
             raise Mismatch(
                 f"encoder 'hmc' encodes pictures of the observation '{self.modality}', which the capture does not "
-                f"have; it offers {offered}"
+                f"have; it offers {offered}; set its option modality to one that has pictures"
             )
         if len(images) != 4:
             raise Mismatch(f"encoder 'hmc' takes pictures (views, channels, H, W), the capture gives {images}")
@@ -74,15 +74,15 @@ class HmcEncoderConfig(Config):
         possible = min(height, width).bit_length() - 1
         if possible < 1:
             raise Mismatch(
-                f"encoder 'hmc' needs pictures of at least 2×2 pixels, the capture's are {height}×{width}; "
-                "use larger headset pictures"
+                f"encoder 'hmc' needs pictures of at least 2×2 pixels, the capture's {self.modality} pictures are "
+                f"{height}×{width}; use larger ones"
             )
         if self.channels is not None:
             if not 1 <= len(self.channels) <= possible:
                 raise Mismatch(
-                    f"encoder 'hmc': the option channels lists {len(self.channels)} layers, but the capture's headset "
-                    f"pictures of {height}×{width} can be halved {possible} times; give 1 to {possible} numbers, or "
-                    "null"
+                    f"encoder 'hmc': the option channels lists {len(self.channels)} layers, but the capture's "
+                    f"{self.modality} pictures of {height}×{width} can be halved {possible} times; give 1 to "
+                    f"{possible} numbers, or null"
                 )
             return self.channels
         hidden = CHANNELS[max(0, len(CHANNELS) - possible) : -1]

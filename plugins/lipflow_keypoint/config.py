@@ -44,7 +44,7 @@ class KeypointEncoderConfig(Config):
 
     def plan(self, given: EncoderInputs) -> Plan:
         """Needs keypoints of the modality; makes "mean", "log_std" and "features"."""
-        points = keypoints_of("encoder 'keypoint' encodes", self.modality, given.observations)
+        points = keypoints_of("encoder 'keypoint' encodes", "modality", self.modality, given.observations)
         return Plan(
             inputs={f"{self.modality}.points": points},
             outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
@@ -63,7 +63,7 @@ class KeypointObjectiveConfig(ObjectiveConfig):
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs decoded vertices and the target's keypoints."""
-        points = keypoints_of("objective 'keypoint' compares with", self.target, given.observations)
+        points = keypoints_of("objective 'keypoint' compares with", "target", self.target, given.observations)
         if given.landmarks == 0:
             raise Mismatch(
                 "objective 'keypoint' projects the template's landmarks, but the capture's template has none; use a "
@@ -96,7 +96,7 @@ class KeypointErrorConfig(MetricConfig):
 
     def plan(self, given: MetricInputs) -> Plan:
         """Needs decoded vertices and the target's keypoints."""
-        points = keypoints_of("metric 'keypoint-error' compares with", self.target, given.observations)
+        points = keypoints_of("metric 'keypoint-error' compares with", "target", self.target, given.observations)
         if given.landmarks != points[0]:
             raise Mismatch(
                 f"metric 'keypoint-error' pairs landmarks and keypoints one to one, but the capture's template has "
@@ -109,13 +109,14 @@ class KeypointErrorConfig(MetricConfig):
         )
 
 
-def keypoints_of(who: str, name: str, observations: Observations) -> Shape:
-    """Give the shape (K, 2) of an observation's points. Raises `Mismatch` if there are none."""
+def keypoints_of(who: str, option: str, name: str, observations: Observations) -> Shape:
+    """Give the shape (K, 2) of the points of the observation that an option names. Raises `Mismatch` without any."""
     points = observations.get(name, {}).get("points")
     if points is None:
         offered = ", ".join(f"'{name}'" for name in observations) or "none"
         raise Mismatch(
-            f"{who} keypoints of the observation '{name}', which the capture does not have; it offers {offered}"
+            f"{who} keypoints of the observation '{name}', which the capture does not have; it offers {offered}; "
+            f"set its option {option} to one that has keypoints"
         )
     if len(points) != 2 or points[1] != 2 or points[0] < 1:
         raise Mismatch(f"{who} keypoints (K, 2) with K ≥ 1, the capture gives {points}")

@@ -66,8 +66,8 @@ class DivergenceConfig(ObjectiveConfig):
     """Options of objective `divergence`: its weight is the paper's λ_L of training, per dimension of the code."""
 
     weight: NonNegativeFloat | Ramp | None = None
-    """Factor on the divergence. Null takes the weight that the stage's prior recommends, the paper's where it has one; a
-    ramp `{start, end, steps}` changes it over the first steps of a stage."""
+    """Factor on the divergence. Null takes the weight that the stage's prior recommends: the paper's where it has one.
+    A ramp `{start, end, steps}` changes it over the first steps of a stage."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs Q's posterior and its divergence from the prior."""

@@ -182,3 +182,11 @@ def test_other_arguments_out_of_place_are_wrong_use(capsys):
         main(["assemble", "dam", "--check", "--chekc"])
     assert caught.value.code == 2
     assert "unrecognized arguments: --chekc" in capsys.readouterr().err
+
+
+def test_a_part_built_for_another_code_is_refused():
+    other = built("lip-kl-hmc", "code=12")[0]
+    spec = load_spec("lip-kl-hmc", ["preset=tiny"])
+    for slot in ("encoder", "driving", "prior", "decoder"):
+        with pytest.raises(CompatibilityError, match=f"{slot}: .*12.*but the spec's code is 8"):
+            assemble(spec, **{slot: getattr(other, slot)})

@@ -156,6 +156,12 @@ def test_weights_that_do_not_fit_are_listed_briefly(model, override, message):
         open_model(model)
 
 
+@pytest.mark.parametrize("override", ["training.batch=3", "seed=1", "name=other"])
+def test_overrides_without_effect_are_refused(model, override):
+    with pytest.raises(SpecError, match="would have no effect: the model is trained"):
+        open_model(model, overrides=[override])
+
+
 def test_overrides_that_shape_the_weights_are_told_what_may_change(model, tmp_path, capsys):
     arguments = ["fit", str(model), "fitting.steps=2", "flow.steps=3", "--out", str(tmp_path / "codes")]
     assert main(arguments) == 3
