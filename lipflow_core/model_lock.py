@@ -18,6 +18,7 @@ from lipflow_core.parts import Part
 from lipflow_core.plans import Plan, Roles
 from lipflow_core.registry import Registry
 from lipflow_core.specs import Spec, shipped_specs
+from lipflow_core.spelling import canonical
 from lipflow_core.version import __version__
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
@@ -169,9 +170,8 @@ def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
         if part is None:
             continue  # replaced by an override
         version = registry.version(part.component)
-        if (locked.distribution, locked.version) != (part.distribution, version) and not (
-            locked.distribution == part.distribution == "lipflow-core"
-        ):
+        same = canonical(locked.distribution) == canonical(part.distribution)
+        if (not same or locked.version != version) and not (locked.distribution == part.distribution == "lipflow-core"):
             yield (
                 f"{locked.kind} '{locked.name}' was {locked.distribution} {locked.version}; "
                 f"here it is {part.distribution} {version}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from lipflow_core.errors import CaptureError, SpecError, UsageError
+from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.records import Frame
+from lipflow_core.selection import positions
 
 
 def open_split(capture: Capture, name: str) -> Split:
@@ -63,62 +63,11 @@ def check_finite(frame: Frame) -> None:
 
 
 def select(split: Split, text: str) -> np.ndarray:
-    """Find the positions of the frames that a user names.
-
-    Args:
-        split: A split of a capture.
-        text: Comma-separated: a position "5", a range "0:32" or "0:320:10" as in Python, a segment "EXP_smile", or
-            one frame of it "EXP_smile/000123".
-
-    Returns:
-        (N,) int64 in the order named, without repeats.
-
-    Raises:
-        SpecError: If a piece is of no such form.
-        UsageError: If the split has no such frame.
-    """
-    chosen: list[int] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        found = _positions(split, piece)
-        if not found:
-            raise UsageError(
-                f"no frame '{piece}' in this split, which has {len(split)} frames of "
-                f"{len(set(split.segments))} segments",
-                hint="name positions such as 5, ranges such as 0:32, segments, or frames of them such as "
-                f"SEGMENT/000004; its segments: {_few(sorted(set(split.segments)))}",
-            )
-        chosen += found
-    if not chosen:
-        raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
-    return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+    """Find the positions of the frames of a split that a user names; see `lipflow_core.selection.positions`."""
+    return positions(split.segments, split.numbers, text)
 
 
 def file_stem(segment: str, number: int) -> str:
     """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
     return f"{safe}-{number:06d}"
-
-
-def _positions(split: Split, piece: str) -> list[int]:
-    if re.fullmatch(r"-?\d*(:-?\d*){1,2}", piece):
-        bounds = [int(number) if number else None for number in piece.split(":")]
-        if len(bounds) == 3 and bounds[2] == 0:
-            raise SpecError(f"frames '{piece}': a step of 0 goes nowhere", hint="use a step of 1 or more")
-        return list(range(len(split)))[slice(*bounds)]
-    if re.fullmatch(r"\d+", piece):
-        return [int(piece)] if int(piece) < len(split) else []
-    segment, slash, number = piece.rpartition("/")
-    if not slash:
-        segment = piece
-    elif not number.isdecimal():
-        raise SpecError(f"frames '{piece}': '{number}' is not a frame number", hint="write SEGMENT/NUMBER")
-    wanted = int(number) if slash else None
-    return [
-        i
-        for i, (name, frame) in enumerate(zip(split.segments, split.numbers, strict=True))
-        if name == segment and wanted in (None, int(frame))
-    ]
-
-
-def _few(names: Sequence[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

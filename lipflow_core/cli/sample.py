@@ -6,21 +6,27 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as renderer=torch"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="options of the spec to change, such as preset=small",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for codes.safetensors and samples.png")
-    parser.add_argument("--count", metavar="N", type=int, default=16, help="how many (default: 16)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the codes (default: 0)")
+    parser.add_argument("--count", metavar="N", type=int, default=16, help="number of faces (default: 16)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the codes (default: 0)")
     parser.add_argument(
-        "--frame", metavar="WHICH", default="0", help="the frame whose prior is sampled, a position or SEGMENT/NUMBER"
+        "--frame", metavar="WHICH", default="0", help="frame that conditions the prior: a position or SEGMENT/NUMBER"
     )
     parser.add_argument("--split", default="held-out", help="split of that frame (default: held-out)")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Draw, and print where the picture is."""
     import json
 
     from lipflow_core.errors import UsageError

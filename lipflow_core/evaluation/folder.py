@@ -52,7 +52,7 @@ def write_model(folder: Path, run: ModelRun, scores: ModelScores, fits: Fits) ->
     Raises:
         lipflow_core.errors.StorageError: If it can't be written.
     """
-    with written_folder(folder) as new:
+    with written_folder(folder, within=folder.parent) as new:
         (new / PICTURES).mkdir()
         for name, picture in fits.pictures.items():
             (new / PICTURES / f"{name}.png").write_bytes(png(picture))
@@ -67,7 +67,7 @@ def write_model(folder: Path, run: ModelRun, scores: ModelScores, fits: Fits) ->
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write `evaluation.json`."""
-    write_atomically(folder / EVALUATION, as_json(evaluation.as_data()))
+    write_atomically(folder / EVALUATION, as_json(evaluation.as_data()), within=folder)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -36,7 +36,14 @@ from lipflow_core.progress import Style, progress
 from lipflow_core.scoring import build_metrics
 from lipflow_core.specs.model import Spec
 from lipflow_core.splits import file_stem, load_frames, open_split, select, spread
-from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
+from lipflow_core.storage import (
+    check_folder,
+    is_temporary,
+    make_folder,
+    remove_temporaries,
+    storage_error,
+    write_atomically,
+)
 from lipflow_core.version import __version__
 
 RESULT = "fit.json"
@@ -111,14 +118,14 @@ def fit_model(
                 part = fit(avatar, frame, spec.fitting, chosen=chosen, progress=bar)
                 if pictures:
                     _write_pictures(folder / PICTURES, avatar, part, frame.to(avatar.device), blueprint.view)
-                write_atomically(place, save(part.as_tensors()))
+                write_atomically(place, save(part.as_tensors()), within=folder)
             else:
                 bar.advance(len(chunk))
             parts.append(part.to("cpu"))
     result = FittingResult.join(parts)
     summary = _summary(spec, source, indices, result, chosen)
-    write_atomically(folder / CODES, save(result.as_tensors()))
-    write_atomically(folder / RESULT, _json({"request": request, **summary}))
+    write_atomically(folder / CODES, save(result.as_tensors()), within=folder)
+    write_atomically(folder / RESULT, _json({"request": request, **summary}), within=folder)
     shutil.rmtree(folder / _BATCHES, ignore_errors=True)
     return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 
@@ -140,8 +147,8 @@ def _open(folder: Path, request: dict[str, Any]) -> None:
             remove_temporaries(place)
         if not (folder / RESULT).exists():
             # The request first, so that a fit that is killed is known from then on.
-            write_atomically(found, _json(request))
-            (folder / _BATCHES).mkdir(exist_ok=True)
+            write_atomically(found, _json(request), within=folder)
+            make_folder(folder / _BATCHES, within=folder)
     except OSError as error:
         raise storage_error(folder, error) from error
     except ValueError as error:
@@ -163,7 +170,7 @@ def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
         frame = load_frames(split, batch, observations)
         chosen = choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
-    write_atomically(folder / _GRID, chosen.json_text())
+    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
     return chosen
 
 
@@ -179,17 +186,14 @@ def _read(place: Path) -> FittingResult | None:
 
 def _write_pictures(folder: Path, avatar: Avatar, result: FittingResult, frame: Any, view: str) -> None:
     """One PNG a frame: the target, and what the fitted code looks like."""
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from error
+    make_folder(folder, within=folder.parent)
     views = frame[view]
     with frozen(avatar), torch.no_grad():
         rendered = avatar.render(avatar.decode(result.codes.to(avatar.device), views.camera), views.camera).image
         rendered = rendered.clamp(0, 1).unflatten(0, views.images.shape[:2])
     for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):
         both = torch.cat([strip(views.images[row]), strip(rendered[row])], dim=2)
-        write_atomically(folder / f"{file_stem(segment, number)}.png", png(both))
+        write_atomically(folder / f"{file_stem(segment, number)}.png", png(both), within=folder.parent)
 
 
 def _summary(

@@ -112,7 +112,7 @@ class Checkpoints:
 def _write(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "lipflow-core checkpoint 1", "state": state.model_dump_json(), "crc32": _checksum(held)}
-    write_atomically(path, safetensors.torch.save(held, metadata))
+    write_atomically(path, safetensors.torch.save(held, metadata), within=path.parent.parent)
 
 
 def _read(path: Path) -> Checkpoint:

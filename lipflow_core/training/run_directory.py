@@ -14,7 +14,15 @@ from filelock import FileLock, Timeout
 
 from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.model_lock import RESULT, RUN
-from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
+from lipflow_core.storage import (
+    check_folder,
+    is_temporary,
+    make_folder,
+    open_to_append,
+    remove_temporaries,
+    storage_error,
+    write_atomically,
+)
 from lipflow_core.training.checkpoints import Checkpoints
 
 METRICS = "metrics.jsonl"
@@ -102,13 +110,10 @@ class RunDirectory:
                     f"{self.path}: the run there is not this one: " + "; ".join(differences),
                     "resume it as it was started, or start this one in another folder with --out",
                 )
-        try:
-            # First of all: whatever else is found here belongs to a run.
-            if not self.started:
-                write_atomically(self.path / RUN, _json(identity))
-            self.checkpoints.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
+        # First of all: whatever else is found here belongs to a run.
+        if not self.started:
+            write_atomically(self.path / RUN, _json(identity), within=self.path)
+        make_folder(self.checkpoints.folder, within=self.path)
         for folder in (self.path, self.checkpoints.folder):
             remove_temporaries(folder)
 
@@ -140,7 +145,7 @@ class RunDirectory:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result: the run is done."""
-        write_atomically(self.path / RESULT, _json(result))
+        write_atomically(self.path / RESULT, _json(result), within=self.path)
 
 
 class Metrics:
@@ -152,8 +157,8 @@ class Metrics:
     """
 
     def __init__(self, path: Path, length: int):
+        self._file = open_to_append(path, within=path.parent)
         try:
-            self._file = path.open("ab")
             self._file.truncate(min(length, path.stat().st_size))
         except OSError as error:
             raise storage_error(path, error) from error

@@ -91,7 +91,7 @@ def _chosen_frames(listed: list[tuple[str, int]], wanted: Sequence[tuple[str, in
     missing = [frame for frame in wanted if frame not in set(listed)]
     if missing:
         segment, number = missing[0]
-        raise CaptureError(f"frame_list.txt names no frame {segment} {number:06d}", "Give frames as SEGMENT:NUMBER.")
+        raise CaptureError(f"frame_list.txt names no frame {segment} {number:06d}", "Give frames as (segment, number).")
     return list(wanted)
 
 

@@ -25,7 +25,7 @@ from lipflow_core.errors import CaptureError, StorageError
 from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame, Record, Template
-from lipflow_core.storage import check_folder, storage_error, write_atomically
+from lipflow_core.storage import check_folder, refuse_links, storage_error, write_atomically
 from lipflow_multiface.krt import KrtCamera, format_krt
 from lipflow_multiface.layout import AVERAGE, HELD_OUT, CaptureFolder, is_held_out, read_about
 from lipflow_multiface.meshes import Mesh, format_mesh_topology, format_mesh_vertices, format_transform
@@ -143,6 +143,7 @@ def _take_place(folder: CaptureFolder, about: dict[str, Any]) -> None:
                     f"{folder.root} is not empty, and what it holds is not an earlier part of this capture",
                     "Write to another folder, or remove it.",
                 )
+            refuse_links(folder.root)
             return
         folder.extras.mkdir(exist_ok=True)
         write_atomically(folder.about, json.dumps(about, indent=1) + "\n")
@@ -260,12 +261,10 @@ class _Writer:
             for name, values in _extras(frame):
                 recorded.setdefault(name, []).append(values)
         arrays = {name: np.concatenate(values) for name, values in recorded.items()}
-        # Renamed into place but, like the segment's many pictures, not forced to the disk: that would take longer than
-        # all else.
-        truth = folder.truth(segment)
-        temporary = truth.with_name(f".{truth.name}")
-        np.savez(temporary, **arrays)
-        os.replace(temporary, truth)
+        # Like the segment's many pictures not forced to the disk: that would take longer than all else.
+        write_atomically(
+            folder.truth(segment), lambda file: np.savez(file, **arrays), within=folder.root, durable=False
+        )
         return len(positions)
 
     def _load(self, split: Split, positions: np.ndarray) -> Frame:

@@ -133,7 +133,7 @@ def test_a_code_without_a_likelihood_lies_outside_and_is_null():
 
 def test_the_command_prints_and_writes_it(trained, tmp_path, capsys):
     models = [str(path) for path in trained.values()]
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "3", "--quiet", "--out", str(tmp_path)]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "3", "--quiet", "--out", str(tmp_path)]) == 0
     assert "NLL of Q's mean" in capsys.readouterr().out
     data = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     for model in data["models"]:

@@ -80,17 +80,17 @@ def test_a_damaged_result_is_made_again(trained, tmp_path):
 
 
 def test_a_grid_search_is_told_of(trained, capsys):
-    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=2", "fitting.grid={frames: 2}", "--frames", "2"]
+    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=2", "fitting.grid={frames: 2}", "--count", "2"]
     assert main(arguments) == 0
     assert "grid search chose learning rate" in capsys.readouterr().out
 
 
 def test_the_command_prints_a_table_and_json(trained, capsys):
     models = [str(path) for path in trained.values()]
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--quiet"]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "2", "--quiet"]) == 0
     table = capsys.readouterr().out
     assert "PSNR ↑" in table and "before fitting" in table and "2 held-out frames" in table
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--json"]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "2", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in data["models"]] == ["dam", "lip-flow-hmc"]
     assert math.isfinite(data["models"][0]["mean"]["fitted"]["psnr"])
@@ -98,7 +98,7 @@ def test_the_command_prints_a_table_and_json(trained, capsys):
 
 def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path, capsys):
     (tmp_path / "lr=0.1").symlink_to(trained["dam"], target_is_directory=True)
-    arguments = ["evaluate", str(tmp_path / "lr=0.1"), "fitting.steps=1", "--frames", "1", "--quiet"]
+    arguments = ["evaluate", str(tmp_path / "lr=0.1"), "fitting.steps=1", "--count", "1", "--quiet"]
     assert main(arguments) == 0
     assert "dam" in capsys.readouterr().out
 
@@ -107,8 +107,7 @@ def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path,
     ("arguments", "told"),
     [
         (["evaluate", "fitting.steps=1"], "no model given"),
-        (["evaluate", "m", "--frames", "0"], "at least one frame is needed"),
-        (["evaluate", "m", "--frames", "0:2"], "evaluate takes a number of frames"),
+        (["evaluate", "m", "--count", "0"], "at least one frame is needed"),
         (["sample", "m", "--count", "0"], "at least one sample is needed"),
     ],
 )

@@ -13,7 +13,7 @@ from lipflow_core.errors import StorageError
 
 # Curves have room for every step, so that codes and fits are larger than pictures and sooner at the limit.
 ARGUMENTS = {
-    "evaluate": ["fitting.steps=600", "fitting.patience=2", "--frames", "2", "--quiet"],
+    "evaluate": ["fitting.steps=600", "fitting.patience=2", "--count", "2", "--quiet"],
     "fit": ["fitting.steps=600", "fitting.patience=2", "--frames", "0:2", "--quiet"],
     "sample": ["--count", "4"],
 }

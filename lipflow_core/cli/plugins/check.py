@@ -8,13 +8,20 @@ from typing import Any
 
 from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.errors import PluginError
+from lipflow_core.hooks import Component
 from lipflow_core.registry import default_registry
+from lipflow_core.tables import printable
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every check's outcome; 5 if any failed."""
+    """Print the outcome of every check; 5 if any failed."""
     registry = default_registry()
-    every = chosen(registry, args.name, args.kind)
+    every = [offer for offer in chosen(registry, args.name, args.kind) if isinstance(offer, Component)]
+    if not every:
+        raise PluginError(
+            f"'{args.name}' is a command, and the conformance kit checks components",
+            f"try the command itself: lipflow-core {args.name} --help",
+        )
     components = [component for component in every if not registry.missing(component)]
     for component in every:
         if missing := registry.missing(component):
@@ -24,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
             )
             if not components:
                 raise refusal
-            print(refusal, file=sys.stderr)  # a plugin's other components can be
+            print(printable(str(refusal)), file=sys.stderr)  # a plugin's other components can be
     options = _options(args.overrides)
     if options and len(components) > 1:
         names = ", ".join(registry.spelling(component) for component in components)
@@ -55,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps([asdict(report) for report in reports], indent=2))
     else:
-        print("\n\n".join(map(str, reports)))
+        print(printable("\n\n".join(map(str, reports))))
     return 0 if all(report.passed for report in reports) else PluginError.exit_code
 
 
 def _options(overrides: list[str]) -> dict[str, Any]:
-    """The component's options that KEY=VALUE arguments name."""
+    """Read the component's options from KEY=VALUE arguments."""
     from lipflow_core.specs.document import Document
     from lipflow_core.specs.options import apply_overrides, parse_override
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lipflow_core.config import Config
-from lipflow_core.parts import RendererSlot
+from lipflow_core.parts import RegistryDefault, RendererSlot
 from lipflow_core.plans import CaptureInputs, Plan, RendererInputs, Roles
 
 
@@ -16,21 +16,21 @@ class SkeletonConfig(Config):
     """Options of capture `skeleton-name`."""
 
     seed: NonNegativeInt = 0
-    """Of the motion."""
+    """Seed of the motion."""
     grid: Annotated[int, Field(ge=4)] = 64
     """The mesh has grid × grid vertices."""
     texture: Annotated[int, Field(ge=8)] = 256
-    """Side of the texture."""
+    """Side of the texture, in texels."""
     image: Annotated[int, Field(ge=8)] = 256
-    """Side of every picture."""
+    """Side of every picture, in pixels."""
     cameras: PositiveInt = 9
     """Number of dome cameras; the middle one is the frontal one."""
     frames: PositiveInt = 50
-    """Frames in each of the segments."""
+    """Frames in each segment."""
     segments: PositiveInt = 40
-    """Segments of training; there is one held-out segment for every four of them."""
-    renderer: RendererSlot = "cpu"
-    """Draws the pictures."""
+    """Segments of training. There is one held-out segment for every four of them."""
+    renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
+    """Renderer that draws the pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"grid": 8, "texture": 32, "image": 32, "cameras": 3, "frames": 3, "segments": 8},
@@ -39,7 +39,7 @@ class SkeletonConfig(Config):
 
     @property
     def landmarks(self) -> int:
-        """Every second vertex of every second row is a landmark."""
+        """Number of landmarks: every second vertex of every second row is one."""
         return ((self.grid + 1) // 2) ** 2
 
     @property
@@ -48,12 +48,12 @@ class SkeletonConfig(Config):
 
     @property
     def drawing(self) -> RendererInputs:
-        """What the renderer is built for."""
+        """Inputs that the renderer is planned and built with."""
         texture = (3, self.texture, self.texture)
         return RendererInputs(device="cpu", vertices=self.grid**2, triangles=self.triangles, texture=texture)
 
     def plan(self, given: CaptureInputs) -> Plan:
-        """Shapes of one frame's observations."""
+        """Give the shapes of one frame's observations."""
         size = (self.image, self.image)
         return Plan(
             outputs={

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from lipflow_core.config import Config
-from lipflow_core.parts import CouplingSlot
+from lipflow_core.parts import CouplingSlot, RegistryDefault
 from lipflow_core.plans import CouplingInputs, FlowInputs, Mismatch, Plan
 
 
@@ -21,8 +21,8 @@ class SkeletonConfig(Config):
     """Width of the couplings' conditioner networks."""
     blocks: PositiveInt = 2
     """Residual blocks of each conditioner."""
-    coupling: CouplingSlot = "affine-clamped"
-    """What each step is."""
+    coupling: CouplingSlot = Field(default_factory=RegistryDefault("coupling"))
+    """Coupling of every step."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 2, "hidden": 16, "blocks": 1},
@@ -30,7 +30,7 @@ class SkeletonConfig(Config):
     }
 
     def coupling_inputs(self, given: FlowInputs, step: int) -> CouplingInputs:
-        """What the coupling of one step is built from."""
+        """Give the inputs that the coupling of one step is built from."""
         return CouplingInputs(
             features=given.features,
             context=given.context,
@@ -41,7 +41,7 @@ class SkeletonConfig(Config):
         )
 
     def plan(self, given: FlowInputs) -> Plan:
-        """Maps codes to codes; as invertible and as volume-preserving as its couplings."""
+        """Maps codes to codes; preserves volume if its couplings do."""
         coupling = self.coupling.plan(self.coupling_inputs(given, 0))
         if not coupling.invertible:
             raise Mismatch(f"flow 'skeleton-name' must be invertible, but coupling '{self.coupling.name}' is not")

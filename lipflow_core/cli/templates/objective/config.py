@@ -12,12 +12,13 @@ class SkeletonConfig(ObjectiveConfig):
     """Options of objective `skeleton-name`."""
 
     tolerance: PositiveFloat = 5.0
-    """Distances far below this many millimetres count as their square, those far above as themselves."""
+    """Distance in millimetres: the loss grows with the square of distances well below it, and in proportion to
+    distances well above it."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs decoded vertices and the tracked mesh."""
-        vertices = given.observations.get("face", {}).get("vertices")
+        surface = given.roles.surface
+        vertices = given.observations.get(surface, {}).get("vertices")
         if vertices is None:
-            offered = ", ".join(given.observations) or "nothing"
-            raise Mismatch(f"objective 'skeleton-name' compares with 'face', but the capture offers {offered}")
-        return Plan(inputs={"vertices": vertices}, outputs={"loss": ()}, needs=("vertices", "target:face"))
+            raise Mismatch(f"objective 'skeleton-name' compares vertices, but the capture's '{surface}' has none")
+        return Plan(inputs={"vertices": vertices}, outputs={"loss": ()}, needs=("vertices", f"target:{surface}"))

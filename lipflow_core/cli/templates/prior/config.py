@@ -20,7 +20,7 @@ class SkeletonConfig(Config):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def plan(self, given: PriorInputs) -> Plan:
-        """Takes the code alone: what it is given of driving encoders it ignores, a flow it refuses."""
+        """Needs no driving encoder and takes no flow."""
         if given.flow is not None:
-            raise Mismatch(f"prior 'skeleton-name' has no use for a flow, but the spec names '{given.flow.name}'")
+            raise Mismatch(f"prior 'skeleton-name' takes no flow, but the spec names '{given.flow.name}'")
         return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
