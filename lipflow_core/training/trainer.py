@@ -131,7 +131,7 @@ def train(
         objectives = _build_objectives(blueprint, avatar)
         shown = _silent() if progress is None or not fabric.is_global_zero else progress
         if fabric.is_global_zero:
-            _open_directory(directory, _identity(spec, capture, fabric), shown, stack)
+            _open_directory(directory, _identity(blueprint, capture, fabric), shown, stack)
         fabric.barrier()
         checkpoint = _latest(directory, shown) if resume else None
         run = Run(
@@ -235,9 +235,9 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
         run.save(model_tensors(run.avatar))
 
 
-def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
+def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[str, Any]:
     """Everything that the weights of a run depend on, to the last bit."""
-    data = spec.model_dump(mode="json")
+    data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
     fitting = {"prior": data.pop("fitting")["prior"]}
     del data["evaluation"]
@@ -246,6 +246,10 @@ def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
     del data["capture"]
     return {
         "spec": {**data, "fitting": fitting},
+        # With the weights that priors recommend, which the spec leaves open.
+        "objectives": {
+            stage: [term.part.as_data() for term in terms] for stage, terms in blueprint.stage_objectives.items()
+        },
         "capture": capture.identity,
         "device": fabric.device.type,
         "processes": fabric.world_size,
