@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import io
-
 import torch
 from einops import rearrange, repeat
-from PIL import Image
 from torch import Tensor
 
+from lipflow_core.png import encode_png
 from lipflow_core.records import Frame, Keypoints, Views
 
 
 def png(picture: Tensor) -> bytes:
     """Encode a picture (3 or 1, H, W) in [0, 1] as PNG; values outside are clamped."""
     levels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-    if levels.shape[0] == 1:
-        image = Image.fromarray(levels[0].numpy())
-    else:
-        image = Image.fromarray(rearrange(levels, "c h w -> h w c").contiguous().numpy())
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return encode_png(rearrange(levels, "c h w -> h w c").contiguous().numpy())
 
 
 def strip(pictures: Tensor) -> Tensor:

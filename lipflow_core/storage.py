@@ -2,7 +2,7 @@
 
 Everything is written under a temporary name beside its place, flushed to the disk and renamed. Whatever goes wrong,
 what stood there before stays, and nothing temporary remains, unless the process is killed: then `remove_temporaries`
-takes away what it left.
+takes away what it left. `claimed` keeps two processes from writing one folder of results.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lipflow_core.errors import StorageError
+
+CLAIM = ".lock"
+"""Name of the file that `claimed` locks in a folder."""
+_NAME_KEPT = 100
+"""Letters of a file's name that its temporary one repeats."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]) -> None:
@@ -131,16 +136,69 @@ def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def claimed(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """Keep other processes from writing a folder of results; a folder that was made for it and stays empty goes again.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        doing: What is done there, for the message that others get, such as "fitting".
+
+    Raises:
+        lipflow_core.errors.StorageError: If another process has claimed the folder, or it can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(folder)
+    lock = FileLock(path / CLAIM)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StorageError(
+            f"{path}: another process is {doing} there", "Wait until it is done, or choose another --out."
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        if os.name == "nt":  # where files that are open can't be removed
+            lock.release()
+            _remove(path / CLAIM)
+        else:  # before it is released, so that nobody takes a file that is about to go
+            _remove(path / CLAIM)
+            lock.release()
+        with contextlib.suppress(OSError):
+            path.rmdir()  # fails where anything is in it
+
+
 def remove_temporaries(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files that killed processes left in a folder; only where no other process may be writing."""
-    for path in Path(folder).glob(".*.tmp"):
-        if is_temporary(path) and path.is_file():
-            _remove(path)
+    """Remove what killed processes left in a folder; only where no other process may be writing.
+
+    A folder that was about to be replaced takes its place again if the new one had not come to it yet.
+    """
+    for path in Path(folder).glob(".*"):
+        if is_temporary(path):
+            _remove_all(path)
+        elif match := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
+            # Only names that were not cut tell what stood there.
+            target = path.with_name(match[1])
+            if len(match[1]) < _NAME_KEPT and not target.exists():
+                with contextlib.suppress(OSError):
+                    os.rename(path, target)
+            elif target.exists():
+                _remove_all(path)
 
 
 def is_temporary(path: Path) -> bool:
     """Whether a file or folder has the name of one that is still being written."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder may have been left by a process that was killed before it wrote any result."""
+    return path.name == CLAIM or is_temporary(path)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -173,12 +231,19 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
 
 def _beside(target: Path, ending: str) -> Path:
     # In the same folder, since only there is a rename atomic; hidden, so that no listing takes it for a result.
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.{ending}")
+    return target.with_name(f".{target.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.{ending}")
 
 
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+def _remove_all(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _remove(path)
 
 
 def _flush_file(path: Path) -> None:

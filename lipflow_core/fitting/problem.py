@@ -11,7 +11,7 @@ from torch import Tensor
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe, view_directions
+from lipflow_core.observing import cameras_of, observe, shows_nothing, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
 from lipflow_core.splits import check_finite
@@ -112,6 +112,11 @@ class Problem:
             return self.template.vertices_mean.new_zeros(len(self), self.code_size)
         with torch.no_grad():
             return self.prior.mode().expand(len(self), -1).contiguous()
+
+    @property
+    def unseen(self) -> Tensor:
+        """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
+        return shows_nothing(self.target)
 
     @property
     def code_size(self) -> int:

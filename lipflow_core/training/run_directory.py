@@ -16,6 +16,7 @@ from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
 from lipflow_core.training.checkpoints import Checkpoints
+from lipflow_core.training.state import TrainingSummary
 
 METRICS = "metrics.jsonl"
 CLAIM = ".lock"
@@ -129,18 +130,23 @@ class RunDirectory:
                 f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error
 
-    def result(self) -> Any | None:
-        """What the finished run wrote; None if it is not finished."""
+    def result(self) -> TrainingSummary | None:
+        """Read what the finished run wrote; None if it is not finished.
+
+        Raises:
+            lipflow_core.errors.ResultError: If it is damaged.
+        """
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        hint = "Remove that file and train again with --resume: it is written anew."
+        return TrainingSummary.read(path, hint) if path.exists() else None
 
     def reopen(self) -> None:
         """Take the run for unfinished again: it goes on from its last checkpoint."""
         (self.path / RESULT).unlink()
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: TrainingSummary) -> None:
         """Write the result: the run is done."""
-        write_atomically(self.path / RESULT, _json(result))
+        write_atomically(self.path / RESULT, result.json_text())
 
 
 class Metrics:
