@@ -184,12 +184,13 @@ def _holds_blocks(value: Any) -> bool:
 
 def _over(default: Any, given: Any, field: FieldInfo, name: str) -> Any:
     """What the user gave for one option, laid over its default."""
+    if isinstance(default, list):
+        entries = isinstance(given, Mapping) and given and "type" not in given
+        return _entries_over(default, given, name) if entries else given
     if _is_slot(field):
         return _slot_over(default, given)
     if not isinstance(given, Mapping):
         return given
-    if isinstance(default, list) and given and "type" not in given:
-        return _entries_over(default, given, name)
     if isinstance(default, Mapping) and _is_block(field):
         return _merge(default, given)
     return given

@@ -214,7 +214,7 @@ class Spec(Config):
     renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
     """Face → picture."""
     training: Training = Field(default={})
-    """How the parts are trained."""
+    """Stages of training, and what they share."""
     fitting: Fitting
     """How a code is fitted."""
     evaluation: Evaluation = Field(default={})

@@ -202,7 +202,10 @@ class StageTraining:
         return bool(self.run.fabric.all_reduce(torch.tensor(float(told), device=self.device), reduce_op="sum") > 0)
 
     def _patience_spent(self) -> bool:
+        """Tell, right after an evaluation, whether patience is over: between evaluations nothing is known."""
         state = self.run.state
+        if state.step % self.training.evaluate_every:
+            return False
         return state.best_loss is not None and state.step - state.best_step >= self.training.patience
 
     def _save(self) -> None:

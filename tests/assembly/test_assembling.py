@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
-from lipflow_core.assembly import assemble, blank_template, build, describe, plan
+from lipflow_core.assembly import assemble, blank_template, build
 from lipflow_core.cli import main
+from lipflow_core.description import describe
 from lipflow_core.errors import CompatibilityError
+from lipflow_core.planning import plan
 from lipflow_core.specs import load_spec
 
 

@@ -13,6 +13,12 @@ from lipflow_core.plans import Mismatch, Plan
 from lipflow_core.specs import load_spec
 
 
+def offering(spec, name, shape):
+    """The plan of the spec's capture, with another shape of one tensor."""
+    capture = plan(spec).capture
+    return replace(capture, outputs={**capture.outputs, name: shape})
+
+
 def planned(name, *overrides):
     return plan(load_spec(name, ["preset=tiny", *overrides]))
 
@@ -91,13 +97,12 @@ def test_equal_priors_are_one():
 
 def test_a_device_that_all_parts_run_on_is_found():
     assert planned("dam").device == "cpu"
-    assert plan(load_spec("dam", ["preset=tiny", "renderer=torch"]), device="cuda").device == "cuda"
+    assert plan(load_spec("dam", ["preset=tiny", "renderer=torch"]), devices=("cuda", "cpu")).device == "cuda"
 
 
 def test_the_shapes_of_a_capture_may_be_given_in_its_place():
     spec = load_spec("dam", ["preset=tiny"])
-    shapes = {**plan(spec).shapes, "face.vertices": (50, 3)}
-    assert plan(spec, shapes=shapes).decoder.plan.outputs["vertices"] == (50, 3)
+    assert plan(spec, capture=offering(spec, "face.vertices", (50, 3))).decoder.plan.outputs["vertices"] == (50, 3)
 
 
 def test_a_plan_that_fails_is_its_plugins_fault():
@@ -160,4 +165,4 @@ def test_planning_imports_no_torch_and_no_numpy():
 def test_shapes_of_other_axes_are_told(name, shape):
     spec = load_spec("lip-flow-hmc", ["preset=tiny"])
     with pytest.raises(CompatibilityError, match=f"offers '{name}' of shape .* should have [234] axes"):
-        plan(spec, shapes={**plan(spec).shapes, name: shape})
+        plan(spec, capture=offering(spec, name, shape))

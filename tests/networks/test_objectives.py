@@ -10,7 +10,7 @@ import torch
 from lipflow_keypoint.config import KeypointObjectiveConfig
 from lipflow_keypoint.objective import KeypointObjective
 from lipflow_objectives.config import LatentLikelihoodConfig, PhotometricConfig
-from lipflow_objectives.latent_likelihood import LatentLikelihoodObjective
+from lipflow_objectives.latent import LatentLikelihoodObjective
 from lipflow_objectives.photometric import PhotometricObjective, affine_exposure
 
 from lipflow_core.interfaces import ConditionedPrior, State
@@ -70,7 +70,7 @@ def views(sizes, images: torch.Tensor, mask: torch.Tensor | None = None) -> View
 
 
 def photometric(sizes, **options) -> PhotometricObjective:
-    return PhotometricObjective(PhotometricConfig(**options), sizes.objective_inputs)
+    return PhotometricObjective(PhotometricConfig(**{"target": "headset", **options}), sizes.objective_inputs)
 
 
 def pictures(sizes, batch=3, colours=3) -> torch.Tensor:

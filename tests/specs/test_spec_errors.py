@@ -61,12 +61,12 @@ def problems(tmp_path, monkeypatch):
         ("prior: {type: kl, std: [1]}", "prior.std: should be 'driving' or a number, got a list of 1"),
         ("training: {stages: [{}, {}]}", "a.yaml:8:11: training: two stages are named 'all'"),
         (
-            "training: {stages: [{weights: {latent: x}}]}",
-            "8:40: training.stages.0.weights.latent: should be a number or",
+            "training: {stages: [{objectives: [{type: divergence, weight: x}]}]}",
+            "8:62: training.stages.0.objectives.0.weight: should be a number or",
         ),
         (
-            "training: {stages: [{weights: {latent: {end: 1, steps: 2}}}]}",
-            "0.weights.latent.start: is required",
+            "training: {stages: [{objectives: [{type: divergence, weight: {end: 1, steps: 2}}]}]}",
+            "0.objectives.0.weight.start: is required",
         ),
         ("training: {clip: .nan}", "a.yaml:8:18: training.clip: should be "),
         ("presets: {smal: {}}", "a.yaml:8:11: presets: unknown preset 'smal'; did you mean 'small'?"),
@@ -82,7 +82,9 @@ def test_one_problem_in_its_place(problems, line, message):
 
 
 def test_no_name_of_pydantics_making_appears(problems):
-    text = problems(GOOD + "driving: 3\ntraining: {stages: [{weights: {latent: {}}}]}\nencoder2: 1")
+    text = problems(
+        GOOD + "driving: 3\ntraining: {stages: [{objectives: [{type: divergence, weight: {}}]}]}\nencoder2: 1"
+    )
     assert not re.search(r"function-|constrained-|Ramp|pydantic|Input should", text)
 
 
@@ -117,7 +119,10 @@ def test_every_problem_at_once_in_the_order_of_the_file(problems):
         ("encoder.widht=1", "override 'encoder.widht=1': encoder.widht: unknown option 'widht'; did you mean 'width'?"),
         ("prior=kll", "override 'prior=kll': prior: there is no prior 'kll'; did you mean 'kl'?"),
         ("fitting.objectives.7.weight=1", "'fitting.objectives' has 1 entry, counted from 0, so there is none at 7"),
-        ("fitting.objectives.x=1", "'fitting.objectives' is a list: 'x' must be a position in it, from 0"),
+        (
+            "fitting.objectives.x=1",
+            "'fitting.objectives' has no entry of type 'x'; it has: photometric, or name a position",
+        ),
         ("training.stages.2.steps=1", "'stages' has 1 entry"),
     ],
 )

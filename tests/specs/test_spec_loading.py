@@ -40,7 +40,7 @@ def test_a_resolved_spec_loads_back_to_an_equal_one(name, preset, tmp_path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["training.stages.0.weights.latent={start: 0, end: 1, steps: 10}"],
+        ["training.stages.0.objectives.divergence.weight={start: 0, end: 1, steps: 10}"],
         ["encoder={same_as: driving}", "fitting.prior=kl", "fitting.pose={}", "fitting.grid={}"],
         ["capture.subject=p02", "flow.coupling={type: affine-clamped, grow: 1e-3}", "seed=3"],
     ],
@@ -65,7 +65,8 @@ def test_defaults_are_the_papers():
     assert spec.flow.config.steps == 4
     assert spec.training.batch == 16
     assert spec.training.stages[0].steps == 200_000
-    assert spec.training.stages[0].weights.latent == 5e-4
+    objectives = {part.name: part.config.weight for part in spec.training.stages[0].objectives}
+    assert objectives == {"photometric": 10, "geometry": 1, "divergence": 5e-4}
 
 
 def test_a_preset_reaches_every_block_and_component():
@@ -84,10 +85,10 @@ def test_a_preset_lies_under_what_the_file_says():
 
 
 def test_a_files_own_preset_lies_over_the_rest_of_the_file_and_is_gone_afterwards():
-    presets = {"tiny": {"code": 6, "flow": {"steps": 3}, "training.stages.0.weights.latent": 0.5}, "small": {"code": 7}}
+    presets = {"tiny": {"code": 6, "flow": {"steps": 3}, "training.stages.0.steps": 5}, "small": {"code": 7}}
     spec = load("preset=tiny", code=12, presets=presets)
     assert (spec.code, spec.flow.config.steps, spec.flow.config.hidden) == (6, 3, 32)
-    assert spec.training.stages[0].weights.latent == 0.5
+    assert spec.training.stages[0].steps == 5
     assert "presets:" not in dump_spec(spec)
     assert load(code=12, presets=presets).code == 12
 

@@ -39,7 +39,11 @@ def test_resolved_specs_are_valid(validator, preset):
         {"flow": {"type": "glow", "coupling": {"type": "affine-clamped", "grow": 0.2}}},
         {"renderer": {"near": 2}},
         {"driving": None},
-        {"training": {"stages": [{"weights": {"latent": {"start": 0, "end": 1, "steps": 5}}}]}},
+        {
+            "training": {
+                "stages": [{"objectives": [{"type": "divergence", "weight": {"start": 0, "end": 1, "steps": 5}}]}]
+            }
+        },
         {"presets": {"small": {"code": 4, "training.stages.0.steps": 3, "flow": {"steps": 2}}}},
     ],
 )
@@ -56,7 +60,7 @@ def test_partial_specs_are_valid(validator, partial):
         {"flow": {"type": "glow", "stpes": 3}},
         {"flow": {"type": "glow", "coupling": {"type": "affine", "grow": 0.2}}},
         {"encoder": {"same_as": "decoder"}},
-        {"training": {"stages": [{"weights": {"latnt": 1}}]}},
+        {"training": {"stages": [{"objectives": [{"type": "divergence", "wieght": 1}]}]}},
         {"presets": {"smal": {}}},
         {"presets": {"small": {"trainin.batch": 3}}},
     ],

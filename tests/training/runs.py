@@ -65,7 +65,7 @@ def dam_regressor(**training: Any) -> Mapping[str, Any]:
                 {
                     "name": "regressor",
                     "train": ["driving"],
-                    "weights": {"image": 0, "geometry": 0, "latent": 1},
+                    "objectives": [{"type": "divergence", "weight": 1}],
                 },
             ],
             **training,

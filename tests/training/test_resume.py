@@ -29,7 +29,7 @@ SYSTEM = {
             {
                 "name": "flow",
                 "train": ["driving", "prior", "encoder"],
-                "weights": {"image": 0, "geometry": 1, "latent": {"start": 0, "end": 0.1, "steps": 20}},
+                "objectives": ["geometry", {"type": "divergence", "weight": {"start": 0, "end": 0.1, "steps": 20}}],
             },
         ]
     },
@@ -58,7 +58,7 @@ def logged(run):
 
 def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path):
     # Without pictures, so that each of the many processes need not load a renderer's kernels.
-    options = (*OPTIONS, "training.stages.0.weights.image=0")
+    options = (*OPTIONS, "training.stages.0.objectives.photometric.weight=0")
     undisturbed = train(make_spec(SYSTEM, *options), tmp_path / "undisturbed").path
     out = tmp_path / "run"
     chance = random.Random(0)

@@ -65,8 +65,8 @@ def test_a_regressor_learns_against_a_frozen_dam(tmp_path):
         assert all(same(state[name], second[0][name]) for state in second)
     assert not same(second[0]["driving"], second[-1]["driving"])
     logged = rows(tmp_path / "run")
-    assert {"image", "geometry", "latent"} <= logged[0].keys()
-    assert "image" not in logged[-1] and "geometry" not in logged[-1]
+    assert {"photometric", "geometry", "divergence"} <= logged[0].keys()
+    assert "photometric" not in logged[-1] and "geometry" not in logged[-1]
 
 
 def test_a_stage_runs_only_what_it_needs(tmp_path):
@@ -89,18 +89,20 @@ def test_a_stage_runs_only_what_it_needs(tmp_path):
 
 
 def test_geometry_alone_draws_nothing(tmp_path):
-    spec = make_spec("dam", "training.stages.0.weights.image=0")
+    spec = make_spec("dam", "training.stages.0.objectives.photometric.weight=0")
     avatar = assemble(spec)
     calls = []
     avatar.renderer.register_forward_hook(lambda *_: calls.append("renderer"))
     train(spec, tmp_path / "run", avatar=avatar)
     assert not calls
-    assert rows(tmp_path / "run")[0].keys() >= {"geometry", "latent"}
+    assert rows(tmp_path / "run")[0].keys() >= {"geometry", "divergence"}
 
 
 def test_frozen_batch_norm_keeps_its_statistics(tmp_path):
     spec = make_spec(
-        "lip-flow-keypoint", "training.stages.0.train=[encoder,decoder]", "training.stages.0.weights.latent=0"
+        "lip-flow-keypoint",
+        "training.stages.0.train=[encoder,decoder]",
+        "training.stages.0.objectives.divergence.weight=0",
     )
     avatar = assemble(spec)
     before = parameters(avatar.driving)
@@ -135,30 +137,38 @@ def test_patience_ends_a_stage_and_the_best_weights_are_kept(tmp_path):
     assert stage.held_out == held_out[stage.best_step] == min(held_out.values())
 
 
-def test_the_learning_rate_decays_and_the_latent_weight_ramps(tmp_path):
+def test_patience_asks_for_a_second_look(tmp_path):
+    options = ("training.stages.0.steps=14", "training.evaluate_every=6", "training.patience=2")
+    result = train(make_spec("dam", *options, "training.stages.0.learning_rate=0.05"), tmp_path / "run")
+    evaluated = [row["step"] for row in rows(tmp_path / "run", "held-out")]
+    assert len(evaluated) >= 2
+    assert result.stages[0].steps == evaluated[-1]
+
+
+def test_the_learning_rate_decays_and_a_weight_ramps(tmp_path):
     options = (
         "training.stages.0.steps=10",
         "training.stages.0.learning_rate_decay=0.2",
-        "training.stages.0.weights.latent={start: 0, end: 1, steps: 5}",
+        "training.stages.0.objectives.divergence.weight={start: 0, end: 1, steps: 5}",
     )
     train(make_spec("dam", *options), tmp_path / "run")
     logged = rows(tmp_path / "run")
     assert [round(row["learning_rate"], 6) for row in logged] == [2e-3] * 7 + [4e-4] * 3
-    assert [round(row["latent_weight"], 6) for row in logged] == [0, 0.2, 0.4, 0.6, 0.8] + [1.0] * 5
+    assert [round(row["weight_divergence"], 6) for row in logged] == [0, 0.2, 0.4, 0.6, 0.8] + [1.0] * 5
 
 
 def test_a_stage_without_anything_to_learn_is_refused(tmp_path):
     spec = make_spec("dam", "training.stages.0.train=[prior]")
     with pytest.raises(SpecError, match="no parameters in this spec"):
         train(spec, tmp_path / "run")
-    spec = make_spec("dam", "training.stages.0.weights={image: 0, geometry: 0, latent: 0}")
+    spec = make_spec("dam", "training.stages.0.objectives=[{type: divergence, weight: 0}]")
     with pytest.raises(SpecError, match="nothing to learn"):
         train(spec, tmp_path / "run")
 
 
 def test_the_callers_generator_and_threads_are_left_alone(tmp_path):
     before, threads = torch.get_rng_state(), torch.get_num_threads()
-    train(make_spec("dam", "training.threads=2", "training.stages.0.weights.image=0"), tmp_path / "run")
+    train(make_spec("dam", "training.threads=2", "training.stages.0.objectives.photometric.weight=0"), tmp_path / "run")
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
 

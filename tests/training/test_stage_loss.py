@@ -1,20 +1,35 @@
-"""The objective's terms, and what they make a stage load and run."""
+"""The terms of a stage's loss, and what they make it load and run."""
 
 import pytest
 import torch
-from lipflow_core.training.objective import Batch, Objective, needs_of
 from runs import dam_regressor, make_spec
 
 from lipflow_core.assembly import assemble
 from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import FrameRequest
+from lipflow_core.interfaces.objective import numbered
+from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Encoding
+from lipflow_core.training.stage_loss import Batch, StageLoss, needs_of
+
+
+def objectives(spec, stage=0):
+    """A stage's objectives by name, built."""
+    planned = plan(spec).stage_objectives[spec.training.stages[stage].name]
+    return numbered([term.part.name for term in planned], [term.build() for term in planned])
+
+
+def stage_loss(spec, avatar):
+    return StageLoss(avatar, spec.training.stages[0], objectives(spec))
+
+
+WEIGHTS = {"photometric": 10.0, "geometry": 1.0, "divergence": 0.5}
 
 
 @pytest.fixture
 def spec():
-    return make_spec("lip-flow-hmc", "prior=kl", "flow=null", "training.image_scale=2")
+    return make_spec("lip-flow-hmc", "prior=kl", "flow=null", "training.stages.0.objectives.photometric.scale=2")
 
 
 @pytest.fixture
@@ -26,8 +41,8 @@ def batch(spec):
 
 
 def test_terms_are_those_of_the_paper(spec, batch):
-    avatar, stage = assemble(spec), spec.training.stages[0]
-    loss, terms, _ = Objective(avatar, stage, spec.training.image_scale)(batch, 0.5)
+    avatar = assemble(spec)
+    loss, terms, _ = stage_loss(spec, avatar)(batch, WEIGHTS)
     frame, template = batch.frame, avatar.template
     posterior = avatar.encode(frame)
     code = posterior.mean + posterior.log_std.exp()
@@ -47,7 +62,7 @@ def test_the_sample_and_the_divergence_are_of_one_posterior(spec):
     avatar = assemble(spec)
     mean = torch.zeros(2, spec.code)
     posterior = Encoding(mean, mean + 50, torch.zeros(2, 3))
-    code = Objective(avatar, spec.training.stages[0], 1.0).sample(posterior, torch.ones_like(mean))
+    code = stage_loss(spec, avatar).sample(posterior, torch.ones_like(mean))
     torch.testing.assert_close(code, bounded_normal(posterior).stddev)
 
 
@@ -55,9 +70,9 @@ def test_masked_pixels_do_not_count(spec, batch):
     avatar = assemble(spec)
     views = batch.frame["dome"]
     views.mask[:, :, :10] = 0
-    before = Objective(avatar, spec.training.stages[0], 1.0)(batch, 0.0)[1]
+    before = stage_loss(spec, avatar)(batch, WEIGHTS)[1]
     views.images[:, :, :, :10] += 1
-    after = Objective(avatar, spec.training.stages[0], 1.0)(batch, 0.0)[1]
+    after = stage_loss(spec, avatar)(batch, WEIGHTS)[1]
     views.images[:, :, :, :10] -= 1
     views.mask[:, :, :10] = 1
     assert torch.equal(before, after)
@@ -65,7 +80,7 @@ def test_masked_pixels_do_not_count(spec, batch):
 
 def test_gradients_reach_every_part_that_learns(spec, batch):
     avatar = assemble(spec)
-    loss, _, _ = Objective(avatar, spec.training.stages[0], 1.0)(batch, 1.0)
+    loss, _, _ = stage_loss(spec, avatar)(batch, WEIGHTS)
     loss.backward()
     without = [name for name, parameter in avatar.named_parameters() if parameter.grad is None]
     # P's features drive nothing but a flow, which prior `kl` has not.
@@ -75,12 +90,12 @@ def test_gradients_reach_every_part_that_learns(spec, batch):
 def test_needs_follow_from_weights_and_frozen_parts():
     spec = make_spec(dam_regressor())
     avatar = assemble(spec)
-    first, second = (needs_of(avatar, stage) for stage in spec.training.stages)
-    assert first.terms == ("image", "geometry", "latent")
+    first, second = (needs_of(avatar, stage, objectives(spec, i)) for i, stage in enumerate(spec.training.stages))
+    assert list(first.objectives) == ["photometric", "geometry", "divergence"]
     assert first.observations == ("dome", "face")
     assert not first.driving
-    assert second.terms == ("latent",)
+    assert list(second.objectives) == ["divergence"]
     assert second.observations == ("face", "headset")
     # Were the reconstruction's weights left in, it would be a constant.
     frozen = spec.training.stages[0].model_copy(update={"train": ("driving", "prior")})
-    assert needs_of(avatar, frozen).terms == ("latent",)
+    assert list(needs_of(avatar, frozen, objectives(spec)).objectives) == ["divergence"]
