@@ -77,7 +77,7 @@ class Candidate:
 
 def candidates(models: Model | Iterable[Model], overrides: Sequence[str]) -> list[Candidate]:
     """Open all models, each once; a single one need not be in a list."""
-    single = isinstance(models, str | os.PathLike | OpenedModel) or _is_pair(models)
+    single = isinstance(models, str | os.PathLike | OpenedModel | Avatar) or _is_pair(models)
     return [Candidate.of(model, overrides) for model in ([models] if single else models)]
 
 
@@ -101,8 +101,9 @@ def _pair(model: object) -> tuple[Avatar, Spec]:
         return model.avatar, model.spec
     if _is_pair(model):
         return model
-    given = f"a {type(model).__name__}"
-    raise TypeError(f"evaluate() takes model directories, opened models and pairs (avatar, spec), got {given}")
+    raise TypeError(
+        f"evaluate() takes model directories, opened models and pairs (avatar, spec), got {type(model).__name__}"
+    )
 
 
 def _overridden(spec: Spec, overrides: Sequence[str]) -> Spec:
