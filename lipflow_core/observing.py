@@ -119,6 +119,11 @@ def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Render
     return found
 
 
+def sound(face: FaceState) -> Tensor:
+    """Tell which samples have finite vertices, (B,) bool, without waiting for the device and without a gradient."""
+    return face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+
+
 def not_finite(what: str) -> NumericalError:
     """Make the error of a model that gives NaN or infinity; `what` names the model, the frame and the part."""
     return NumericalError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe, shows_nothing, view_directions
+from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
 from lipflow_core.splits import check_finite
@@ -130,7 +130,7 @@ class Problem:
             pose: (B, 3, 4) the pose of the driving device, or None for the head at rest.
 
         Returns:
-            (B, K) in the order of `objectives`.
+            (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
         cameras, directions = self.cameras, self.directions
         if pose is not None:
@@ -142,7 +142,9 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        return torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
+        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

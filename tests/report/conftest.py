@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lipflow_core.evaluation.metrics import DEFINITIONS
 from PIL import Image
 from safetensors.numpy import save_file
 
 from lipflow_core.evaluation.calibration import Calibration
 from lipflow_core.evaluation.folder import write_evaluation
-from lipflow_core.evaluation.metrics import DEFINITIONS
 from lipflow_core.evaluation.result import Evaluation, ModelScores
 
 FRAMES = [("EXP_<b>smile", 3), ("EXP_blink", 12)]
