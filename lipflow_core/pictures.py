@@ -17,12 +17,12 @@ def png(picture: Tensor) -> bytes:
 
 
 def strip(pictures: Tensor) -> Tensor:
-    """Pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
+    """Place pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
     return rearrange(pictures, "n c h w -> c h (n w)")
 
 
 def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """A contact sheet, row by row on white.
+    """Lay out a contact sheet, row by row on white.
 
     Args:
         pictures: (N, C, H, W).
@@ -42,7 +42,7 @@ def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
 
 
 def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
-    """What one frame's observation looks like; None if it is not of a kind that can be shown.
+    """Show one frame's observation as a picture; None if it is not of a kind that can be shown.
 
     Args:
         frame: B frames.

@@ -17,10 +17,9 @@ from lipflow_core.errors import SpecError, UsageError
 from lipflow_core.model_directory import open_model
 from lipflow_core.observing import draw, not_finite
 from lipflow_core.pictures import png, sheet
-from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, Frame, Record
 from lipflow_core.results import Result
-from lipflow_core.splits import load_frames, open_split, select
+from lipflow_core.splits import load_frames, open_capture, open_split, select
 from lipflow_core.storage import check_folder, write_together
 
 LARGEST_SEED = 2**63
@@ -139,7 +138,7 @@ def sample_model(
     check_folder(out)
     opened = open_model(model, overrides=overrides)
     avatar, spec, view = opened.avatar, opened.spec, opened.blueprint.view
-    source = open_split(spec.capture.build(CaptureInputs()), split)
+    source = open_split(open_capture(opened.blueprint), split)
     index = select(source, frame)[:1]
     conditional = "driving" in avatar.fitting_prior.planned.needs
     observations = (view, *([avatar.driving.modality] if conditional else []))

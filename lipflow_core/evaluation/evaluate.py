@@ -18,9 +18,8 @@ from lipflow_core.evaluation.folder import finished, write_evaluation, write_mod
 from lipflow_core.evaluation.model_evaluation import ModelEvaluation
 from lipflow_core.evaluation.result import Evaluation, ModelScores
 from lipflow_core.interfaces import Capture
-from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style
-from lipflow_core.splits import open_split, select, spread
+from lipflow_core.splits import open_capture, open_split, select, spread
 from lipflow_core.storage import check_folder, claimed, remove_temporaries
 from lipflow_core.version import __version__
 
@@ -82,7 +81,7 @@ def evaluate(
     for candidate, name in zip(found, names_of(found), strict=True):
         key = json.dumps(candidate.spec.capture.as_data(), sort_keys=True)
         if key not in captures:
-            captures[key] = candidate.spec.capture.build(CaptureInputs())
+            captures[key] = open_capture(candidate.blueprint)
         source = open_split(captures[key], split)
         wanted = candidate.spec.evaluation.frames if count is None else count
         indices = spread(wanted, len(source)) if frames is None else select(source, frames)

@@ -95,7 +95,7 @@ class Provenance(Result):
     capture: str = ""
     """Identity of the capture: models of the same one compare."""
     capture_name: str = ""
-    """How tables call the capture, such as "dome p01"."""
+    """How tables call the capture, such as "studio p01"."""
     device: str = ""
     """Device that the model was on."""
     threads: int = 0
@@ -246,7 +246,7 @@ class Evaluation(Result):
 
     @property
     def captures(self) -> str:
-        """What the models were scored on, such as "dome p01_caucasian_male"; of each model where they differ."""
+        """What the models were scored on, such as "studio p01"; of each model where they differ."""
         if self.comparable:
             return next((model.capture for model in self.models), "")
         return ", ".join(f"{model.name} on {model.capture}" for model in self.models)

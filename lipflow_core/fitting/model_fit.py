@@ -33,11 +33,11 @@ from lipflow_core.interfaces import Split
 from lipflow_core.model_directory import OpenedModel, open_model
 from lipflow_core.observing import draw, not_finite
 from lipflow_core.pictures import png, strip
-from lipflow_core.plans import CaptureInputs, Needs
+from lipflow_core.plans import Needs
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
-from lipflow_core.splits import file_stem, load_frames, open_split, select, spread
+from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select, spread
 from lipflow_core.storage import (
     check_folder,
     claimed,
@@ -92,7 +92,7 @@ def fit_model(
     check_folder(out)
     opened = open_model(model, overrides=overrides)
     spec, blueprint = opened.spec, opened.blueprint
-    capture = spec.capture.build(CaptureInputs())
+    capture = open_capture(blueprint)
     source = open_split(capture, split)
     indices = np.arange(len(source)) if frames is None else select(source, frames)
     folder = Path(out)

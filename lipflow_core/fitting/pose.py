@@ -1,4 +1,4 @@
-"""The rigid head-to-headset transform as six free parameters."""
+"""The rigid transform of the driving device against the head, as six free parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARAMETERS = 6
 
 
 def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
-    """An element of SE(3) from its parameters.
+    """Make an element of SE(3) from its parameters.
 
     Args:
         parameters: (B, 6) rotation vector in radians about the head's origin, then the translation in units of

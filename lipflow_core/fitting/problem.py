@@ -19,7 +19,7 @@ from lipflow_core.splits import check_finite
 
 @dataclass(frozen=True)
 class Problem:
-    """Codes of B frames → one loss per objective and frame.
+    """Maps the codes of B frames to one loss per objective and frame.
 
     Only what the objectives declare in their plan's `needs` is made, once for all of them: one decoding for all views
     of all observations, one rendering per picture size.
@@ -96,7 +96,7 @@ class Problem:
         return len(self.target)
 
     def rows(self, index: Tensor) -> Problem:
-        """The same problem for the frames that `index` names; (N,) int64, repeats allowed."""
+        """Take the same problem for the frames that `index` names; (N,) int64, repeats allowed."""
         cameras = {name: camera.rows(index) for name, camera in self.cameras.items()}
         return replace(
             self,
@@ -107,7 +107,7 @@ class Problem:
         )
 
     def start(self, start: str) -> Tensor:
-        """The first code of each frame, (B, D): the prior's mode, or zero."""
+        """Give the first code of each frame, (B, D): the prior's mode, or zero."""
         if start == "zero":
             return self.template.vertices_mean.new_zeros(len(self), self.code_size)
         with torch.no_grad():
@@ -123,7 +123,7 @@ class Problem:
         return self.avatar.decoder.given.code
 
     def losses(self, code: Tensor, pose: Tensor | None = None) -> Tensor:
-        """Every objective's unweighted loss.
+        """Compute every objective's unweighted loss.
 
         Args:
             code: (B, D).
