@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import NumericalError
+from lipflow_core.errors import NumericalError, ResultError
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.splits import load_frames
 
@@ -99,3 +100,16 @@ def test_single_frames_that_a_model_fails_on_are_null_counted_and_named(trained,
     )
     told = "dam, Q's code: 1 frame could not be scored because the model made NaN or infinity (the first is EXP"
     assert any(note.startswith(told) for note in model.notes())
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"name": "dam"}', "[" * 100_000])
+def test_a_damaged_result_of_a_training_run_is_named(damage, trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained["dam"], run)
+    (run / "result.json").write_text(damage, encoding="utf-8")
+    assert main(["train", "dam", "preset=tiny", "--out", str(run), "--resume", "--quiet"]) == ResultError.exit_code
+    message = capsys.readouterr().err
+    assert "result.json: is damaged" in message and "train again with --resume" in message
+    (run / "result.json").unlink()
+    assert main(["train", "dam", "preset=tiny", "--out", str(run), "--resume", "--quiet"]) == 0
+    assert (run / "result.json").read_bytes() == (trained["dam"] / "result.json").read_bytes()
