@@ -59,6 +59,12 @@ class ModelError(LipflowError):
     exit_code = 7
 
 
+class ResultError(LipflowError):
+    """A file of results, such as evaluation.json, is damaged or not of this format (exit code 7)."""
+
+    exit_code = 7
+
+
 class StorageError(LipflowError):
     """Something could not be written: unwritable folder, full disk (exit code 8)."""
 

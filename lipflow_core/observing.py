@@ -1,4 +1,7 @@
-"""Decoding codes, and drawing them as a capture's cameras saw them: once for all objectives or metrics that look."""
+"""Decoding codes, and drawing them as a capture's cameras saw them: once for all objectives or metrics that look.
+
+Here alone is asked whether what a model made is finite (`faults`) and whether a frame shows anything (`shows_nothing`).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar
+from lipflow_core.errors import NumericalError
 from lipflow_core.plans import Needs
-from lipflow_core.records import Camera, FaceState, Frame, Rendering, Template
+from lipflow_core.records import Camera, FaceState, Frame, Keypoints, Rendering, Template, Views
 
 
 def observe(
@@ -69,6 +73,79 @@ def view_directions(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> T
 def cameras_of(frame: Frame, observations: Sequence[str]) -> dict[str, Camera]:
     """Collect the cameras of those observations that have some."""
     return {name: frame[name].camera for name in observations if hasattr(frame[name], "camera")}
+
+
+@torch.no_grad()
+def draw(avatar: Avatar, code: Tensor, camera: Camera) -> tuple[Tensor, dict[int, str]]:
+    """Decode codes and draw them as pictures to look at.
+
+    Args:
+        avatar: The model, in evaluation mode.
+        code: (B, D).
+        camera: Leading axes (B, N).
+
+    Returns:
+        The pictures (B, N, C, H, W) in [0, 1], and the `faults` of the samples.
+    """
+    face = avatar.decode(code, camera)
+    rendering = avatar.render(face, camera)
+    pictures = rendering.image.unflatten(0, camera.extrinsics.shape[:2]).clamp(0, 1)
+    return pictures, faults(code, face, {"": rendering})
+
+
+def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Rendering]) -> dict[int, str]:
+    """Find the samples whose code, surface or pictures hold NaN or infinity.
+
+    Args:
+        code: (B, D).
+        face: What was decoded, if anything was.
+        renderings: What was drawn, as `observe` gives it.
+
+    Returns:
+        Number of a sample → what of it is not finite, the first thing that was made: "code", "decoded vertices",
+        "decoded texture" or "rendered picture". Samples that are sound are not in it.
+    """
+    made = [("code", code)]
+    if face is not None:
+        made += [("decoded vertices", face.vertices), ("decoded texture", face.texture)]
+    made += [("rendered picture", rendering.image) for rendering in renderings.values()]
+    found: dict[int, str] = {}
+    for name, tensor in made:
+        # One pass and no temporary: a sum is finite only if everything in it is.
+        if tensor is not None and not torch.isfinite(tensor.sum()):
+            bad = ~tensor.reshape(len(code), -1).isfinite().all(dim=1)
+            for sample in bad.nonzero()[:, 0].tolist():
+                found.setdefault(sample, name)
+    return found
+
+
+def sound(face: FaceState) -> Tensor:
+    """Tell which samples have finite vertices, (B,) bool, without waiting for the device and without a gradient."""
+    return face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+
+
+def not_finite(what: str) -> NumericalError:
+    """Make the error of a model that gives NaN or infinity; `what` names the model, the frame and the part."""
+    return NumericalError(
+        f"{what} holds NaN or infinity",
+        "The model's weights are damaged or its training ran away; `metrics.jsonl` of its folder may tell when.",
+    )
+
+
+def shows_nothing(frame: Frame) -> Tensor:
+    """Tell which samples show nothing to compare with: every mask of their views is empty, every keypoint hidden.
+
+    Returns:
+        (B,) bool; False where an observation is of another kind, or there is none.
+    """
+    shown = torch.zeros(len(frame), dtype=torch.bool, device=frame.numbers.device)
+    for observation in frame.observations.values():
+        match observation:
+            case Views(mask=counted) | Keypoints(visible=counted):
+                shown |= (counted > 0).flatten(1).any(dim=1)
+            case _:
+                return torch.zeros_like(shown)
+    return ~shown if frame.observations else shown
 
 
 def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[list[str]]:

@@ -39,11 +39,20 @@ class Record:
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Concatenate records along the batch axis. What is no tensor is taken from the first one."""
+        """Concatenate records along the batch axis, tensor by tensor of one name.
+
+        What is no tensor is taken from the first record.
+
+        Raises:
+            ValueError: If the records do not have the same tensors.
+        """
         if len(parts) == 1:
             return parts[0]
-        columns = zip(*([tensor for _, tensor in part.tensors()] for part in parts), strict=True)
-        joined = iter([torch.cat(column) for column in columns])
+        columns = [dict(part.tensors()) for part in parts]
+        for column in columns[1:]:
+            if column.keys() != columns[0].keys():
+                raise ValueError(f"records that are joined differ in {', '.join(column.keys() ^ columns[0].keys())}")
+        joined = iter([torch.cat([column[name] for column in columns]) for name in columns[0]])
         return parts[0].apply(lambda _: next(joined))
 
 
@@ -219,6 +228,11 @@ class Frame(Record):
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    @classmethod
+    def join(cls, parts: Sequence[Frame]) -> Frame:
+        segments = tuple(segment for part in parts for segment in part.segments)
+        return replace(super().join(parts), segments=segments)
 
     def rows(self, index: Tensor) -> Frame:
         chosen = torch.arange(len(self))[index.cpu()].tolist()

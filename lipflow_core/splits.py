@@ -1,16 +1,47 @@
-"""Frames of a split: which to take, loading them, and whether those that were loaded are sound."""
+"""Frames of a capture: opening it for a model, which frames to take, loading them, and whether they are sound."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from lipflow_core.errors import CaptureError
+from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
+from lipflow_core.planning.blueprint import Blueprint, observations_of
+from lipflow_core.plans import CaptureInputs, Mismatch
 from lipflow_core.records import Frame
 from lipflow_core.selection import positions
+
+
+def open_capture(blueprint: Blueprint) -> Capture:
+    """Build the capture of a model's spec, which overrides may have changed.
+
+    Raises:
+        CompatibilityError: If its surface, or what the encoders see, has other shapes than the model is made for, or an
+            objective or metric can't use its observations.
+    """
+    part, made_for = blueprint.spec.capture, blueprint.capture.outputs
+    found = part.plan(CaptureInputs())
+    offered = found.outputs
+    encoders = [planned for planned in (blueprint.encoder, blueprint.driving) if planned is not None]
+    names = dict.fromkeys(name for planned in encoders for name in planned.plan.inputs)
+    names |= dict.fromkeys(name for name in made_for if name.startswith((f"{blueprint.roles.surface}.", "topology.")))
+    for name in names:
+        if name in made_for and offered.get(name) != tuple(made_for[name]):
+            raise CompatibilityError(
+                f"capture '{part.name}' gives {name} of shape {offered.get(name)}, but the model is made for "
+                f"{tuple(made_for[name])}",
+                "Leave the capture's sizes as they were in training, or train a model with the new ones.",
+            )
+    for term in (*blueprint.objectives, *blueprint.metrics):
+        try:
+            term.part.plan(replace(term.given, observations=observations_of(found)))
+        except Mismatch as mismatch:
+            raise CompatibilityError(f"{term.slot}: {mismatch}") from mismatch
+    return part.build(CaptureInputs())
 
 
 def open_split(capture: Capture, name: str) -> Split:

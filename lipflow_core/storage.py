@@ -24,6 +24,11 @@ from typing import BinaryIO
 
 from lipflow_core.errors import StorageError
 
+CLAIM = ".lock"
+"""Name of the file that `claimed` locks in a folder."""
+_NAME_KEPT = 40
+"""Letters of a file's name that its temporary one repeats: a name has at most 255 bytes, a character up to four."""
+
 AnyPath = str | os.PathLike[str]
 Content = bytes | str | Callable[[BinaryIO], None]
 """What a file will hold: bytes, text (written as UTF-8), or a function that writes to the open file it is given."""
@@ -196,18 +201,71 @@ def refuse_links(folder: AnyPath) -> None:
                 raise storage_error(path, _link(path))
 
 
+@contextlib.contextmanager
+def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
+    """Keep other processes from writing a folder of results; a folder that was made for it and stays empty goes again.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        doing: What is done there, for the message that others get, such as "fitting".
+
+    Raises:
+        lipflow_core.errors.StorageError: If another process has claimed the folder, or it can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(folder)
+    lock = FileLock(path / CLAIM)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StorageError(
+            f"{path}: another process is {doing} there", "Wait until it is done, or choose another --out."
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        if os.name == "nt":  # where files that are open can't be removed
+            lock.release()
+            _remove(path / CLAIM)
+        else:  # before it is released, so that nobody takes a file that is about to go
+            _remove(path / CLAIM)
+            lock.release()
+        with contextlib.suppress(OSError):
+            path.rmdir()  # fails where anything is in it
+
+
 def remove_temporaries(folder: AnyPath) -> None:
-    """Remove the temporary files that killed processes left in a folder; only where no other process may be writing."""
+    """Remove what killed processes left in a folder; only where no other process may be writing.
+
+    A folder that was about to be replaced takes its place again if the new one had not come to it yet.
+    """
     if os.path.islink(folder):
         return
-    for path in Path(folder).glob(".*.tmp"):
-        if is_temporary(path) and path.is_file():
-            _remove(path)
+    for path in Path(folder).glob(".*"):
+        if is_temporary(path):
+            _remove_all(path)
+        elif match := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
+            # Only names that were not cut tell what stood there.
+            target = path.with_name(match[1])
+            if len(match[1]) < _NAME_KEPT and not target.exists():
+                with contextlib.suppress(OSError):
+                    os.rename(path, target)
+            elif target.exists():
+                _remove_all(path)
 
 
 def is_temporary(path: Path) -> bool:
     """Tell whether a file or folder has the name of one that is still being written."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file or folder may have been left by a process that was killed before it wrote any result."""
+    return path.name == CLAIM or is_temporary(path)
 
 
 def check_folder(path: AnyPath) -> None:
@@ -305,9 +363,8 @@ def _staged(target: Path) -> Iterator[Path]:
 
 
 def _beside(target: Path, ending: str) -> Path:
-    # In the same folder, since only there is a rename atomic; hidden, so that no listing takes it for a result. A name
-    # has at most 255 bytes, a character up to four.
-    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.{ending}")
+    # In the same folder, since only there is a rename atomic; hidden, so that no listing takes it for a result.
+    return target.with_name(f".{target.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.{ending}")
 
 
 def _write(path: Path, content: Content, *, durable: bool = True) -> None:
@@ -346,3 +403,10 @@ def _flush_folder(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _remove_all(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _remove(path)

@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="folder for scores, codes and pictures; finished models in it are kept"
     )
-    parser.add_argument("--count", metavar="N", type=int, help="number of frames, evenly spread over the split")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--count", metavar="N", type=int, help="number of frames, evenly spread over the split")
+    which.add_argument(
+        "--frames", metavar="WHICH", help="such as 0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,… instead of a count"
+    )
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
     parser.add_argument(
         "--without-likelihood", action="store_true", help="fit a second time without the prior's likelihood"
@@ -32,14 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print the table of scores."""
-    import json
     from pathlib import Path
 
     from lipflow_core.cli.fit import print_choice
     from lipflow_core.errors import UsageError
     from lipflow_core.evaluation.evaluate import evaluate
     from lipflow_core.evaluation.folder import EVALUATION
-    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
     from lipflow_core.tables import counted
 
@@ -54,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     with hushed(style):
         evaluation = evaluate(
             models,
-            frames=args.count,
+            count=args.count,
+            frames=args.frames,
             split=args.split,
             out=args.out,
             overrides=[argument for argument in given if argument not in models],
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             style=style,
         )
     if args.json:
-        print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
+        print(evaluation.json_text(), end="")
         return 0
     print(evaluation.table())
     if calibration := evaluation.calibration_table():
@@ -71,11 +74,10 @@ def run(args: argparse.Namespace) -> int:
     compared = counted(len(evaluation.models[0].frames), f"{evaluation.split} frame")
     print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
-        for code, grid in model.grid.items():
-            print_choice(GridChoice.model_validate(grid), f"{model.name}, {code}: ")
-        for code, count in model.nonfinite.items():
-            if count:
-                print(f"{model.name}, {code}: {counted(count, 'frame')} stopped early: their loss was not finite")
+        for code, choice in model.grid.items():
+            print_choice(choice, f"{model.name}, {code}: ")
+        for note in model.notes():
+            print(note)
     if args.out:
         print(f"written to {args.out}/{EVALUATION}; see it with: lipflow-core report {args.out} --out report.html")
     return 0

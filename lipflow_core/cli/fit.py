@@ -33,11 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, and print how it went."""
-    import json
     from pathlib import Path
 
     from lipflow_core.fitting.model_fit import CODES, fit_model
-    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
     from lipflow_core.tables import counted, printable
 
@@ -53,23 +51,20 @@ def run(args: argparse.Namespace) -> int:
             style=style,
         )
     if args.json:
-        print(json.dumps(result, indent=2))
+        print(result.json_text(), end="")
         return 0
-    frames = result["frames"]
-    stopped = sum(frame["stopped_not_finite"] for frame in frames)
-    steps = sum(frame["steps"] for frame in frames) / max(1, len(frames))
-    count = counted(len(frames), "frame")
-    name = printable(result["name"])
-    print(f"fitted {count} with {name} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
-    if stopped:
-        print(f"{stopped} of them stopped early because their loss was not finite")
-    if result["grid"]:
-        print_choice(GridChoice.model_validate(result["grid"]))
+    steps = sum(frame.steps for frame in result.frames) / max(1, len(result.frames))
+    count = counted(len(result.frames), "frame")
+    print(f"fitted {count} with {printable(result.name)} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
+    for note in result.notes():
+        print(note)
+    if result.grid is not None:
+        print_choice(result.grid)
     return 0
 
 
 def print_choice(choice: GridChoice, who: str = "") -> None:
-    """Print what a grid search chose, and a warning if its axes should be wider."""
+    """Print a line on what a grid search chose, and one if its axes should be wider."""
     print(f"{who}grid search chose {choice.describe()}")
     if choice.warning():
         print(f"{who}{choice.warning()}")

@@ -1,4 +1,4 @@
-"""`lipflow-core sample`: draw faces from a trained model's prior."""
+"""`lipflow-core sample`: draw samples from a trained model's prior."""
 
 from __future__ import annotations
 
@@ -27,13 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and print where the picture is."""
-    import json
-
-    from lipflow_core.errors import UsageError
     from lipflow_core.sampling import sample_model
 
-    if args.count < 1:
-        raise UsageError(f"--count {args.count}: at least one sample is needed")
     written = sample_model(
         args.model,
         args.out,
@@ -44,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=args.overrides,
     )
     if args.json:
-        print(json.dumps(written, indent=2))
+        print(written.json_text(), end="")
     else:
-        print(f"drew {written['count']} faces from {written['prior']}: {written['picture']}")
+        print(f"drew {written.count} samples from {written.prior}: {written.picture}")
     return 0

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_first_process():
         return 0
     if args.json:
-        print(json.dumps({"path": str(result.path), **result.as_data()}, indent=2))
+        print(json.dumps({"path": str(result.path), **result.summary.model_dump(mode="json")}, indent=2))
         return 0
     for stage in result.stages:
         skipped = f", {stage.skipped} skipped" if stage.skipped else ""

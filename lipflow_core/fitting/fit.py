@@ -14,6 +14,7 @@ from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
+from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
 from lipflow_core.plans import ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
@@ -95,6 +96,35 @@ def choose(
     with frozen(avatar):
         problem = Problem.of(avatar, target, built, fitting.start)
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
+
+
+def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
+    """Say what of the first frame is not finite before the first step of a fit; "loss" if nothing else is.
+
+    Args:
+        avatar: The assembled model.
+        target: As in `fit`.
+        fitting: As in `fit`.
+
+    Returns:
+        Such as "driving encoding", "first code", "decoded vertices", or "loss of objective 'photometric'".
+    """
+    one = target.rows(torch.tensor([0]))
+    objectives = build_objectives(avatar, one, fitting.objectives)
+    with frozen(avatar), torch.no_grad():
+        if avatar.driving is not None and avatar.driving.modality in one.observations:
+            encoding = avatar.drive(one.to(avatar.device))
+            if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
+                return "driving encoding"
+        problem = Problem.of(avatar, one, objectives, fitting.start)
+        code = problem.start(fitting.start)
+        face, renderings = observe(avatar, problem.template, code, problem.needs, problem.cameras, problem.directions)
+        found = faults(code, face, renderings).get(0)
+        if found is not None:
+            return "first code" if found == "code" else found
+        losses = problem.losses(code)[0]
+    bad = [f"loss of objective '{name}'" for name, loss in zip(objectives, losses, strict=True) if not loss.isfinite()]
+    return bad[0] if bad else "loss"
 
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:

@@ -75,16 +75,14 @@ def search(
     )
     compared = replace(target, observations={name: target[name] for name in Needs.of([metric.planned]).targets})
     # A batch at a time, so that the pictures of all points need not be in memory together.
-    scores = torch.cat(
-        [
-            score(avatar, codes, compared.rows(torch.div(rows, len(points), rounding_mode="floor")), {"": metric})[0][
-                ""
-            ]
-            for rows, codes in zip(
-                torch.arange(len(result)).split(fitting.batch), result.codes.split(fitting.batch), strict=True
-            )
-        ]
-    ).view(count, len(points))
+    scored = []
+    for rows, codes in zip(
+        torch.arange(len(result)).split(fitting.batch), result.codes.split(fitting.batch), strict=True
+    ):
+        frames = torch.div(rows, len(points), rounding_mode="floor")
+        values, _ = score(avatar, codes, compared.rows(frames), {"chosen by": metric})
+        scored.append(values["chosen by"])
+    scores = torch.cat(scored).view(count, len(points))
     # A frame that can't be scored leaves the choice to the others.
     means = scores.nanmean(dim=0).tolist()
     sign = 1 if metric.config.higher_is_better else -1

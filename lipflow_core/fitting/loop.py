@@ -107,6 +107,7 @@ def minimize(
         best_steps=every.best_step,
         nonfinite=every.nonfinite,
         skipped=every.skipped,
+        unseen=problem.unseen[frames],
         curves={name: curves[:, :, i] for i, name in enumerate(names)},
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe, view_directions
+from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
 from lipflow_core.splits import check_finite
@@ -19,7 +19,7 @@ from lipflow_core.splits import check_finite
 
 @dataclass(frozen=True)
 class Problem:
-    """Codes of B frames → one loss per objective and frame.
+    """Maps the codes of B frames to one loss per objective and frame.
 
     Only what the objectives declare in their plan's `needs` is made, once for all of them: one decoding for all views
     of all observations, one rendering per picture size.
@@ -96,7 +96,7 @@ class Problem:
         return len(self.target)
 
     def rows(self, index: Tensor) -> Problem:
-        """The same problem for the frames that `index` names; (N,) int64, repeats allowed."""
+        """Take the same problem for the frames that `index` names; (N,) int64, repeats allowed."""
         cameras = {name: camera.rows(index) for name, camera in self.cameras.items()}
         return replace(
             self,
@@ -107,25 +107,30 @@ class Problem:
         )
 
     def start(self, start: str) -> Tensor:
-        """The first code of each frame, (B, D): the prior's mode, or zero."""
+        """Give the first code of each frame, (B, D): the prior's mode, or zero."""
         if start == "zero":
             return self.template.vertices_mean.new_zeros(len(self), self.code_size)
         with torch.no_grad():
             return self.prior.mode().expand(len(self), -1).contiguous()
 
     @property
+    def unseen(self) -> Tensor:
+        """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
+        return shows_nothing(self.target)
+
+    @property
     def code_size(self) -> int:
         return self.avatar.decoder.given.code
 
     def losses(self, code: Tensor, pose: Tensor | None = None) -> Tensor:
-        """Every objective's unweighted loss.
+        """Compute every objective's unweighted loss.
 
         Args:
             code: (B, D).
             pose: (B, 3, 4) the pose of the driving device, or None for the head at rest.
 
         Returns:
-            (B, K) in the order of `objectives`.
+            (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
         cameras, directions = self.cameras, self.directions
         if pose is not None:
@@ -137,7 +142,9 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        return torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
+        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

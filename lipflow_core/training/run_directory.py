@@ -6,17 +6,16 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import (
     check_folder,
-    is_temporary,
+    claimed,
+    is_leftover,
     make_folder,
     open_to_append,
     remove_temporaries,
@@ -24,10 +23,9 @@ from lipflow_core.storage import (
     write_atomically,
 )
 from lipflow_core.training.checkpoints import Checkpoints
+from lipflow_core.training.state import TrainingSummary
 
 METRICS = "metrics.jsonl"
-CLAIM = ".lock"
-"""Held by the process that trains there."""
 
 
 class RunDirectory:
@@ -60,38 +58,14 @@ class RunDirectory:
                 f"{self.path} already holds a run",
                 "go on with --resume (in Python resume=True), or choose another --out",
             )
-        if not self.started and self.path.is_dir() and not all(map(_is_leftover, self.path.iterdir())):
+        if not self.started and self.path.is_dir() and not all(map(is_leftover, self.path.iterdir())):
             raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
         if not (self.path / RESULT).exists():
             check_folder(self.path)
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Keep other processes from training in this folder; a folder that was made for it and stays empty goes again.
-
-        Raises:
-            lipflow_core.errors.StorageError: If another process trains there, or the folder can't be made.
-        """
-        lock = FileLock(self.path / CLAIM)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StorageError(
-                f"{self.path}: another process is training there", "wait until it is done, or choose another --out"
-            ) from error
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
-            if not self.started or (self.path / RESULT).exists():  # then nobody waits for it
-                with contextlib.suppress(OSError):
-                    (self.path / CLAIM).unlink(missing_ok=True)
-            if not self.started:
-                with contextlib.suppress(OSError):
-                    self.path.rmdir()  # fails where other things are in it
+    def claimed(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from training in this folder; see `lipflow_core.storage.claimed`."""
+        return claimed(self.path, "training")
 
     def open(self, identity: Mapping[str, Any]) -> None:
         """Start a run in the claimed folder, or check that the one there is the same.
@@ -134,18 +108,23 @@ class RunDirectory:
                 f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error
 
-    def result(self) -> Any | None:
-        """What the finished run wrote; None if it is not finished."""
+    def result(self) -> TrainingSummary | None:
+        """Read what the finished run wrote; None if it is not finished.
+
+        Raises:
+            lipflow_core.errors.ResultError: If it is damaged.
+        """
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        hint = "Remove that file and train again with --resume: it is written anew."
+        return TrainingSummary.read(path, hint) if path.exists() else None
 
     def reopen(self) -> None:
         """Take the run for unfinished again: it goes on from its last checkpoint."""
         (self.path / RESULT).unlink()
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: TrainingSummary) -> None:
         """Write the result: the run is done."""
-        write_atomically(self.path / RESULT, _json(result), within=self.path)
+        write_atomically(self.path / RESULT, result.json_text(), within=self.path)
 
 
 class Metrics:
@@ -182,11 +161,6 @@ class Metrics:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _is_leftover(path: Path) -> bool:
-    """What a process that was killed before its run began may have left."""
-    return path.name == CLAIM or is_temporary(path)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

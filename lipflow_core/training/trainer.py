@@ -31,7 +31,7 @@ from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
 from lipflow_core.training.stage import StageTraining
 from lipflow_core.training.stage_loss import needs_of
-from lipflow_core.training.state import RunState, StageSummary
+from lipflow_core.training.state import RunState, StageSummary, TrainingSummary
 from lipflow_core.version import __version__
 from lipflow_core.weights import load_weights
 
@@ -46,30 +46,32 @@ class TrainingResult:
     Args:
         path: The model directory.
         avatar: The trained model, in evaluation mode.
-        stages: How each stage ended.
-        steps: Optimizer steps in all.
-        seconds: Time spent on them, over all resumptions.
+        summary: Steps, time and how each stage ended, as `result.json` has it.
     """
 
     path: Path
     avatar: Avatar = field(repr=False)
-    stages: tuple[StageSummary, ...]
-    steps: int
-    seconds: float
+    summary: TrainingSummary
+
+    @property
+    def stages(self) -> tuple[StageSummary, ...]:
+        """How each stage ended."""
+        return self.summary.stages
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.summary.steps
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the steps, over all resumptions."""
+        return self.summary.seconds
 
     @property
     def held_out(self) -> float:
         """Held-out loss of the last stage."""
-        return self.stages[-1].held_out
-
-    def as_data(self) -> dict[str, Any]:
-        """The result as JSON."""
-        return {
-            "stages": [stage.model_dump() for stage in self.stages],
-            "steps": self.steps,
-            "seconds": round(self.seconds, 3),
-            "held_out": self.held_out,
-        }
+        return self.summary.held_out
 
 
 def train(
@@ -159,10 +161,17 @@ def train(
         _run_stages(run, checkpoint)
         # Other precisions than that of the parts are for training alone.
         avatar.to(dtype).eval().requires_grad_(True)
-        result = TrainingResult(directory.path, avatar, tuple(run.state.finished), run.state.before, run.state.seconds)
+        summary = TrainingSummary(
+            name=spec.name,
+            version=__version__,
+            stages=tuple(run.state.finished),
+            steps=run.state.before,
+            seconds=round(run.state.seconds, 3),
+        )
+        result = TrainingResult(directory.path, avatar, summary)
         if run.metrics is not None:
             write_model(avatar, spec, directory.path)
-            directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
+            directory.finish(summary)
         fabric.barrier()
         return result
 

@@ -10,6 +10,7 @@ import pytest
 
 from lipflow_core.errors import StorageError
 from lipflow_core.storage import (
+    claimed,
     make_folder,
     open_to_append,
     refuse_links,
@@ -275,3 +276,30 @@ def test_what_is_appended_follows_what_was_there(tmp_path):
         with open_to_append(tmp_path / "log", within=tmp_path) as file:
             file.write(text)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_claimed_folder_is_refused_to_others_and_goes_again_if_it_stays_empty(tmp_path):
+    with claimed(tmp_path / "new", "fitting"):
+        with (
+            pytest.raises(StorageError, match="another process is fitting there"),
+            claimed(tmp_path / "new", "fitting"),
+        ):
+            pass
+        assert os.listdir(tmp_path / "new") == [".lock"]
+    assert not (tmp_path / "new").exists()
+    with claimed(tmp_path / "new", "fitting"):
+        (tmp_path / "new" / "result").write_text("1")
+    assert os.listdir(tmp_path / "new") == ["result"]
+
+
+def test_what_a_killed_process_left_is_removed_or_put_back(tmp_path):
+    (tmp_path / ".file.01234567.tmp").write_text("half")
+    (tmp_path / ".half.01234567.tmp").mkdir()
+    for name in ("kept", "gone"):
+        (tmp_path / f".{name}.01234567.old").mkdir()
+        (tmp_path / f".{name}.01234567.old" / "old").write_text("old")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / ".hidden").write_text("mine")
+    remove_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "gone", "kept"]
+    assert os.listdir(tmp_path / "kept") == [] and os.listdir(tmp_path / "gone") == ["old"]
