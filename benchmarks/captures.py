@@ -26,14 +26,16 @@ import torch
 from lipflow_dome.capture import DomeCapture
 from lipflow_dome.config import DomeConfig
 from lipflow_kit.packing import FORMAT
-from lipflow_kit.pictures import write_picture
+from lipflow_kit.png_files import write_picture
 from lipflow_kit.store import Store
 from lipflow_multiface.capture import MultifaceCapture
 from lipflow_multiface.config import MultifaceConfig
-from lipflow_multiface.index import signature
+from lipflow_multiface.frame_index import signature
 from lipflow_multiface.krt import KrtCamera, format_krt
 from lipflow_multiface.layout import AVERAGE, CaptureFolder
-from lipflow_multiface.meshes import Mesh, format_mesh, format_transform
+from lipflow_multiface.obj_files import Mesh
+from lipflow_multiface.obj_text import format_mesh
+from lipflow_multiface.tracked_mesh import format_transform
 from lipflow_multiface.writing import write_capture
 from PIL import Image
 
@@ -191,7 +193,7 @@ def make_large(folder: Path) -> None:
     triangles = random.integers(0, VERTICES, (2 * VERTICES, 3))
     uv = random.uniform(0, 1, (VERTICES, 2)).astype(np.float32)
     first = frames[0]
-    root.mesh(*first).write_text(format_mesh(Mesh(vertices, uv, triangles, triangles)))
+    root.mesh(*first).write_bytes(format_mesh(Mesh(vertices, uv, triangles, triangles)))
     root.transform(*first).write_text(format_transform(np.eye(3, 4)))
     root.vertices_mean.write_bytes(vertices.tobytes())
     root.vertices_variance.write_text("9.0\n")
