@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def read_header(path: Path) -> PictureHeader:
         CaptureError: If the file can't be read, is no PNG, or claims no pixels or too many.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise CaptureError(f"{path} is not a regular file")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:

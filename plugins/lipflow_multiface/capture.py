@@ -1,4 +1,4 @@
-"""The capture `multiface`: a subject on disk in Multiface's layout, read from its packed cache where there is one."""
+"""The capture `multiface`: a subject on disk in Multiface's layout, read from its packed cache if it has one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class MultifaceCapture(Capture):
         digest = hashlib.sha256(json.dumps({"multiface": DATA_VERSION, **options}, sort_keys=True).encode())
         folder = CaptureFolder(self.config.path)
         files = [folder.frame_list, folder.krt, folder.texture_mean, folder.texture_variance]
-        files += [folder.vertices_mean, folder.vertices_variance, folder.about, landmark_file(self.config)]
+        files += [folder.vertices_mean, folder.vertices_variance, folder.about]
+        files.append(landmark_file(folder, self.config.landmarks))
         with reading(folder.root):
             for file in files:
                 content = file.read_bytes() if file is not None and file.is_file() else b""
@@ -181,7 +182,7 @@ class MultifaceCapture(Capture):
 
     @functools.cached_property
     def _landmarks(self) -> np.ndarray:
-        file = landmark_file(self.config)
+        file = landmark_file(CaptureFolder(self.config.path), self.config.landmarks)
         return choose_landmarks(self._mean) if file is None else read_landmarks(file, self.survey.vertices)
 
     def template(self) -> Template:

@@ -117,9 +117,22 @@ class MultifaceConfig(Config):
 
     def survey(self) -> Survey:
         """Read the sizes of the capture from its files. Raises a CaptureError if they can't be read."""
-        from lipflow_multiface.survey import survey
+        from lipflow_multiface.survey import SurveyOptions, survey
 
-        return survey(self)
+        return survey(
+            SurveyOptions(
+                path=self.path,
+                cameras=self.cameras,
+                frontal=self.frontal,
+                image=self.image,
+                texture=self.texture,
+                distortion=self.distortion,
+                landmarks=self.landmarks,
+                headset_source=self.headset.source,
+                headset_size=self.headset.size,
+                supersampling=self.supersampling,
+            )
+        )
 
     def renderer_inputs(self, survey: Survey) -> RendererInputs:
         """Give the sizes that the renderer is planned and built for."""

@@ -6,8 +6,9 @@ import keyword
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from lipflow_kit.cameras import compose, positions
@@ -18,7 +19,6 @@ from lipflow_kit.picture_sizes import drawing_problem
 from lipflow_kit.png_files import read_header
 
 from lipflow_core.errors import CaptureError
-from lipflow_multiface.config import MultifaceConfig
 from lipflow_multiface.krt import KrtCamera, lens_problem, read_krt
 from lipflow_multiface.layout import AVERAGE, CaptureFolder, folders_in, reading
 from lipflow_multiface.obj_files import Mesh, find_mesh, read_mesh
@@ -32,6 +32,22 @@ SAMPLED = {"slip": (3, 4), "light": (3, 4), "background": (3, 3), "noise": (3,)}
 
 
 _RESERVED = ("face", "dome", "frontal", "headset", "keypoints", "sampled", "topology", "template")
+
+
+@dataclass(frozen=True)
+class SurveyOptions:
+    """The options that a survey depends on; each means what it means in `MultifaceConfig`."""
+
+    path: Path
+    cameras: tuple[str, ...] | None
+    frontal: str | None
+    image: tuple[int, int] | int | None
+    texture: int | None
+    distortion: Literal["undistort", "ignore", "refuse"]
+    landmarks: Path | None
+    headset_source: Literal["auto", "recorded", "virtual", "none"]
+    headset_size: tuple[int, int]
+    supersampling: int
 
 
 @dataclass(frozen=True)
@@ -80,26 +96,25 @@ class Survey:
         return tuple(name for name in self.others if not name.startswith("sampled."))
 
 
-_KEPT: OrderedDict[tuple[str, str], tuple[Survey, list[tuple[int, ...]]]] = OrderedDict()
+_KEPT: OrderedDict[SurveyOptions, tuple[Survey, list[tuple[int, ...]]]] = OrderedDict()
 _MOST_KEPT = 16
-_IGNORED = {"cache", "held_out", "renderer", "colour"}
 
 
-def survey(config: MultifaceConfig) -> Survey:
+def survey(options: SurveyOptions) -> Survey:
     """Survey a capture, or give the last survey if none of the files that it read changed since.
 
     Raises:
         CaptureError: If a file that is needed is missing or damaged.
     """
-    folder = CaptureFolder(config.path)
+    folder = CaptureFolder(options.path)
     with reading(folder.root):
         folder.check()
-        key = os.path.realpath(config.path), config.model_dump_json(exclude=_IGNORED)
+        key = replace(options, path=Path(os.path.realpath(options.path)))
         if key in _KEPT:
             found, stamps = _KEPT[key]
             if stamps == [_stamp(path) for path in found.files]:
                 return found
-        found = _Surveyor(config).survey()
+        found = _Surveyor(options).survey()
         _KEPT[key] = found, [_stamp(path) for path in found.files]
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
@@ -115,10 +130,9 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def landmark_file(config: MultifaceConfig) -> Path | None:
-    """Give the file that says which vertices are keypoints; None if there is none."""
-    own = CaptureFolder(config.path).landmarks
-    return config.landmarks if config.landmarks is not None else own if own.is_file() else None
+def landmark_file(folder: CaptureFolder, chosen: Path | None) -> Path | None:
+    """Give the file with the vertex of each keypoint: the chosen one, else the capture's own, else None."""
+    return chosen if chosen is not None else folder.landmarks if folder.landmarks.is_file() else None
 
 
 def mean_vertices(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
@@ -131,14 +145,14 @@ def mean_vertices(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
 class _Surveyor:
     """Surveys one capture, and notes the files that it reads and what does not fit the options."""
 
-    def __init__(self, config: MultifaceConfig):
-        self.config = config
-        self.folder = folder = CaptureFolder(config.path)
+    def __init__(self, options: SurveyOptions):
+        self.options = options
+        self.folder = folder = CaptureFolder(options.path)
         self.problems: list[str] = []
         self.files = [folder.krt, folder.frame_list, folder.about, folder.landmarks, folder.vertices_mean]
         self.files += [folder.extras, folder.extras / "frames", folder.meshes]
-        if config.landmarks is not None:
-            self.files.append(config.landmarks)
+        if options.landmarks is not None:
+            self.files.append(options.landmarks)
         self.frames = read_frame_list(folder)
         if not self.frames:
             raise CaptureError(f"{folder.frame_list} names no frames")
@@ -147,7 +161,7 @@ class _Surveyor:
             self.files += [folder.meshes / segment, folder.pictures / segment]
 
     def survey(self) -> Survey:
-        config, folder = self.config, self.folder
+        options, folder = self.options, self.folder
         mesh_file = find_mesh(folder, self.frames)
         self.files.append(mesh_file)
         mesh = read_mesh(mesh_file)
@@ -172,17 +186,17 @@ class _Surveyor:
             disk_image=disk_image,
             image=image,
             disk_texture=disk_texture[0],
-            texture=min(config.texture or disk_texture[0], disk_texture[0]),
+            texture=min(options.texture or disk_texture[0], disk_texture[0]),
             landmarks=self._landmarks(mesh),
             recorded=recorded,
             headset=headset,
             others=self._others(recorded, headset),
             files=tuple(self.files),
-            problem=None if not self.problems else f"capture 'multiface' at {config.path}: {'; '.join(self.problems)}",
+            problem=None if not self.problems else f"capture 'multiface' at {options.path}: {'; '.join(self.problems)}",
         )
 
     def _cameras(self, calibrated: list[KrtCamera]) -> list[KrtCamera]:
-        chosen = self.config.cameras
+        chosen = self.options.cameras
         if chosen is not None:
             by_name = {camera.name: camera for camera in calibrated}
             unknown = [name for name in chosen if name not in by_name]
@@ -205,11 +219,11 @@ class _Surveyor:
             if problem := lens_problem(camera, size):
                 raise CaptureError(f"{self.folder.krt}:{camera.line}: {problem}")
             moved = largest_distortion(camera.intrinsics, camera.distortion, size)
-            if self.config.distortion == "refuse" and moved > NEGLIGIBLE:
+            if self.options.distortion == "refuse" and moved > NEGLIGIBLE:
                 self.problems.append(f"the lens of camera '{camera.name}' moves pixels by up to {moved:.2g} px")
 
     def _frontal(self, cameras: Sequence[KrtCamera]) -> int:
-        names, wanted = [camera.name for camera in cameras], self.config.frontal
+        names, wanted = [camera.name for camera in cameras], self.options.frontal
         if wanted is not None:
             if wanted not in names:
                 self.problems.append(f"the frontal camera '{wanted}' is not among those read: {', '.join(names)}")
@@ -239,7 +253,7 @@ class _Surveyor:
         return None
 
     def _image(self, disk: tuple[int, int]) -> tuple[int, int]:
-        match self.config.image:
+        match self.options.image:
             case None:
                 size = disk
             case int(longer):
@@ -250,12 +264,12 @@ class _Surveyor:
                     self.problems.append(
                         f"image {size[0]}×{size[1]} is larger than the pictures on disk, {disk[0]}×{disk[1]}"
                     )
-        if problem := drawing_problem("image", size, self.config.supersampling):
+        if problem := drawing_problem("image", size, self.options.supersampling):
             self.problems.append(problem)
         return size
 
     def _headset(self) -> tuple[bool, tuple[int, int] | None]:
-        source = self.config.headset.source
+        source = self.options.headset_source
         if source in ("auto", "recorded"):
             path = self._first(lambda segment, number: [self.folder.headset(segment, HEADSET_NAMES[0], number)])
             if path is not None:
@@ -265,10 +279,10 @@ class _Surveyor:
                     f"{self.folder.extras} has no headset pictures",
                     "Set headset.source to virtual to film them virtually.",
                 )
-        return False, None if source == "none" else self.config.headset.size
+        return False, None if source == "none" else self.options.headset_size
 
     def _landmarks(self, mesh: Mesh) -> int:
-        path = landmark_file(self.config)
+        path = landmark_file(self.folder, self.options.landmarks)
         if path is not None:
             return len(read_landmarks(path, len(mesh.vertices)))
         return len(choose_landmarks(mean_vertices(self.folder, mesh), min(KEYPOINTS, len(mesh.vertices))))
