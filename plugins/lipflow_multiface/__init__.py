@@ -7,7 +7,7 @@ from lipflow_core.hooks import Component, hookimpl
 
 @hookimpl
 def lipflow_components() -> Iterator[Component]:
-    """The capture `multiface`."""
+    """Offer the capture `multiface`."""
     yield Component(
         kind="capture",
         name="multiface",

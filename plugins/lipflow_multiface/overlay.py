@@ -19,6 +19,7 @@ from lipflow_multiface.krt import KrtCamera, read_krt
 from lipflow_multiface.layout import CaptureFolder, reading
 from lipflow_multiface.obj_files import Mesh, find_mesh, read_mesh
 from lipflow_multiface.small_files import read_frame_list, read_landmarks
+from lipflow_multiface.survey import mean_vertices
 from lipflow_multiface.tracked_mesh import read_transform, read_vertices
 from lipflow_multiface.visibility import see_mesh
 
@@ -132,9 +133,7 @@ def _check_size(folder: CaptureFolder, rows: Sequence[tuple[str, int]], names: S
 def _landmarks(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
     if folder.landmarks.is_file():
         return read_landmarks(folder.landmarks, len(mesh.vertices))
-    if folder.vertices_mean.is_file():
-        return choose_landmarks(read_vertices(folder.vertices_mean, len(mesh.vertices)))
-    return choose_landmarks(mesh.vertices)
+    return choose_landmarks(mean_vertices(folder, mesh))
 
 
 def _cell(

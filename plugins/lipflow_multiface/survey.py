@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import keyword
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +29,8 @@ NEGLIGIBLE = 0.05
 
 SAMPLED = {"slip": (3, 4), "light": (3, 4), "background": (3, 3), "noise": (3,)}
 
-
 _RESERVED = ("face", "dome", "frontal", "headset", "keypoints", "sampled", "topology", "template")
+"""Names that no observation beside the capture may have."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,12 @@ def survey(options: SurveyOptions) -> Survey:
     folder = CaptureFolder(options.path)
     with reading(folder.root):
         folder.check()
-        key = replace(options, path=Path(os.path.realpath(options.path)))
-        if key in _KEPT:
-            found, stamps = _KEPT[key]
+        if options in _KEPT:
+            found, stamps = _KEPT[options]
             if stamps == [_stamp(path) for path in found.files]:
                 return found
         found = _Surveyor(options).survey()
-        _KEPT[key] = found, [_stamp(path) for path in found.files]
+        _KEPT[options] = found, [_stamp(path) for path in found.files]
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
         return found

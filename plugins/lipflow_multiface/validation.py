@@ -263,9 +263,9 @@ class _Validation:
                 raise Mismatch(found.problem)
             frames = index_frames(config, found).frames
         except CaptureError as error:
-            self._say("error", "not to be read", self.folder.root, error.message)
+            self._say("error", "refused by the reader", self.folder.root, error.message)
         except Mismatch as error:
-            self._say("error", "not to be read", self.folder.root, str(error))
+            self._say("error", "refused by the reader", self.folder.root, str(error))
         else:
             for name in ("train", "held-out"):
                 if not frames[name]:
