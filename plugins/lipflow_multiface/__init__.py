@@ -7,7 +7,7 @@ from lipflow_core.hooks import Component, hookimpl
 
 @hookimpl
 def lipflow_components() -> Iterator[Component]:
-    """Offer the capture `multiface`."""
+    """The capture `multiface`."""
     yield Component(
         kind="capture",
         name="multiface",
