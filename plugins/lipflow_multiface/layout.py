@@ -116,12 +116,14 @@ class CaptureFolder:
 
     def check(self) -> None:
         """Raise a CaptureError unless the folder exists and looks like a capture."""
-        if not self.root.is_dir():
-            raise CaptureError(f"there is no folder {self.root}", "Name the folder that holds frame_list.txt and KRT.")
-        if not self.krt.is_file() and not self.meshes.is_dir():
-            inner = [path.name for path in sorted(self.root.iterdir()) if (path / "KRT").is_file()]
-            hint = f"Did you mean {self.root / inner[0]}?" if inner else "It should hold KRT, images, tracked_mesh …"
-            raise CaptureError(f"{self.root} is no capture: it has neither KRT nor tracked_mesh", hint)
+        with reading(self.root):
+            if not self.root.is_dir():
+                hint = "Name the folder that holds frame_list.txt and KRT."
+                raise CaptureError(f"there is no folder {self.root}", hint)
+            if not self.krt.is_file() and not self.meshes.is_dir():
+                inner = [path.name for path in sorted(self.root.iterdir()) if (path / "KRT").is_file()]
+                hint = f"Did you mean {self.root / inner[0]}?" if inner else "It should hold KRT and tracked_mesh."
+                raise CaptureError(f"{self.root} is no capture: it has neither KRT nor tracked_mesh", hint)
 
 
 @contextlib.contextmanager
