@@ -150,8 +150,10 @@ class Store:
         shape, dtype = self.layout[name]
         try:
             array = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise self._damaged(self._path(name), str(error)) from error
+        except OSError as error:
+            raise self._damaged(self._path(name), error.strerror or "it can't be read") from error
+        except (ValueError, EOFError) as error:  # numpy's text would advise to allow pickles
+            raise self._damaged(self._path(name), "it is cut short, or no .npy file of plain numbers") from error
         if array.shape != (self.frames, *shape) or array.dtype != np.dtype(dtype):
             raise self._damaged(self._path(name), f"it holds {array.dtype} {array.shape}")
         return array
@@ -199,7 +201,10 @@ class Store:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a complete store says of itself. Raises OSError or ValueError if there is none."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("the manifest is nested too deeply") from error
     if not isinstance(manifest, dict):
         raise ValueError("the manifest holds no mapping")
     return manifest

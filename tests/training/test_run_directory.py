@@ -8,7 +8,7 @@ import torch
 from lipflow_core.errors import StorageError
 from lipflow_core.training.checkpoints import Checkpoints
 from lipflow_core.training.run_directory import Metrics, RunDirectory
-from lipflow_core.training.state import RunState
+from lipflow_core.training.state import RunState, StageSummary, TrainingSummary
 
 
 @pytest.fixture
@@ -39,8 +39,9 @@ def test_results_replace_links(run):
         (run / name).symlink_to("../outside/new")
     directory = RunDirectory(run)
     directory.open({"seed": 0})
-    directory.finish({"seconds": 1})
-    assert directory.result() == {"seconds": 1}
+    stage = StageSummary(name="all", steps=1, best_step=1, held_out=2.0, stopped_early=False, skipped=0)
+    directory.finish(TrainingSummary(name="dam", version="0", stages=(stage,), steps=1, seconds=1.0))
+    assert directory.result()["seconds"] == 1.0
     assert not (run / "run.json").is_symlink() and not (run / "result.json").is_symlink()
 
 

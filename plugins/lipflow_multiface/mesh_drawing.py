@@ -1,4 +1,4 @@
-"""Draws the tracked mesh: the masks that the layout lacks, depth, and headset pictures."""
+"""Drawing the tracked mesh: masks, which the layout lacks, depth, and headset pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from lipflow_kit.cameras import enlarge
+from lipflow_kit.resampling import box_filter
 
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Topology
@@ -17,12 +18,12 @@ PIXELS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn of B frames in N views.
+    """Drawings of B frames in N views.
 
     Args:
         coverage: (B, N, h, w) share of each pixel that the mesh covers.
         image: (B, N, h, w) grey picture before black.
-        depth: (B, N, s·h, s·w) supersampled, 0 where nothing is; None unless asked for.
+        depth: (B, N, s·h, s·w) millimetres, supersampled, 0 beside the mesh; None unless asked for.
     """
 
     coverage: np.ndarray
@@ -31,13 +32,13 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A renderer with the mesh that it draws.
+class MeshDrawer:
+    """A renderer with the mesh that it draws; threads take turns.
 
     Args:
-        renderer: Draws.
-        topology: The mesh's.
-        supersampling: Pictures are drawn this many times as large and box-filtered.
+        renderer: The renderer.
+        topology: The mesh's triangles and atlas.
+        supersampling: Factor by which pictures are drawn larger in each direction, then box-filtered.
     """
 
     renderer: Renderer
@@ -58,7 +59,7 @@ class Drawing:
         """Draw each frame's mesh from N cameras.
 
         Args:
-            vertices: (B, V, 3).
+            vertices: (B, V, 3) millimetres, head frame.
             intrinsics: (B, N, 3, 3).
             extrinsics: (B, N, 3, 4), head → camera.
             size: Height and width.
@@ -81,26 +82,19 @@ class Drawing:
             texture = torch.zeros(1, 1, 2, 2) if textures is None else as_tensor(textures[rows]).unsqueeze(1)
             with self._lock, torch.inference_mode():
                 rendering = self.renderer(torch.from_numpy(vertices[rows[0]]), texture, self.topology, camera)
-                drawn.coverage[rows] = _reduce(rendering.coverage.numpy(), factor)
+                drawn.coverage[rows] = box_filter(rendering.coverage.numpy(), factor)
                 if textures is not None:
-                    drawn.image[rows] = _reduce(rendering.image[:, 0].numpy(), factor)
+                    drawn.image[rows] = box_filter(rendering.image[:, 0].numpy(), factor)
                 if drawn.depth is not None:
                     drawn.depth[rows] = rendering.depth.numpy()
         return drawn
 
 
 def as_camera(intrinsics: np.ndarray, extrinsics: np.ndarray, size: tuple[int, int]) -> Camera:
-    """Arrays as a record of cameras."""
+    """Give arrays as a record of cameras."""
     return Camera(as_tensor(intrinsics), as_tensor(extrinsics), *size)
 
 
 def as_tensor(values: np.ndarray) -> torch.Tensor:
-    """An array as a float32 tensor."""
+    """Give an array as a float32 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
-
-
-def _reduce(pictures: np.ndarray, factor: int) -> np.ndarray:
-    """Box-filter (…, factor·H, factor·W) → (…, H, W)."""
-    # Sums of strided views are several times as fast as a mean over two axes.
-    columns = sum(pictures[..., offset::factor] for offset in range(factor))
-    return sum(columns[..., offset::factor, :] for offset in range(factor)) / factor**2
