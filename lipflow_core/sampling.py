@@ -1,4 +1,4 @@
-"""Drawing faces from a model's prior."""
+"""Draws faces from a model's prior."""
 
 from __future__ import annotations
 
@@ -43,15 +43,14 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     """Draw codes from the prior that fitting uses, and decode and render them.
 
     Args:
-        avatar: The assembled model.
-        count: How many.
-        camera: One camera, leading axes (1, 1), head frame → camera.
-        driving: One frame with the driving observation, whose prior is sampled; needed if the prior is conditional,
-            of no effect otherwise.
-        seed: Of the codes.
+        avatar: Assembled model.
+        count: Number of codes.
+        camera: One camera with leading axes (1, 1), head frame → camera.
+        driving: One frame with the driving observation. A conditional prior needs it; other priors ignore it.
+        seed: Seed of the random codes.
 
     Raises:
-        lipflow_core.errors.SpecError: If the prior is conditional and there is no driving frame.
+        lipflow_core.errors.SpecError: If the prior is conditional and `driving` is None.
 
     Example:
         >>> camera = frame[avatar.roles.scored_view].camera.rows(torch.tensor([0]))
@@ -61,8 +60,8 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     conditional = "driving" in prior.planned.needs
     if conditional and driving is None:
         raise SpecError(
-            f"the prior of this model needs a driving frame ('{avatar.driving.modality}') to be sampled",
-            hint="give one of the capture's frames",
+            f"the prior of this model can only be sampled given a driving frame ('{avatar.driving.modality}')",
+            hint="pass one of the capture's frames as driving=",
         )
     generator = torch.Generator(avatar.device).manual_seed(seed)
     camera = camera.to(avatar.device)
@@ -86,24 +85,24 @@ def sample_model(
     split: str = "held-out",
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Sample a trained model's prior; write the codes and a contact sheet of what they look like.
+    """Sample a trained model's prior, and write the codes and a contact sheet of their pictures.
 
     Args:
-        model: Model directory.
+        model: Model directory to sample.
         out: Folder for `codes.safetensors`, `samples.png` and `samples.json`.
-        count: How many.
-        seed: Of the codes.
-        frame: The frame that drives a conditional prior, and whose camera looks at the samples: a position in the split
-            or "SEGMENT/NUMBER".
-        split: Split of that frame.
-        overrides: Of the spec.
+        count: Number of codes.
+        seed: Seed of the random codes.
+        frame: Frame that drives a conditional prior and whose camera renders the samples: a position in the split, or
+            "SEGMENT/NUMBER".
+        split: Split that contains the frame.
+        overrides: Changes to the model's spec, such as "renderer=NAME".
 
     Returns:
         The content of `samples.json`.
 
     Raises:
-        lipflow_core.errors.CaptureError: If there is no such frame, or it is damaged.
-        lipflow_core.errors.StorageError: If `out` can't be written; then it is as it was.
+        lipflow_core.errors.CaptureError: If the frame is damaged, or the split has no frames.
+        lipflow_core.errors.StorageError: If `out` can't be written; it is left unchanged then.
     """
     check_folder(out)
     opened = open_model(model, overrides=overrides)

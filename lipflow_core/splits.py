@@ -1,4 +1,4 @@
-"""Frames of a split: which to take, loading them, and whether those that were loaded are sound."""
+"""Selects, loads and checks the frames of a split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lipflow_core.records import Frame
 
 
 def open_split(capture: Capture, name: str) -> Split:
-    """Open a split of a capture, which must have frames.
+    """Open a split of a capture that has at least one frame.
 
     Raises:
         CaptureError: If there is no such split, or it is empty.
@@ -26,12 +26,12 @@ def open_split(capture: Capture, name: str) -> Split:
 
 
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
-    """Load frames with the named observations, of the training views all cameras.
+    """Load frames with the named observations and all cameras of the training views.
 
     Args:
         split: A split of a capture.
-        indices: (B,) positions within it.
-        observations: Names; duplicates are ignored.
+        indices: (B,) positions of the frames within the split.
+        observations: Names of the observations; duplicates are ignored.
 
     Raises:
         CaptureError: If a frame is damaged or holds NaN or infinity.
@@ -48,7 +48,7 @@ def spread(count: int, total: int) -> np.ndarray:
 
 
 def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
+    """Raise a CaptureError that names segment, frame and observation if a captured tensor has NaN or infinity."""
     for name, observation in frame.observations.items():
         for label, tensor in observation.tensors():
             # One pass and no temporary: a sum is finite only if everything in it is.
@@ -58,23 +58,23 @@ def check_finite(frame: Frame) -> None:
                         raise CaptureError(
                             f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
                             f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair or leave out this frame of the capture",
+                            "repair this frame of the capture, or leave it out",
                         )
 
 
 def select(split: Split, text: str) -> np.ndarray:
-    """Find the positions of the frames that a user names.
+    """Find the positions of the frames that a text names.
 
     Args:
         split: A split of a capture.
-        text: Comma-separated: a position "5", a range "0:32" or "0:320:10" as in Python, a segment "EXP_smile", or
-            one frame of it "EXP_smile/000123".
+        text: Comma-separated list of positions "5", ranges "0:32" or "0:320:10" as in Python, segments "EXP_smile", and
+            frames of a segment "EXP_smile/000123".
 
     Returns:
         (N,) int64 in the order named, without repeats.
 
     Raises:
-        SpecError: If a piece is of no such form.
+        SpecError: If a part of the text is malformed.
         UsageError: If the split has no such frame.
     """
     chosen: list[int] = []
@@ -84,12 +84,12 @@ def select(split: Split, text: str) -> np.ndarray:
             raise UsageError(
                 f"no frame '{piece}' in this split, which has {len(split)} frames of "
                 f"{len(set(split.segments))} segments",
-                hint="name positions such as 5, ranges such as 0:32, segments, or frames of them such as "
-                f"SEGMENT/000004; its segments: {_few(sorted(set(split.segments)))}",
+                hint="give positions such as 5, ranges such as 0:32, segments, or frames such as SEGMENT/000004; the "
+                f"segments are {_few(sorted(set(split.segments)))}",
             )
         chosen += found
     if not chosen:
-        raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
+        raise SpecError(f"frames '{text}': no frame is named", hint="give some, such as 0:32 or SEGMENT/NUMBER")
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
 
 
@@ -103,7 +103,7 @@ def _positions(split: Split, piece: str) -> list[int]:
     if re.fullmatch(r"-?\d*(:-?\d*){1,2}", piece):
         bounds = [int(number) if number else None for number in piece.split(":")]
         if len(bounds) == 3 and bounds[2] == 0:
-            raise SpecError(f"frames '{piece}': a step of 0 goes nowhere", hint="use a step of 1 or more")
+            raise SpecError(f"frames '{piece}': the step is 0", hint="use a step of 1 or more")
         return list(range(len(split)))[slice(*bounds)]
     if re.fullmatch(r"\d+", piece):
         return [int(piece)] if int(piece) < len(split) else []
