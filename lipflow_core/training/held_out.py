@@ -1,4 +1,4 @@
-"""The held-out loss: the objective on fixed frames, with every part in evaluation mode and Q's mean as the code."""
+"""Computes the held-out loss: on fixed frames, with every part in evaluation mode and Q's mean as the code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lipflow_core.training.stage_loss import Batch, StageLoss, final_weights
 
 
 class HeldOut:
-    """Takes the held-out loss of a stage; the frames are shared out among all ranks.
+    """Computes the held-out loss of a stage; the frames are divided among all ranks.
 
     Args:
-        run: The run.
-        loss: Of the stage.
+        run: Run that the stage belongs to.
+        loss: Loss of the stage.
     """
 
     def __init__(self, run: Run, loss: StageLoss):
@@ -29,7 +29,7 @@ class HeldOut:
         self._maker = batch_maker(run, loss, "held-out")
 
     def loss(self) -> tuple[float, dict[str, float]]:
-        """Loss and unweighted terms by name, means over the frames."""
+        """Compute the loss, and the unweighted terms by name, averaged over the frames."""
         run, stage_loss = self.run, self.stage_loss
         fabric = run.fabric
         self._agree_on_buffers()
@@ -63,7 +63,7 @@ class HeldOut:
         return self._maker.held_out(_part(self._draw, slice(start, start + self._size)))
 
     def _agree_on_buffers(self) -> None:
-        """Give every rank the first one's running statistics, which are those that are saved."""
+        """Copy the running statistics of rank 0 to every rank, since those are saved."""
         if self.run.fabric.world_size > 1:
             for buffer in self.run.avatar.buffers():
                 torch.distributed.broadcast(buffer, 0)
