@@ -53,7 +53,7 @@ class Flow(ComponentModule, ABC):
 
     @property
     def initialized(self) -> bool:
-        """Whether parameters that are set from data have been set."""
+        """Whether the parameters that are set from data are set; True if there are none."""
         return True
 
     def initialize(self, code: Tensor, context: Tensor | None) -> None:
@@ -133,11 +133,11 @@ class Coupling(ComponentModule, ABC):
 
     @abstractmethod
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `forward` does, without its checks."""
+        """Transform codes; arguments and results as in `forward`, shapes already checked."""
 
     @abstractmethod
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `inverse` does, without its checks."""
+        """Undo `transform`; arguments and results as in `inverse`, shapes already checked."""
 
 
 def no_log_det(code: Tensor) -> Tensor:

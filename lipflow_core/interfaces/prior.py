@@ -57,7 +57,7 @@ class LatentPrior(ComponentModule, ABC):
 
     @property
     def initialized(self) -> bool:
-        """Whether parameters that are set from data have been set."""
+        """Whether the parameters that are set from data are set; True if there are none."""
         return True
 
     def initialize(self, code: Tensor, driving: Encoding | None) -> None:

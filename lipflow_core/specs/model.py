@@ -185,7 +185,7 @@ class Evaluation(Config):
 
 
 class Spec(Config):
-    """Everything that defines one model, from its capture to how fitted codes are scored."""
+    """A spec, which defines one model from its capture to the metrics of its evaluation."""
 
     version: Literal[1] = 1
     """Version of the spec format."""

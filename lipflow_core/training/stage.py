@@ -110,7 +110,9 @@ class StageTraining:
                 spent = self._patience_spent()
                 self._show(last=ended or stopping or spent)
                 if stopping:
-                    raise Interrupted(f"interrupted after step {state.total}; continue with --resume {run.directory.path}")
+                    raise Interrupted(
+                        f"interrupted after step {state.total}; continue with --resume in {run.directory.path}"
+                    )
                 if spent:
                     break
         state.seconds += time.perf_counter() - clock
