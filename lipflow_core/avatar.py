@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 
 import torch
 from einops import rearrange, repeat
@@ -24,30 +25,18 @@ class TemplateBuffers(nn.Module):
 
     def set(self, template: Template) -> None:
         """Store a template in place of the present one."""
-        topology = template.topology
-        tensors = {
-            "triangles": topology.triangles,
-            "uv": topology.uv,
-            "uv_triangles": topology.uv_triangles,
-            "vertices_mean": template.vertices_mean,
-            "vertices_scale": template.vertices_scale,
-            "texture_mean": template.texture_mean,
-            "texture_scale": template.texture_scale,
-            "landmarks": template.landmarks,
-        }
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.detach().clone())
+        for name, tensor in template.tensors():
+            self.register_buffer(name.removeprefix("topology."), tensor.detach().clone())
 
     @property
     def record(self) -> Template:
-        return Template(
-            topology=Topology(self.triangles, self.uv, self.uv_triangles),
-            vertices_mean=self.vertices_mean,
-            vertices_scale=self.vertices_scale,
-            texture_mean=self.texture_mean,
-            texture_scale=self.texture_scale,
-            landmarks=self.landmarks,
-        )
+        return template_of(dict(self.named_buffers()))
+
+
+def template_of(tensors: Mapping[str, Tensor]) -> Template:
+    """Make a template from the tensors that `TemplateBuffers` holds, by name."""
+    topology = {field.name: tensors[field.name] for field in fields(Topology)}
+    return Template(Topology(**topology), **{name: t for name, t in tensors.items() if name not in topology})
 
 
 class Avatar(nn.Module):
@@ -126,6 +115,11 @@ class Avatar(nn.Module):
     def part(self, name: str) -> nn.Module | None:
         """Return the component in slot "encoder", "driving", "prior", "decoder" or "renderer"; None if it is empty."""
         return getattr(self, name)
+
+    def __repr__(self) -> str:
+        slots = ("encoder", "driving", "prior", "decoder", "renderer")
+        parts = [f"{slot}={type(self.part(slot)).__name__}" for slot in slots if self.part(slot) is not None]
+        return f"Avatar({', '.join(parts)}, parameters={sum(p.numel() for p in self.parameters())})"
 
     def prior_of(self, stage: str) -> LatentPrior:
         """Return the prior that a training stage uses."""

@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lipflow_core.assembly import build, on_device, usable_devices
-from lipflow_core.avatar import Avatar, TemplateBuffers
+from lipflow_core.avatar import Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
 from lipflow_core.model_lock import (
     FORMAT,
@@ -44,6 +44,7 @@ from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
+_TEMPLATE_NAMES = [f.name for record in (Topology, Template) for f in fields(record) if f.name != "topology"]
 _TRAINING = ("training", "seed", "name", "preset", "version")
 """Blocks and options of a spec that only training uses."""
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
@@ -152,7 +153,7 @@ def open_model(
         blueprint = plan(placed, devices=usable_devices(), capture=lock.capture)
         avatar = build(blueprint, template, "cpu")
     except CompatibilityError as error:
-        if overrides and _fits_without_overrides(path, lock, registry):
+        if overrides and _works_without_overrides(path, registry, lock):
             raise
         raise ModelError(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
@@ -234,7 +235,7 @@ def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[s
             raise PluginError(f"{path}: this model needs {made_by}\n{error.message}", _cure(absent)) from error
         if isinstance(error, PluginError):
             raise
-        if overrides and _loads_without_overrides(path, registry):
+        if overrides and _works_without_overrides(path, registry):
             raise
         raise ModelError(f"{path}: its spec can't be used: {error.message}", error.hint) from error
 
@@ -250,17 +251,12 @@ def _check_effect(overrides: Sequence[str]) -> None:
             )
 
 
-def _loads_without_overrides(path: Path, registry: Registry) -> bool:
+def _works_without_overrides(path: Path, registry: Registry, lock: Lock | None = None) -> bool:
+    """Tell whether the model's own spec loads and, given its lock, can be planned."""
     try:
-        load_spec(path / SPEC, (), registry)
-    except (SpecError, PluginError):
-        return False
-    return True
-
-
-def _fits_without_overrides(path: Path, lock: Lock, registry: Registry) -> bool:
-    try:
-        plan(load_spec(path / SPEC, (), registry), capture=lock.capture)
+        spec = load_spec(path / SPEC, (), registry)
+        if lock is not None:
+            plan(spec, capture=lock.capture)
     except (SpecError, PluginError):
         return False
     return True
@@ -299,16 +295,13 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
 
 def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
     try:
-        held = {name: weights[_TEMPLATE + name] for name in _template_names()}
+        held = {name: weights[_TEMPLATE + name] for name in _TEMPLATE_NAMES}
     except KeyError as error:
         raise ModelError(
             f"{path / WEIGHTS}: is not the weights file of a lipflow-core model: it lacks {error.args[0]}"
         ) from error
     _check_mesh(held, path)
-    return Template(
-        topology=Topology(held.pop("triangles"), held.pop("uv"), held.pop("uv_triangles")),
-        **held,
-    )
+    return template_of(held)
 
 
 def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
@@ -351,9 +344,3 @@ def _check_shapes(template: Template, lock: Lock, path: Path) -> None:
                 f"{tuple(tensor.shape)}",
                 "Copy the model again.",
             )
-
-
-def _template_names() -> list[str]:
-    empty = torch.zeros(0)
-    blank = Template(Topology(empty, empty, empty), empty, empty, empty, empty, empty)
-    return [name for name, _ in TemplateBuffers(blank).named_buffers()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -39,16 +38,6 @@ class LockedPart(BaseModel):
     version: str
 
 
-class LockedRoles(BaseModel):
-    """Roles of the capture's observations (`lipflow_core.plans.Roles`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    surface: str
-    training_views: str
-    scored_view: str
-
-
 class Lock(BaseModel):
     """The content of `lock.json`: the versions that made a model, its capture's plan, and hashes of its files.
 
@@ -71,13 +60,13 @@ class Lock(BaseModel):
     torch: str
     parts: tuple[LockedPart, ...]
     shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
-    roles: LockedRoles
+    roles: Roles
     sha256: dict[str, str]
 
     @property
     def capture(self) -> Plan:
         """Plan of the capture, as far as opening the model needs it."""
-        return Plan(outputs=self.shapes, roles=Roles(**self.roles.model_dump()), differentiable=False)
+        return Plan(outputs=self.shapes, roles=self.roles, differentiable=False)
 
 
 def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:
@@ -106,7 +95,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         torch=torch_version,
         parts=tuple(dict.fromkeys(parts)),
         shapes=dict(capture.outputs),
-        roles=LockedRoles(**asdict(capture.roles)),
+        roles=capture.roles,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
     )
 

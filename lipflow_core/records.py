@@ -220,6 +220,10 @@ class Frame(Record):
     def __len__(self) -> int:
         return len(self.segments)
 
+    def __repr__(self) -> str:
+        segments = len(set(self.segments))
+        return f"Frame(frames={len(self)}, segments={segments}, observations={list(self.observations)})"
+
     def rows(self, index: Tensor) -> Frame:
         chosen = torch.arange(len(self))[index.cpu()].tolist()
         picked = super().rows(index)

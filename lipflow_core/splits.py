@@ -21,7 +21,9 @@ def open_split(capture: Capture, name: str) -> Split:
     """
     split = capture.split(name)
     if len(split) == 0:
-        raise CaptureError(f"split '{name}' of the capture has no frames", hint="choose another split or capture")
+        raise CaptureError(
+            f"split '{name}' of the capture has no frames", hint="choose another split, or change the capture's options"
+        )
     return split
 
 

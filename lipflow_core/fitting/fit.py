@@ -65,11 +65,12 @@ def fit(
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
+        rate = fitting.learning_rate if chosen is None else chosen.learning_rate
         result = minimize(
             problem,
             fitting,
             frames=torch.arange(count, device=avatar.device),
-            learning_rate=torch.full((count,), _learning_rate(fitting, chosen), dtype=dtype, device=avatar.device),
+            learning_rate=torch.full((count,), rate, dtype=dtype, device=avatar.device),
             weights=torch.tensor(_weights(built, chosen), dtype=dtype, device=avatar.device).expand(count, -1),
             progress=progress,
         )
@@ -120,10 +121,6 @@ def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
 
 def _named(objectives: Sequence[Objective]) -> dict[str, Objective]:
     return numbered([type(objective).__name__ for objective in objectives], objectives)
-
-
-def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
-    return fitting.learning_rate if chosen is None else chosen.learning_rate
 
 
 def _weights(objectives: Mapping[str, Objective], chosen: GridChoice | None) -> list[float]:

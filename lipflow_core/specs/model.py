@@ -5,7 +5,7 @@ Every block has the paper's values as defaults; its `presets` list the values th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -214,17 +214,24 @@ class Spec(Config):
     renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
     """Renderer that draws decoded vertices and texture."""
     training: Training = Field(default={})
-    """Options of training: its stages, and what all of them share."""
+    """Options of training, which runs in stages."""
     fitting: Fitting
-    """Options of fitting latent codes to poor observations."""
+    """Options of fitting codes to observations of the inference-time sensors."""
     evaluation: Evaluation = Field(default={})
-    """Options of evaluation: the frames that are scored, and the metrics."""
+    """Options of scoring fitted codes."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"code": 8},
         "small": {"code": 48},
         "medium": {"code": 128},
     }
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from (("name", self.name), ("preset", self.preset))
+        for slot in ("capture", "encoder", "driving", "prior", "flow", "decoder", "renderer"):
+            part = getattr(self, slot)
+            if part is not None:
+                yield slot, part.name if isinstance(part, Part) else f"same as {part.same_as}"
 
     @cached_property
     def origins(self) -> Mapping[Path, Origin]:

@@ -91,7 +91,7 @@ def _message(
     if kind == "literal_error":
         choices = context["expected"]
         options = choices.replace("'", "").replace(" or ", ", ").split(", ")
-        meant = did_you_mean(value, options, "; ") if _is_text(value) else ""
+        meant = did_you_mean(value, options, "; ") if isinstance(value, str) else ""
         return f"should be {choices}, got {_shown(value)}{meant}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind == "too_short":
@@ -137,10 +137,6 @@ def _shown(value: Any) -> str:
 
 def _entries(count: int) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'}"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _is_plugin_problem(details: Mapping[str, Any], registry: Registry) -> bool:
@@ -217,7 +213,7 @@ def _likeliest(
         branches.setdefault(name, []).append((path, details))
     mistakes = [("_type", "_parsing", "literal"), ("_type", "_parsing")]
     # A word may be a misspelt choice; any other value is not.
-    for mistaken in mistakes if _is_text(members[0][2]["input"]) else mistakes[:1]:
+    for mistaken in mistakes if isinstance(members[0][2]["input"], str) else mistakes[:1]:
         fitting = [
             found
             for found in branches.values()

@@ -13,6 +13,8 @@ from lipflow_core.errors import NumericalError
 PATIENCE = 20
 """Number of steps in a row with a gradient that is not finite, after which training stops with an error."""
 
+_SAVED = ("sums", "peaks", "good", "skipped", "streak")
+
 
 class Meter:
     """Accumulates means and peaks since the last row of the log, and counts skipped steps.
@@ -108,18 +110,9 @@ class Meter:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state for a checkpoint."""
-        return {
-            "meter/sums": self._sums,
-            "meter/peaks": self._peaks,
-            "meter/good": self._good,
-            "meter/skipped": self._skipped,
-            "meter/streak": self._streak,
-        }
+        return {f"meter/{name}": getattr(self, f"_{name}") for name in _SAVED}
 
     def load(self, saved: dict[str, Tensor]) -> None:
         """Load the state of a checkpoint. `saved`: name without the prefix → tensor."""
-        self._sums.copy_(saved["sums"])
-        self._peaks.copy_(saved["peaks"])
-        self._good.copy_(saved["good"])
-        self._skipped.copy_(saved["skipped"])
-        self._streak = saved["streak"].to(self._streak.device)
+        for name in _SAVED:
+            getattr(self, f"_{name}").copy_(saved[name])

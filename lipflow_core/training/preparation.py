@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core.errors import CaptureError, CompatibilityError
+from lipflow_core.errors import CompatibilityError
 from lipflow_core.records import Encoding
+from lipflow_core.splits import open_split
 from lipflow_core.training.batches import BatchMaker, ahead
 from lipflow_core.training.learning import set_modes
 from lipflow_core.training.randomness import Purpose, Sampler, module_seed, stream
@@ -30,12 +31,7 @@ def batch_maker(run: Run, loss: StageLoss, split_name: str) -> BatchMaker:
         lipflow_core.errors.CompatibilityError: If a step takes more views or frames than the capture has.
     """
     training, needs = run.spec.training, loss.needs
-    split = run.capture.split(split_name)
-    if len(split) == 0:
-        raise CaptureError(
-            f"capture '{run.spec.capture.name}' has no frames in its split '{split_name}'",
-            "training needs at least one frame in each split; change the capture's options",
-        )
+    split = open_split(run.capture, split_name)
     if split_name == "train" and training.batch > len(split):
         raise CompatibilityError(
             f"training.batch is {training.batch}, but split 'train' of capture '{run.spec.capture.name}' has "

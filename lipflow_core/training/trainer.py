@@ -130,7 +130,8 @@ def train(
         dtype = avatar.template_buffers.vertices_mean.dtype
         fabric.strategy.precision.convert_module(avatar)
         objectives = _build_objectives(blueprint, avatar)
-        shown = _silent() if progress is None or not fabric.is_global_zero else progress
+        silent = new_progress(None, "train", "step", style="none")
+        shown = silent if progress is None or not fabric.is_global_zero else progress
         if fabric.is_global_zero:
             _open_directory(directory, _identity(spec, capture, fabric), shown, stack)
         fabric.barrier()
@@ -253,10 +254,6 @@ def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-
-
-def _silent() -> Progress:
-    return new_progress(None, "train", "step", style="none")
 
 
 @contextmanager

@@ -56,29 +56,14 @@ class KeypointObjectiveConfig(ObjectiveConfig):
     """Options of objective `keypoint`."""
 
     target: str = "keypoints"
-    """Observation whose keypoints are compared."""
+    """Name of the observation whose keypoints are compared."""
     unit: Literal["standardised", "width", "pixel"] = "standardised"
     """Unit of distances in the picture: "standardised" is the template's vertex scale, projected at the head's distance
     from the camera; "width" is the picture's width; "pixel" is one pixel."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs decoded vertices and the target's keypoints."""
-        points = keypoints_of("objective 'keypoint' compares with", "target", self.target, given.observations)
-        if given.landmarks == 0:
-            raise Mismatch(
-                "objective 'keypoint' projects the template's landmarks, but the capture's template has none; use a "
-                "capture with landmarks or another objective"
-            )
-        if given.landmarks != points[0]:
-            raise Mismatch(
-                f"objective 'keypoint' pairs landmarks and keypoints one to one, but the capture's template has "
-                f"{given.landmarks} landmarks and its observation '{self.target}' {points[0]} points"
-            )
-        return Plan(
-            inputs={f"{self.target}.points": points},
-            outputs={"loss": ()},
-            needs=("vertices", f"target:{self.target}"),
-        )
+        """Plan a comparison of projected landmarks with the target's keypoints."""
+        return _plan_of_projected_landmarks("objective 'keypoint'", self.target, given, "loss")
 
 
 class KeypointErrorConfig(MetricConfig):
@@ -92,21 +77,26 @@ class KeypointErrorConfig(MetricConfig):
     )
 
     target: str = "keypoints"
-    """Observation whose keypoints are compared."""
+    """Name of the observation whose keypoints are compared."""
 
     def plan(self, given: MetricInputs) -> Plan:
-        """Needs decoded vertices and the target's keypoints."""
-        points = keypoints_of("metric 'keypoint-error' compares with", "target", self.target, given.observations)
-        if given.landmarks != points[0]:
-            raise Mismatch(
-                f"metric 'keypoint-error' pairs landmarks and keypoints one to one, but the capture's template has "
-                f"{given.landmarks} landmarks and its observation '{self.target}' {points[0]} points"
-            )
-        return Plan(
-            inputs={f"{self.target}.points": points},
-            outputs={"score": ()},
-            needs=("vertices", f"target:{self.target}"),
+        """Plan a comparison of projected landmarks with the target's keypoints."""
+        return _plan_of_projected_landmarks("metric 'keypoint-error'", self.target, given, "score")
+
+
+def _plan_of_projected_landmarks(who: str, target: str, given: ObjectiveInputs | MetricInputs, output: str) -> Plan:
+    points = keypoints_of(f"{who} compares with", "target", target, given.observations)
+    if given.landmarks == 0:
+        raise Mismatch(
+            f"{who} projects the template's landmarks, but the capture's template has none; use a capture with "
+            "landmarks, or leave it out"
         )
+    if given.landmarks != points[0]:
+        raise Mismatch(
+            f"{who} pairs landmarks and keypoints one to one, but the capture's template has {given.landmarks} "
+            f"landmarks and its observation '{target}' {points[0]} points"
+        )
+    return Plan(inputs={f"{target}.points": points}, outputs={output: ()}, needs=("vertices", f"target:{target}"))
 
 
 def keypoints_of(who: str, option: str, name: str, observations: Observations) -> Shape:

@@ -312,7 +312,9 @@ def test_a_plugin_that_is_not_there_is_named_with_its_distribution(model, monkey
             part |= {"distribution": "their-encoders", "version": "3.1"}
     (model / "lock.json").write_text(json.dumps(lock))
     monkeypatch.setenv("LIPFLOW_CORE_DISABLE", "lipflow_hmc")
-    message = r"needs encoder 'hmc' of their-encoders 3\.1(.|\n)*Install the missing plugins .*pip install their-encoders"
+    message = (
+        r"needs encoder 'hmc' of their-encoders 3\.1(.|\n)*Install the missing plugins .*pip install their-encoders"
+    )
     with pytest.raises(PluginError, match=message):
         open_model(model)
 

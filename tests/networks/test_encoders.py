@@ -128,7 +128,7 @@ def test_a_texture_that_cannot_be_halved_is_refused_with_what_fits(side, says):
 
 
 def test_a_dam_ladder_of_the_wrong_length_is_refused_with_the_right_one():
-    with pytest.raises(Mismatch, match=r"lists 2 layers, but the capture's texture 64×64 takes 4"):
+    with pytest.raises(Mismatch, match=r"lists 2 layers, but the capture's texture 64×64 needs 4"):
         DamEncoderConfig(channels=(8, 8)).ladder((3, 64, 64))
 
 
