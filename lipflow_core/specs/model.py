@@ -198,7 +198,7 @@ class Spec(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to run on; "auto" takes CUDA if a device is present and all parts run on it, otherwise the CPU."""
     code: PositiveInt = 256
-    """Number of dimensions of the latent code. A larger code holds more detail and costs more in flows and decoders."""
+    """Number of dimensions of the latent code. A larger code can hold more detail and makes the networks larger."""
     capture: CaptureSlot
     """Capture that provides the frames."""
     encoder: Annotated[Part | SameAs, SharedSlotOf("encoder")]

@@ -28,7 +28,7 @@ class DamEncoderConfig(Config):
     width: PositiveFloat = 1.0
     """Factor on the channels if `channels` is null; a larger factor makes the encoder larger and slower."""
     hidden: PositiveInt = 256
-    """Width of the mesh branch and of the joined layer, whose output is the features h for flows."""
+    """Width of the mesh branch and of the joined layer, whose output, the features h, conditions flows."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 32, "hidden": 16},

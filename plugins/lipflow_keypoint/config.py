@@ -28,7 +28,7 @@ class KeypointEncoderConfig(Config):
     blocks: NonNegativeInt = 4
     """Number of residual blocks; more blocks make the encoder larger and slower."""
     dense_per_block: PositiveInt = 3
-    """Number of dense layers in a block, each with batch norm, ReLU and dropout; the paper has 3."""
+    """Number of dense layers in a block, with batch norm, ReLU and dropout; 3 matches the paper's compute count."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that dropout zeroes an activation within blocks; 0 for no dropout."""
     features: PositiveInt = 1024
