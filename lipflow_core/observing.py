@@ -25,21 +25,21 @@ def observe(
     cameras: Mapping[str, Camera],
     directions: Tensor | None = None,
 ) -> tuple[FaceState | None, Mapping[str, Rendering]]:
-    """Decode codes and render what is needed: one decoding for all views, one rendering for each picture size.
+    """Decode codes and render the needed observations: one decoding for all views, one rendering per picture size.
 
     Under autocast only the decoder runs in half precision.
 
     Args:
-        avatar: The model.
-        template: Its template, read once by the caller.
+        avatar: Model that decodes and renders.
+        template: Template of the model, read once by the caller.
         code: (B, D).
-        needs: What objectives or metrics look at; nothing else is made.
+        needs: Needs of the objectives or metrics; nothing else is computed.
         cameras: Observation's name → its cameras (B, N), for each of `needs.rendered`.
-        directions: (B, N, 3) what `view_directions` gives for these cameras, if the caller has it.
+        directions: (B, N, 3) result of `view_directions` for these cameras; computed if None.
 
     Returns:
-        The face in millimetres and [0, 1], without texture unless something is rendered, or None if none is needed; and
-        observation's name → renderings of its N views, B·N pictures ordered sample by sample.
+        The face in millimetres and [0, 1], or None if no face is needed; it has a texture only if something is
+        rendered. And observation's name → renderings of its N views, B·N pictures ordered sample by sample.
     """
     if not needs.face:
         return None, {}
@@ -62,16 +62,13 @@ def observe(
 
 
 def view_directions(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> Tensor | None:
-    """Give the view directions of all rendered pictures in the order that they are drawn in, (B, N, 3).
-
-    None if nothing is rendered.
-    """
+    """Collect the view directions of all rendered pictures in rendering order, (B, N, 3); None without pictures."""
     names = [name for group in _by_size(cameras, rendered) for name in group]
     return torch.cat([cameras[name].view_direction for name in names], dim=1) if names else None
 
 
 def cameras_of(frame: Frame, observations: Sequence[str]) -> dict[str, Camera]:
-    """Collect the cameras of those observations that have some."""
+    """Collect the cameras of the observations that have cameras."""
     return {name: frame[name].camera for name in observations if hasattr(frame[name], "camera")}
 
 
@@ -149,7 +146,7 @@ def shows_nothing(frame: Frame) -> Tensor:
 
 
 def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[list[str]]:
-    """Observations whose pictures are of one size, and so can be drawn at once."""
+    """Group observations by picture size: pictures of one size are rendered together."""
     groups: dict[tuple[int, int], list[str]] = {}
     for name in rendered:
         groups.setdefault((cameras[name].height, cameras[name].width), []).append(name)
@@ -157,7 +154,7 @@ def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[lis
 
 
 def _side_by_side(cameras: Sequence[Camera]) -> Camera:
-    """The views of all observations, (B, N), as those of one."""
+    """Concatenate the cameras of all observations along the view axis, (B, N)."""
     if len(cameras) == 1:
         return cameras[0]
     intrinsics = torch.cat([camera.intrinsics for camera in cameras], dim=1)
@@ -166,7 +163,7 @@ def _side_by_side(cameras: Sequence[Camera]) -> Camera:
 
 
 def _parted(rendering: Rendering, views: Mapping[str, int]) -> dict[str, Rendering]:
-    """Each observation's part of a rendering of B times all their views."""
+    """Split a rendering of all observations' views into one for each observation."""
     if len(views) == 1:
         return dict.fromkeys(views, rendering)
     parts, first, every = {}, 0, sum(views.values())

@@ -62,7 +62,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
 
     Args:
         avatar: The assembled model.
-        count: How many.
+        count: Number of codes.
         camera: One camera, leading axes (1, 1), head frame → camera.
         driving: One frame with the driving observation, whose prior is sampled; needed if the prior is conditional,
             of no effect otherwise.
@@ -80,8 +80,8 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     conditional = "driving" in prior.planned.needs
     if conditional and driving is None:
         raise SpecError(
-            f"the prior of this model needs a driving frame ('{avatar.driving.modality}') to be sampled",
-            hint="give one of the capture's frames",
+            f"the prior of this model can only be sampled given a driving frame ('{avatar.driving.modality}')",
+            hint="pass one of the capture's frames as driving=",
         )
     generator = torch.Generator(avatar.device).manual_seed(seed)
     camera = camera.to(avatar.device)
@@ -113,14 +113,14 @@ def sample_model(
     """Sample a trained model's prior; write the codes and a contact sheet of what they look like.
 
     Args:
-        model: Model directory.
+        model: Model directory to sample.
         out: Folder for `codes.safetensors`, `samples.png` and `samples.json`.
-        count: How many.
+        count: Number of codes.
         seed: Seed of the codes.
         frame: The frame that drives a conditional prior, and whose camera looks at the samples: a position in the split
             or "SEGMENT/NUMBER".
         split: Split of that frame.
-        overrides: Of the spec.
+        overrides: Changes to the model's spec, such as "renderer=NAME".
 
     Returns:
         The content of `samples.json`.

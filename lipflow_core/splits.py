@@ -45,24 +45,26 @@ def open_capture(blueprint: Blueprint) -> Capture:
 
 
 def open_split(capture: Capture, name: str) -> Split:
-    """Open a split of a capture, which must have frames.
+    """Open a split of a capture that has at least one frame.
 
     Raises:
         CaptureError: If there is no such split, or it is empty.
     """
     split = capture.split(name)
     if len(split) == 0:
-        raise CaptureError(f"split '{name}' of the capture has no frames", hint="choose another split or capture")
+        raise CaptureError(
+            f"split '{name}' of the capture has no frames", hint="choose another split, or change the capture's options"
+        )
     return split
 
 
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
-    """Load frames with the named observations, of the training views all cameras.
+    """Load frames with the named observations and all cameras of the training views.
 
     Args:
         split: A split of a capture.
-        indices: (B,) positions within it.
-        observations: Names; duplicates are ignored.
+        indices: (B,) positions of the frames within the split.
+        observations: Names of the observations; duplicates are ignored.
 
     Raises:
         CaptureError: If a frame is damaged or holds NaN or infinity.
@@ -79,7 +81,7 @@ def spread(count: int, total: int) -> np.ndarray:
 
 
 def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
+    """Raise a CaptureError that names segment, frame and observation if a captured tensor has NaN or infinity."""
     for name, observation in frame.observations.items():
         for label, tensor in observation.tensors():
             # One pass and no temporary: a sum is finite only if everything in it is.
@@ -89,7 +91,7 @@ def check_finite(frame: Frame) -> None:
                         raise CaptureError(
                             f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
                             f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair or leave out this frame of the capture",
+                            "repair this frame of the capture, or leave it out",
                         )
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.evaluation.evaluate import evaluate
     from lipflow_core.evaluation.folder import EVALUATION
     from lipflow_core.progress import hushed
-    from lipflow_core.tables import counted
+    from lipflow_core.tables import counted, printable
 
     # A folder may well be called "lr=0.1".
     given = [*args.models, *args.overrides]
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
         for code, choice in model.grid.items():
-            print_choice(choice, f"{model.name}, {code}: ")
+            print_choice(choice, f"{printable(model.name)}, {code}: ")
         for note in model.notes():
-            print(note)
+            print(printable(note, lines=False))
     if args.out:
         print(f"written to {args.out}/{EVALUATION}; see it with: lipflow-core report {args.out} --out report.html")
     return 0

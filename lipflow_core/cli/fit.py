@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     count = counted(len(result.frames), "frame")
     print(f"fitted {count} with {printable(result.name)} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
     for note in result.notes():
-        print(note)
+        print(printable(note, lines=False))
     if result.grid is not None:
         print_choice(result.grid)
     return 0

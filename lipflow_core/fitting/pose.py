@@ -1,4 +1,4 @@
-"""The rigid pose of the driving cameras as six free parameters."""
+"""Parametrises the rigid pose of the driving cameras by six numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PARAMETERS = 6
 
 
 def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
-    """Make an element of SE(3) from its parameters.
+    """Make rigid transforms, elements of SE(3), from their parameters.
 
     Args:
         parameters: (B, 6) rotation vector in radians about the head's origin, then the translation in units of

@@ -1,11 +1,11 @@
-"""The spec: pydantic models of everything that a spec file can say. Imports no torch.
+"""The spec: pydantic models of everything that a spec file can contain. Imports no torch.
 
-Every block has the paper's values as defaults; `presets` names what differs at smaller sizes.
+Every block has the paper's values as defaults; its `presets` list the values that differ at smaller sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -41,7 +41,7 @@ class Stage(Config):
     train: Annotated[tuple[PartName, ...], Field(min_length=1)] = ("encoder", "driving", "prior", "decoder")
     """Parts that this stage trains; the others stay fixed. The default trains all parts that the model has."""
     prior: PriorSlot | None = None
-    """Prior that this stage trains with; the spec's `prior` if null."""
+    """Prior used in this stage; the spec's `prior` if null."""
     steps: PositiveInt = 200_000
     """Largest number of optimizer steps of this stage."""
     learning_rate: PositiveFloat = 5e-4
@@ -61,10 +61,10 @@ class Stage(Config):
 
 
 class Training(Config):
-    """How a model is trained: its stages, and what they share."""
+    """Options of training: its stages, and what all of them share."""
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = Field(default=({},))
-    """Stages, run one after another; each starts from the weights of the one before."""
+    """Stages of training, run one after another; each starts from the weights of the one before."""
     batch: PositiveInt = 16
     """Number of frames in each step, for each process."""
     views: PositiveInt = 1
@@ -78,7 +78,7 @@ class Training(Config):
     checkpoint_every: PositiveInt = 1_000
     """Number of steps between two checkpoints, from which `--resume` continues."""
     log_every: PositiveInt = 50
-    """Number of steps that each row of metrics.jsonl averages over."""
+    """Number of steps that each row of metrics.jsonl is averaged over."""
     clip: PositiveFloat = 1.0
     """Largest norm of the gradient over all parameters; larger gradients are scaled down to it."""
     devices: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -90,7 +90,7 @@ class Training(Config):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Number of torch threads of each process; 0 leaves the choice to torch."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
-    """Number of threads that load batches ahead; results do not depend on it."""
+    """Number of threads that load batches in advance; 0 loads each batch in its step. Results do not depend on it."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
@@ -121,7 +121,7 @@ class Training(Config):
 
 
 class PoseFitting(Config):
-    """Fit the rigid pose of the driving cameras together with the code (paper, Table 9)."""
+    """Options of fitting the rigid pose of the driving cameras together with the code (paper, Table 9)."""
 
     learning_rate: PositiveFloat = 0.01
     """Learning rate of Adam for the six pose parameters, in units of 1 radian and `translation_scale` millimetres."""
@@ -130,10 +130,10 @@ class PoseFitting(Config):
 
 
 class Grid(Config):
-    """Grid of hyper-parameters, tried on a first batch of frames; the point of the best score is used (paper, H.2)."""
+    """Options of the grid search; the best point on a first batch of frames is used (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
-    """Learning rates to try."""
+    """Learning rates of the code to try."""
     latent_weight: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
     """Weights to try for the objectives that ask the prior."""
     frames: PositiveInt = 16
@@ -141,10 +141,10 @@ class Grid(Config):
 
 
 class Fitting(Config):
-    """How a latent code is fitted to a poor observation."""
+    """Options of fitting latent codes to poor observations."""
 
     prior: PriorSlot | None = None
-    """Prior that fitting uses; the spec's `prior` if null."""
+    """Prior used in fitting; the spec's `prior` if null."""
     start: Literal["prior", "zero"] = "prior"
     """Code that fitting starts from: the prior's mode, or zero."""
     objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)]
@@ -158,7 +158,7 @@ class Fitting(Config):
     pose: PoseFitting | None = None
     """Fit the pose of the driving cameras together with the code, with these options; null keeps the given cameras."""
     grid: Grid | None = None
-    """Grid to choose learning rate and weight of the likelihood from, on a first batch; null uses those given."""
+    """Grid search for the learning rate and the likelihood's weight on a first batch; null uses the given values."""
     batch: PositiveInt = 16
     """Largest number of frames fitted together; results do not depend on it."""
 
@@ -166,14 +166,14 @@ class Fitting(Config):
 
 
 class Evaluation(Config):
-    """Which frames are scored, and by which metrics."""
+    """Options of evaluation: the frames that are scored, and the metrics."""
 
     frames: PositiveInt = 500
-    """Number of frames that are scored, spread evenly over the split."""
+    """Largest number of frames that are scored, spread evenly over the split."""
     view: str | None = None
-    """Observation that pictures are compared in; the capture's scored view if null."""
+    """Observation whose pictures are compared; the capture's scored view if null."""
     metrics: Annotated[tuple[MetricSlot, ...], Field(min_length=1)] = Field(default_factory=RegistryDefault("metrics"))
-    """Scores of decoded codes, in the order of the table's columns. A grid search chooses by the first one."""
+    """Metrics that score decoded codes, in the order of the table's columns. A grid search chooses by the first one."""
     report_frames: PositiveInt = 6
     """Number of frames shown as pictures in the report."""
 
@@ -185,40 +185,40 @@ class Evaluation(Config):
 
 
 class Spec(Config):
-    """Everything that defines one model, from its capture to how fitted codes are scored."""
+    """A spec, which defines one model from its capture to the metrics of its evaluation."""
 
     version: Literal[1] = 1
-    """Version of this format."""
+    """Version of the spec format."""
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
     """Name of the system in tables and folders, such as "lip-flow-hmc"."""
     preset: Preset = "paper"
-    """Set of default sizes: "paper", or the smaller "medium", "small" and "tiny". What the spec says wins."""
+    """Set of default sizes: "paper", or the smaller "medium", "small" and "tiny". Values written in the spec win."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of everything random in training: first weights, order of frames, cameras, noise."""
+    """Seed of everything random in training: initial weights, order of frames, cameras, noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to run on; "auto" takes CUDA where there is a device and all parts run on it, otherwise the CPU."""
+    """Device to run on; "auto" takes CUDA if a device is present and all parts run on it, otherwise the CPU."""
     code: PositiveInt = 256
-    """Number of dimensions of the latent code."""
+    """Number of dimensions of the latent code. A larger code can hold more detail and makes the networks larger."""
     capture: CaptureSlot
-    """Capture that frames come from."""
+    """Capture that provides the frames."""
     encoder: Annotated[Part | SameAs, SharedSlotOf("encoder")]
-    """Training-time encoder Q; `{same_as: driving}` uses the driving encoder in its place."""
+    """Training-time encoder Q; `{same_as: driving}` shares the driving encoder and its weights."""
     driving: EncoderSlot | None = None
-    """Inference-time encoder P, which sees the poor observation; null for priors that need none."""
+    """Inference-time encoder P, which sees the poor observation; null if no prior needs one."""
     prior: PriorSlot
-    """Prior over the code, given what the driving encoder predicts or given nothing."""
+    """Prior over the code, conditioned on the driving encoder's prediction or unconditional."""
     flow: FlowSlot | None = None
-    """Flow for priors that take one; null for none."""
+    """Normalizing flow of the prior; null if the prior takes no flow."""
     decoder: DecoderSlot
-    """Decoder D from a code and a view direction to vertices and texture."""
+    """Decoder D, which maps a code and a view direction to vertices and texture."""
     renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
     """Renderer that draws decoded vertices and texture."""
     training: Training = Field(default={})
-    """Stages of training, and what they share."""
+    """Options of training, which runs in stages."""
     fitting: Fitting
-    """How codes are fitted to observations."""
+    """Options of fitting codes to observations of the inference-time sensors."""
     evaluation: Evaluation = Field(default={})
-    """How fitted codes are scored."""
+    """Options of scoring fitted codes."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"code": 8},
@@ -226,7 +226,14 @@ class Spec(Config):
         "medium": {"code": 128},
     }
 
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from (("name", self.name), ("preset", self.preset))
+        for slot in ("capture", "encoder", "driving", "prior", "flow", "decoder", "renderer"):
+            part = getattr(self, slot)
+            if part is not None:
+                yield slot, part.name if isinstance(part, Part) else f"same as {part.same_as}"
+
     @cached_property
     def origins(self) -> Mapping[Path, Origin]:
-        """Where each value was written: file, line and column, or override, by path. Empty if read from no file."""
+        """Path of each value → its file, line and column, or its override. Empty if no file was read."""
         return {}

@@ -165,7 +165,7 @@ def test_frames_that_do_not_exist_are_named(split):
         select(split, "EXP_none/000001")
     with pytest.raises(UsageError, match="no frame '99999'"):
         select(split, "99999")
-    with pytest.raises(SpecError, match="no frames named"):
+    with pytest.raises(SpecError, match="no frame is named"):
         select(split, " , ")
 
 

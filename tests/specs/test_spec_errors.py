@@ -118,10 +118,10 @@ def test_every_problem_at_once_in_the_order_of_the_file(problems):
         ("sed=1", "override 'sed=1': sed: unknown option 'sed'; did you mean 'seed'?"),
         ("encoder.widht=1", "override 'encoder.widht=1': encoder.widht: unknown option 'widht'; did you mean 'width'?"),
         ("prior=kll", "override 'prior=kll': prior: there is no prior 'kll'; did you mean 'kl'?"),
-        ("fitting.objectives.7.weight=1", "'fitting.objectives' has 1 entry, counted from 0, so there is none at 7"),
+        ("fitting.objectives.7.weight=1", "'fitting.objectives' has 1 entry; position 7 does not exist"),
         (
             "fitting.objectives.x=1",
-            "'fitting.objectives' has no entry of type 'x'; it has: photometric, or name a position",
+            "'fitting.objectives' has no entry of type 'x'; give one of photometric, or a position",
         ),
         ("training.stages.2.steps=1", "'stages' has 1 entry"),
         ("training.steps=10", "unknown option 'steps'; did you mean training.stages.0.steps?"),

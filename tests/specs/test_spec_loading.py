@@ -237,3 +237,13 @@ def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp
 
 def test_one_override_may_stand_without_a_list():
     assert load_spec("lip-flow-hmc", "preset=tiny") == load_spec("lip-flow-hmc", ["preset=tiny"])
+
+
+def test_a_spec_shows_its_name_preset_and_parts():
+    spec = load_spec("lip-flow-hmc", ["preset=tiny"])
+    assert repr(spec) == (
+        "Spec(name='lip-flow-hmc', preset='tiny', capture='dome', encoder='dam', driving='hmc', prior='flow', "
+        f"flow='glow', decoder='dam', renderer='{spec.renderer.name}')"
+    )
+    shared = load_spec("dam-hmc-encoder", ["preset=tiny"])
+    assert "encoder='same as driving'" in repr(shared) and "flow=" not in repr(shared)
