@@ -70,6 +70,16 @@ class Plan:
     parts: Mapping[str, Plan] = field(default_factory=dict)
     roles: Roles | None = None
 
+    @property
+    def observations(self) -> Observations:
+        """Shapes of a capture's outputs by observation and tensor, those of topology and template left out."""
+        found: dict[str, dict[str, Shape]] = {}
+        for name, shape in self.outputs.items():
+            observation, _, tensor = name.partition(".")
+            if observation not in ("topology", "template"):
+                found.setdefault(observation, {})[tensor] = tuple(shape)
+        return found
+
 
 @dataclass(frozen=True)
 class Needs:

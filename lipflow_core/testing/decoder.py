@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from lipflow_core.testing.inputs import cameras
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of
+from lipflow_core.testing.subject import Check, Subject
 
 
 def shapes_for_any_number_of_views(subject: Subject) -> None:

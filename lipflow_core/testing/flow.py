@@ -6,8 +6,8 @@ import torch
 
 from lipflow_core.testing import coupling
 from lipflow_core.testing.inputs import normal
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of, context_of
+from lipflow_core.testing.subject import Check, Subject
 
 FLOAT64 = torch.float64
 

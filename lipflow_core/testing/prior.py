@@ -11,8 +11,8 @@ from lipflow_core.interfaces import ConditionedPrior
 from lipflow_core.plans import Plan
 from lipflow_core.records import Encoding
 from lipflow_core.testing import inputs
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of, driving_of
+from lipflow_core.testing.subject import Check, Subject
 
 FLOAT64 = torch.float64
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lipflow_core.plans import Mismatch, RendererInputs
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_core.testing import inputs
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.subject import Check, Subject
 
 HEIGHT, WIDTH, DEPTH, FOCAL = 24, 32, 400.0, 40.0
 

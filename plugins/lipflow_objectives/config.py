@@ -69,8 +69,8 @@ class DivergenceConfig(ObjectiveConfig):
     """Factor on the divergence; a ramp `{start, end, steps}` changes it over the first steps of a stage."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs Q's posterior and its divergence from the prior."""
-        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("posterior", "divergence"))
+        """Needs the divergence of Q's posterior from the prior."""
+        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("divergence",))
 
 
 class LatentLikelihoodConfig(ObjectiveConfig):
