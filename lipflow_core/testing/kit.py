@@ -89,7 +89,7 @@ def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = N
 
     Raises:
         lipflow_core.errors.PluginError: If there is no such component.
-        lipflow_core.plans.Mismatch: If it refuses every input of the kit.
+        lipflow_core.plans.Mismatch: If its plan refuses every input that the kit has for it.
         ValueError: If its options are not valid, such as a required one that is not given.
     """
     label = f"{kind} '{name}'"

@@ -39,9 +39,9 @@ def needs_nothing_of_the_prior(subject: Subject) -> None:
 
 def nan_where_nothing_can_be_scored(subject: Subject) -> None:
     metric, asked = subject.build(dtype=FLOAT64), scene(subject, 3)
-    sound = value_of(subject, metric, asked)
+    sound = value_of(subject, metric, asked).detach()
     for what, spoilt in _spoilt(asked, subject.planned).items():
-        value = value_of(subject, metric, spoilt)
+        value = value_of(subject, metric, spoilt).detach()
         assert value[1].isnan(), f"where {what}, the score must be NaN, it is {float(value[1])}"
         others = torch.tensor([0, 2])
         assert torch.equal(value[others], sound[others]), f"where {what} in one sample, the scores of others change"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lipflow_core.records import FaceState, Record
 from lipflow_core.testing import inputs
-from lipflow_core.testing.subject import Check, Subject
+from lipflow_core.testing.subject import Check, Subject, close
 from lipflow_core.testing.world import AT_LEAST, cast
 
 
@@ -134,14 +134,14 @@ def empty_and_single_batches(subject: Subject) -> None:
     for name, value in outputs(subject, module, 0).items():
         assert value.shape[0] == 0, f"{name} of an empty batch has shape {tuple(value.shape)}"
         assert value.shape[1:] == one[name].shape[1:], f"{name} changes its shape with the batch's size"
-        assert one[name].shape[0] == 1
+        assert one[name].shape[0] == 1, f"{name} of one sample has shape {tuple(one[name].shape)}"
 
 
 def rows_are_independent(subject: Subject) -> None:
     module = subject.build(jitter=0.05, dtype=torch.float64)
     together, alone = outputs(subject, module, 4), outputs(subject, module, 1)
     for name, value in together.items():
-        torch.testing.assert_close(value[:1], alone[name], rtol=1e-9, atol=1e-9, msg=f"{name} depends on other rows")
+        close(f"{name} of a sample depends on the others of its batch", value[:1], alone[name], 1e-9)
 
 
 def training_mode_works(subject: Subject) -> None:

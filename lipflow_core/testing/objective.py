@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from lipflow_core.testing.states import FLOAT64, scene
-from lipflow_core.testing.subject import Check, Subject
+from lipflow_core.testing.subject import Check, Subject, close
 from lipflow_core.testing.term import settings, value_of
 
 
@@ -32,7 +32,7 @@ def weight_is_left_to_the_core(subject: Subject) -> None:
         for weight in (1.0, 3.0):
             part = replace(here.part, config=here.part.config.model_copy(update={"weight": weight}))
             loss.append(value_of(here, replace(here, part=part).build(dtype=FLOAT64), asked))
-        torch.testing.assert_close(loss[0], loss[1], msg="the loss is already multiplied by its weight")
+        close("the loss is already multiplied by its weight", loss[1], loss[0])
 
 
 CHECKS = [

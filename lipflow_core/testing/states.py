@@ -51,7 +51,8 @@ class Scene:
 
     def seen(self, needs: Iterable[str]) -> Scene:
         """Leave only what the core makes for a plan that has these needs."""
-        named, made = set(needs), Needs.of([Plan(needs=tuple(needs))])
+        named = tuple(needs)
+        made = Needs.of([Plan(needs=named)])
         state = replace(
             self.state,
             face=self.state.face if made.face else None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component, Kind
@@ -59,7 +60,7 @@ class Subject:
 
         Raises:
             lipflow_core.errors.PluginError: If there is no such component, or its Config can't be had.
-            lipflow_core.plans.Mismatch: If it is a prior that refuses every input of the kit.
+            lipflow_core.plans.Mismatch: If its plan refuses every input of its kind that the world has.
         """
         registry = registry or default_registry()
         registry.load_config(find_component(kind, name, registry))  # pydantic would wrap what is wrong
@@ -68,7 +69,7 @@ class Subject:
         world = spherical(registry)
         if capture is not None:
             world = captured(TypeAdapter(CaptureSlot).validate_python(capture, context=context))
-        return cls(part, world.given(kind, part, registry) if given is None else given, world, registry)
+        return cls(part, world.given(part, registry) if given is None else given, world, registry)
 
     def with_given(self, **changes: Any) -> Self:
         """The same subject for other inputs, such as another size of the code."""
@@ -124,7 +125,21 @@ class Check:
     function: Callable[[Subject], None]
 
     def __call__(self, subject: Subject) -> None:
+        if not __debug__:
+            raise RuntimeError("the conformance kit needs assertions: run Python without -O")
         self.function(subject)
 
     def __str__(self) -> str:
         return self.name
+
+
+def close(what: str, got: Tensor, wanted: Tensor, tolerance: float | None = None) -> None:
+    """Fail with a sentence unless two tensors agree.
+
+    Args:
+        what: The sentence, which says what it means that they differ.
+        got: What was computed.
+        wanted: What it must be.
+        tolerance: Relative and absolute; torch's for the type if None.
+    """
+    torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, msg=lambda text: f"{what}: {text}")

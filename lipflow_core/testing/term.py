@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lipflow_core.plans import Mismatch
 from lipflow_core.testing.states import FLOAT64, Scene, scene
-from lipflow_core.testing.subject import Check, Subject
+from lipflow_core.testing.subject import Check, Subject, close
 
 LACKING = {"training": {"prior"}, "fitting": {"posterior", "divergence"}}
 """What a phase has not: phase → needs."""
@@ -54,9 +54,7 @@ def samples_are_independent(subject: Subject) -> None:
     for here in settings(subject):
         module = here.build(dtype=FLOAT64)
         together, alone = (value_of(here, module, scene(here, batch)) for batch in (3, 1))
-        torch.testing.assert_close(
-            together[:1], alone, rtol=1e-9, atol=1e-9, msg=lambda m: f"a sample's value depends on other samples: {m}"
-        )
+        close("a sample's value depends on the others of its batch", together[:1], alone, 1e-9)
 
 
 def needs_are_honest(subject: Subject) -> None:

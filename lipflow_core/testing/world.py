@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -71,43 +71,60 @@ class World:
         """Make a batch of frames with all observations; sample i of a seed is the same in batches of any size."""
         return cast(self.frames(max(batch, AT_LEAST), seed), dtype).rows(torch.arange(batch))
 
-    def given(self, kind: Kind, part: Part, registry: Registry) -> Any:
-        """Give the inputs that a component is planned and built with, at the kit's sizes.
+    def given(self, part: Part, registry: Registry) -> Any:
+        """Choose the inputs that a component is planned and built with, at the kit's sizes.
 
-        A prior gets a driving encoder and a flow exactly if it takes them, which its plan tells.
+        An objective gets the phase that it is for, fitting if both. A prior gets a driving encoder and a flow exactly
+        if it takes them.
 
         Args:
-            kind: The component's kind.
             part: The component.
             registry: Where a flow for priors is found.
 
         Raises:
-            lipflow_core.plans.Mismatch: If it is a prior that refuses all of them.
+            lipflow_core.plans.Mismatch: If its plan refuses all inputs that this world has for its kind.
         """
+        refusals = []
+        for given in self._inputs_of(part.kind, registry):
+            try:
+                part.plan(given)
+            except Mismatch as refusal:
+                refusals.append(str(refusal))
+            else:
+                return given
+        raise Mismatch(
+            f"{'; '.join(dict.fromkeys(refusals))}\nIt was offered the observations {', '.join(self.observations)}; "
+            "name a capture that offers what it needs (capture=… in Python, --capture on the command line)"
+        )
+
+    def _inputs_of(self, kind: Kind, registry: Registry) -> Iterator[Any]:
         surface = self.observations[self.roles.surface]
         vertices, texture = surface["vertices"][0], surface["texture"]
-        code, triangles = inputs.CODE, len(self.template.topology.triangles)
+        code, topology, landmarks = inputs.CODE, self.template.topology, len(self.template.landmarks)
         offered: dict[str, Any] = {"code": code, "observations": self.observations, "roles": self.roles}
-        landmarks = len(self.template.landmarks)
         match kind:
             case "capture":
-                return CaptureInputs()
+                yield CaptureInputs()
             case "encoder":
-                return EncoderInputs(**offered)
+                yield EncoderInputs(**offered)
             case "prior":
-                return _prior_inputs(part, registry)
+                for flow in (None, *_some_flow(registry)):
+                    for driving, name in ((DRIVING, "driving"), (None, None)):
+                        yield PriorInputs(code=code, driving=driving, driving_name=name, flow=flow)
             case "flow":
-                return FlowInputs(features=code, context=inputs.FEATURES)
+                yield FlowInputs(features=code, context=inputs.FEATURES)
             case "coupling":
-                return CouplingInputs(features=code, context=inputs.FEATURES, hidden=16, blocks=1)
+                yield CouplingInputs(features=code, context=inputs.FEATURES, hidden=16, blocks=1)
             case "decoder":
-                return DecoderInputs(code=code, vertices=vertices, texture=texture)
+                yield DecoderInputs(code=code, vertices=vertices, texture=texture)
             case "renderer":
-                return RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
+                triangles = len(topology.triangles)
+                yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
-                return ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True)
+                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="fitting")
+                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="training")
             case "metric":
-                return MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
+                yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 
 
 @cache
@@ -157,20 +174,7 @@ def cast(record: R, dtype: torch.dtype) -> R:
     return record.apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
-def _prior_inputs(part: Part, registry: Registry) -> PriorInputs:
-    """The first of: with driving and without flow, with neither, and the same with a flow, that the prior plans."""
-    flows: list[Part | None] = [None]
+def _some_flow(registry: Registry) -> Iterator[Part]:
+    """The first flow that the registry offers, if it offers any."""
     for name in registry.names("flow")[:1]:
-        flows.append(TypeAdapter(FlowSlot).validate_python(name, context={"registry": registry, "preset": "tiny"}))
-    refusals = []
-    for flow in flows:
-        for driving in (DRIVING, None):
-            name = None if driving is None else "driving"
-            given = PriorInputs(code=inputs.CODE, driving=driving, driving_name=name, flow=flow)
-            try:
-                part.plan(given)
-            except Mismatch as refusal:
-                refusals.append(str(refusal))
-            else:
-                return given
-    raise Mismatch(f"prior '{part.name}' refuses every input of the kit: {'; '.join(refusals)}")
+        yield TypeAdapter(FlowSlot).validate_python(name, context={"registry": registry, "preset": "tiny"})

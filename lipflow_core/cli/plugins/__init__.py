@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_name(check)
     check.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options of the component, as in a spec")
     check.add_argument("--preset", default="tiny", choices=("tiny", "small", "medium", "paper"), help="default: tiny")
+    check.add_argument(
+        "--capture",
+        nargs="+",
+        metavar=("NAME", "KEY=VALUE"),
+        help="a capture, with its options, that offers the observations which the component uses",
+    )
     check.add_argument("--json", action="store_true", help="for scripts")
     check.set_defaults(action_module="lipflow_core.cli.plugins.check")
 
