@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lipflow_core.config import Config
-from lipflow_core.parts import RendererSlot
+from lipflow_core.parts import RegistryDefault, RendererSlot
 from lipflow_core.plans import CaptureInputs, Plan, RendererInputs, Roles
 
 
@@ -29,7 +29,7 @@ class SkeletonConfig(Config):
     """Frames in each of the segments."""
     segments: PositiveInt = 40
     """Segments of training; there is one held-out segment for every four of them."""
-    renderer: RendererSlot = "cpu"
+    renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
     """Draws the pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

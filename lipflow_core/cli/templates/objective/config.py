@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import PositiveFloat
 
 from lipflow_core.config import ObjectiveConfig
-from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
+from lipflow_core.plans import ObjectiveInputs, Plan
 
 
 class SkeletonConfig(ObjectiveConfig):
@@ -15,9 +15,10 @@ class SkeletonConfig(ObjectiveConfig):
     """Distances far below this many millimetres count as their square, those far above as themselves."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs decoded vertices and the tracked mesh."""
-        vertices = given.observations.get("face", {}).get("vertices")
-        if vertices is None:
-            offered = ", ".join(given.observations) or "nothing"
-            raise Mismatch(f"objective 'skeleton-name' compares with 'face', but the capture offers {offered}")
-        return Plan(inputs={"vertices": vertices}, outputs={"loss": ()}, needs=("vertices", "target:face"))
+        """Needs decoded vertices and the tracked mesh, in training and in fitting."""
+        surface = given.roles.surface
+        return Plan(
+            inputs={"vertices": given.observations[surface]["vertices"]},
+            outputs={"loss": ()},
+            needs=("vertices", f"target:{surface}"),
+        )

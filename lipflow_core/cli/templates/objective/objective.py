@@ -12,5 +12,5 @@ class Skeleton(Objective):
     """Mean over vertices of √(1 + d²/τ²) − 1, with d the distance in millimetres and τ the tolerance."""
 
     def loss(self, state: State, target: Frame) -> Tensor:
-        difference = (state.face.vertices - target["face"].vertices) / self.config.tolerance
+        difference = (state.face.vertices - target[self.given.roles.surface].vertices) / self.config.tolerance
         return ((1 + difference.square().sum(-1)).sqrt() - 1).mean(-1)
