@@ -106,7 +106,9 @@ def order_is_as_asked(subject: Subject) -> None:
 
 
 def template_fits_the_frames(subject: Subject) -> None:
-    template, surface = subject.build().template(), _load(subject)[subject.planned.roles.surface]
+    template, roles = subject.build().template(), subject.planned.roles
+    assert roles is not None, "its plan has no roles"
+    surface = _load(subject)[roles.surface]
     standardised, topology = template.standardize(surface), template.topology
     for name, value in (("vertices", standardised.vertices), ("texture", standardised.texture)):
         mean = float(value.abs().mean())

@@ -38,8 +38,8 @@ def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[T
         vertices (V, 3) and topology, its uv one planar projection.
     """
     golden = (1 + 5**0.5) / 2
-    corners = [(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)]
-    corners = [c[i:] + c[:i] for c in corners for i in range(3)]
+    signs = [(0.0, s, t * golden) for s in (-1.0, 1.0) for t in (-1.0, 1.0)]
+    corners = [signed[i:] + signed[:i] for signed in signs for i in range(3)]
     points = [torch.tensor(c, dtype=torch.float64) for c in corners]
     edge = 2.0
     triangles = [

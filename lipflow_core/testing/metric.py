@@ -22,7 +22,7 @@ SHOWN = ("mask", "visible")
 
 
 def class_variables_are_complete(subject: Subject) -> None:
-    config = type(subject.part.config)
+    config: Any = type(subject.part.config)
     for name, kind in CLASS_VARIABLES.items():
         value = getattr(config, name, None)
         assert type(value) is kind, f"{config.__name__}.{name} must be a {kind.__name__}, it is {value!r}"
@@ -50,7 +50,7 @@ def nan_where_nothing_can_be_scored(subject: Subject) -> None:
 def truth_is_best(subject: Subject) -> None:
     metric = subject.build(dtype=FLOAT64)
     true, other = (value_of(subject, metric, scene(subject, 3, true=true)) for true in (True, False))
-    higher = type(subject.part.config).higher_is_better
+    higher = getattr(type(subject.part.config), "higher_is_better", False)
     better = true > other if higher else true < other
     assert better.all(), (
         f"with the target's own surface and pictures it scores {true.tolist()}, with random ones {other.tolist()}: "
@@ -62,7 +62,7 @@ def _spoilt(asked: Scene, planned: Plan) -> dict[str, Scene]:
     """Spoil sample 1 in each way that makes a score impossible: by what is wrong, as a clause."""
     found, state, target = {}, asked.state, asked.target
     if "vertices" in planned.needs:
-        face = FaceState(_with(state.face.vertices, slice(1, 2), torch.nan))
+        face = FaceState(_with(asked.leaves["vertices"], slice(1, 2), torch.nan))
         found["decoded vertices are NaN"] = replace(asked, state=replace(state, face=face))
     made = Needs.of([planned])
     for name in made.rendered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from lipflow_core.testing.subject import Check, Subject, close
 FLOAT64 = torch.float64
 
 
-def _conditioned(subject: Subject, batch: int = 3, *, jitter: float = 0.05) -> tuple[object, Encoding | None]:
+def _conditioned(subject: Subject, batch: int = 3, *, jitter: float = 0.05) -> tuple[Any, Encoding | None]:
     return subject.build(jitter=jitter, dtype=FLOAT64), driving_of(subject, batch, 11, FLOAT64)
 
 

@@ -89,7 +89,7 @@ def encode_picture(values: np.ndarray) -> bytes:
     colour = 2 if flat.shape[1] == 3 * width else 0
     head = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    data = deflate.compress(rows) + deflate.flush()
+    data = deflate.compress(rows.data) + deflate.flush()
     return b"".join((_SIGNATURE, _chunk(b"IHDR", head), _chunk(b"IDAT", data), _END))
 
 
