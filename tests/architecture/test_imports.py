@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -123,3 +125,19 @@ def test_plugins_import_the_plugin_api_and_the_kit_alone(package):
         if name.partition(".")[0] in PACKAGES and name.partition(".")[0] not in (package, "lipflow_kit")
     ]
     assert not others
+
+
+def test_the_page_of_the_plugin_api_lists_its_modules():
+    page = (ROOT / "docs" / "plugin-api.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `lipflow_core")]
+    assert set(re.findall(r"`(lipflow_core[\w.]*)`", "\n".join(row.split(" | ")[0] for row in rows))) == {
+        *PLUGIN_API,
+        *COMMAND_API,
+    }
+
+
+def test_options_and_descriptors_need_no_torch_for_what_the_page_says_has_none():
+    page = (ROOT / "docs" / "plugin-api.md").read_text(encoding="utf-8")
+    light = re.findall(r"^\| `([\w.]+)` \|.*\| no \|$", page, re.MULTILINE)
+    program = f"import sys, {', '.join(light)}; sys.exit('torch' in sys.modules)"
+    assert len(light) == 7 and subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from lipflow_core.plans import DecoderInputs, EncoderInputs, ObjectiveInputs
+from lipflow_core.plans import DecoderInputs, EncoderInputs, ObjectiveInputs, Roles
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Topology, Views
-from lipflow_core.testing.inputs import ROLES
+
+ROLES = Roles(surface="face", training_views="frontal", scored_view="frontal")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Sizes:
 
     @property
     def encoder_inputs(self) -> EncoderInputs:
-        return EncoderInputs(code=self.code, observations=self.observations)
+        return EncoderInputs(code=self.code, observations=self.observations, roles=ROLES)
 
     @property
     def decoder_inputs(self) -> DecoderInputs:
