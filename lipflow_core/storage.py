@@ -168,7 +168,8 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
         errno.ENOTDIR: "A file stands where a folder is needed: remove it, or write elsewhere.",
     }
     reason = error.strerror or str(error)
-    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", hints.get(error.errno or 0, "Write elsewhere."))
+    cure = hints.get(error.errno or 0, "Write elsewhere.")
+    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", cure)
 
 
 def _beside(target: Path, ending: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lipflow_core.registry import default_registry
-from lipflow_core.testing.plugin_api import COMMAND_API, PLUGIN_API, foreign_imports, imports_of
+from lipflow_core.testing.plugin_api import COMMAND_API, PLUGIN_API, foreign_imports, imports_of, reached_from
 
 ROOT = Path(__file__).parents[2]
 CORE, PLUGINS = ROOT / "lipflow_core", ROOT / "plugins"
@@ -21,9 +21,6 @@ PACKAGES = sorted(path.name for path in PLUGINS.iterdir() if (path / "__init__.p
 
 GROUND_FLOOR = ("config", "errors", "interfaces", "plans", "progress", "records", "storage")
 """What lipflow_kit may import of the core."""
-
-COMMANDS = ("lipflow_multiface.commands", "lipflow_multiface.writing", "lipflow_report")
-"""Modules and packages that hold the code of commands."""
 
 OWN_WORDS = {"cpu", "torch", "flow", "keypoint", "geometry", "divergence", "mixture"}
 """Names of components that are also words of the core: a device, a package, a kind, a need …"""
@@ -113,11 +110,6 @@ def test_the_core_names_no_plugin_and_no_component():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_plugins_import_the_plugin_api_and_the_kit_alone(package):
     modules = modules_of(PLUGINS / package)
-    commands = {n: p for n, p in modules.items() if any(f"{n}.".startswith(f"{held}.") for held in COMMANDS)}
-    floor = [f"lipflow_core.{name}" for name in GROUND_FLOOR]
-    allowed = floor if package == "lipflow_kit" else PLUGIN_API
-    assert not foreign_imports((modules.items() - commands.items()), allowed)
-    assert not foreign_imports(commands.items(), PLUGIN_API + COMMAND_API)
     others = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for module, path in modules.items()
@@ -125,6 +117,16 @@ def test_plugins_import_the_plugin_api_and_the_kit_alone(package):
         if name.partition(".")[0] in PACKAGES and name.partition(".")[0] not in (package, "lipflow_kit")
     ]
     assert not others
+    if package == "lipflow_kit":
+        floor = [f"lipflow_core.{name}" for name in GROUND_FLOOR]
+        assert not foreign_imports(modules.items(), floor)
+        return
+    paths = [path for c in default_registry().components() for path in (c.implementation, c.config)]
+    entries = {path.partition(":")[0] for path in paths} & modules.keys()
+    components = reached_from([package, *entries])
+    assert not foreign_imports(components.items(), PLUGIN_API)
+    commands = {name: path for name, path in modules.items() if name not in components}
+    assert not foreign_imports(commands.items(), PLUGIN_API + COMMAND_API)
 
 
 def test_the_page_of_the_plugin_api_lists_its_modules():
