@@ -45,7 +45,6 @@ class Wrong:
         also: Other checks that fail of necessity: check → why.
         config: Whether `configs` has a Config of it.
         implementation: Whether the module of its kind has a class of it.
-        described: Changes of its descriptor.
         module: Where its class or Config is, if not among those of its kind.
     """
 
@@ -56,7 +55,6 @@ class Wrong:
     also: Mapping[str, str] = field(default_factory=dict)
     config: bool = False
     implementation: bool = True
-    described: Mapping[str, Any] = field(default_factory=dict)
     module: str | None = None
 
     @property
@@ -74,7 +72,7 @@ class Wrong:
             changes["implementation"] = f"wrong.{self.module or f'{self.kind}s'}:{self.name}"
         if self.config:
             changes["config"] = f"wrong.{self.module or 'configs'}:{self.name}Config"
-        return replace(right, **{**changes, **self.described})
+        return replace(right, **changes)
 
 
 def configured(*arguments: Any, **options: Any) -> Wrong:
@@ -86,14 +84,6 @@ AN_INVERSE = "asks for the inverse too"
 NOT_ASKED = "can't be asked without what the plan keeps back"
 
 EVERY_KIND = [
-    Wrong(
-        "coupling/additive",
-        "Talkative",
-        "descriptor is complete",
-        "must be one line",
-        implementation=False,
-        described={"summary": "Two\nlines"},
-    ),
     Wrong("coupling/additive", "NoCoupling", "classes are of their contract", "NoCoupling must derive from Coupling"),
     configured("coupling/additive", "Heavy", "Config imports no torch", "imports torch", module="heavy"),
     configured("coupling/additive", "NoSuchPreset", "presets are valid", "'large' sets options that do not exist"),
