@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.distributions import Normal
 
-from lipflow_core.config import Config
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
@@ -63,6 +63,10 @@ class BaseDensity(Density):
     def entropy(self) -> Tensor:
         """Compute the entropy in nats, (B,), or (1,) if the density broadcasts."""
 
+    @abstractmethod
+    def rows(self, index: Tensor) -> BaseDensity:
+        """As in `ConditionedPrior`."""
+
 
 class GaussianDensity(BaseDensity):
     """A diagonal Gaussian over the code.
@@ -101,9 +105,9 @@ class GaussianDensity(BaseDensity):
         return self if self.broadcasts else GaussianDensity(self.mean[index], self.log_std[index])
 
 
-def driving_gaussian(driving: Encoding, std: str | float) -> GaussianDensity:
+def driving_gaussian(driving: Encoding, std: Literal["driving"] | float) -> GaussianDensity:
     """Make the driving encoder's Gaussian N(μ^p, σ^p), with σ^p fixed to `std` if that is a number."""
-    if std == "driving":
+    if isinstance(std, str):
         return GaussianDensity(driving.mean, bounded_log_std(driving.log_std))
     return GaussianDensity(driving.mean, torch.full_like(driving.mean, math.log(std)))
 
@@ -164,9 +168,12 @@ class SeenThroughFlow(LatentPrior, ABC):
         zero: (1, D) zeros, for a base that does not depend on the driving encoder.
     """
 
-    def __init__(self, config: Config, given: PriorInputs):
+    config: Any
+
+    def __init__(self, config: Any, given: PriorInputs):
         super().__init__(config, given)
         flow_inputs = config.flow_inputs(given)
+        assert given.flow is not None, "its Config plans no prior without a flow"
         self.flow = given.flow.build(flow_inputs)
         self._conditional = flow_inputs.context > 0
         # A buffer so that it follows the model's device and dtype; constant, so not saved.
@@ -203,4 +210,4 @@ class SeenThroughFlow(LatentPrior, ABC):
         self.flow.initialize(code, self._context(driving))
 
     def _context(self, driving: Encoding | None) -> Tensor | None:
-        return driving.features if self._conditional else None
+        return driving.features if self._conditional and driving is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
@@ -18,9 +18,7 @@ from lipflow_core.config import Config, Deferred, SlotMarker
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component, Kind
 from lipflow_core.plans import Plan
-
-if TYPE_CHECKING:
-    from lipflow_core.registry import Registry
+from lipflow_core.registry import Registry, default_registry, load_object
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,6 @@ class Part:
 
     def build(self, given: Any) -> Any:
         """Import the implementation and construct it: `Implementation(config, given)`."""
-        from lipflow_core.registry import load_object
-
         implementation = load_object(self.component.implementation, self.component)
         return implementation(self.config, given)
 
@@ -140,11 +136,7 @@ def _error(kind: str, message: str) -> PydanticCustomError:
 
 def _registry(context: Mapping[str, Any] | None) -> Registry:
     registry = (context or {}).get("registry")
-    if registry is None:
-        from lipflow_core.registry import default_registry
-
-        registry = default_registry()
-    return registry
+    return default_registry() if registry is None else registry
 
 
 @dataclass(frozen=True)

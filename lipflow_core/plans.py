@@ -72,6 +72,16 @@ class Plan:
     roles: Roles | None = None
     divergence_weight: float = 0.01
 
+    @property
+    def observations(self) -> Observations:
+        """Shapes of a capture's outputs by observation and tensor, those of topology and template left out."""
+        found: dict[str, dict[str, Shape]] = {}
+        for name, shape in self.outputs.items():
+            observation, _, tensor = name.partition(".")
+            if observation not in ("topology", "template"):
+                found.setdefault(observation, {})[tensor] = tuple(shape)
+        return found
+
 
 @dataclass(frozen=True)
 class Needs:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 
+@dataclass(frozen=True)
 class Record:
     """Base of all records: it walks over every tensor of a record, nested records and mappings included."""
 

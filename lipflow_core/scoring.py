@@ -24,12 +24,10 @@ def build_metrics(avatar: Avatar, parts: Sequence[Part], view: str | None = None
         parts: Such as `spec.evaluation.metrics`.
         view: Observation that pictures are compared in; the capture's scored view if None.
     """
-    from lipflow_core.planning.blueprint import observations_of
-
     roles = avatar.roles
     given = MetricInputs(
         code=avatar.decoder.given.code,
-        observations=observations_of(avatar.capture),
+        observations=avatar.capture.observations,
         roles=roles,
         view=view or roles.scored_view,
         landmarks=avatar.template.landmarks.numel(),

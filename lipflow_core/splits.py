@@ -10,7 +10,7 @@ import torch
 
 from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
-from lipflow_core.planning.blueprint import Blueprint, observations_of
+from lipflow_core.planning.blueprint import Blueprint
 from lipflow_core.plans import CaptureInputs, Mismatch
 from lipflow_core.records import Frame
 from lipflow_core.selection import positions
@@ -38,7 +38,7 @@ def open_capture(blueprint: Blueprint) -> Capture:
             )
     for term in (*blueprint.objectives, *blueprint.metrics):
         try:
-            term.part.plan(replace(term.given, observations=observations_of(found)))
+            term.part.plan(replace(term.given, observations=found.observations))
         except Mismatch as mismatch:
             raise CompatibilityError(f"{term.slot}: {mismatch}") from mismatch
     return part.build(CaptureInputs())

@@ -296,7 +296,8 @@ def storage_error(path: AnyPath, error: OSError) -> StorageError:
         errno.ELOOP: f"Links within a folder of results are not followed: {in_the_way}",
     }
     reason = error.strerror or str(error)
-    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", hints.get(error.errno, "Write elsewhere."))
+    cure = hints.get(error.errno or 0, "Write elsewhere.")
+    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", cure)
 
 
 def _inside(path: AnyPath, within: AnyPath) -> Path:

@@ -102,8 +102,9 @@ class ConditionedFlow:
 
     def _context_of(self, code: Tensor) -> Tensor | None:
         """Expand a shared context to one for each code."""
-        shared = self.context is not None and self.context.shape[0] == 1
-        return self.context.expand(code.shape[0], -1) if shared else self.context
+        if self.context is not None and self.context.shape[0] == 1:
+            return self.context.expand(code.shape[0], -1)
+        return self.context
 
     def rows(self, index: Tensor) -> ConditionedFlow:
         """Select the contexts of some samples; index: (N,) int64 (repeats allowed) or (B,) bool.

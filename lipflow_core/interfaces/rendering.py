@@ -33,7 +33,9 @@ class LazyRendering(Rendering):
             inputs: What the functions read. If these are changed in place before a part is made, to read that part is
                 a RuntimeError.
         """
-        made = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        made: dict[str, Any] = {
+            name: part for name, part in parts.items() if isinstance(name, str) and isinstance(part, Tensor)
+        }
         makers = {name: part for name, part in parts.items() if name not in made}
         if torch.compiler.is_compiling():
             for name, make in makers.items():

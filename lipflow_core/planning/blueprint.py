@@ -85,7 +85,7 @@ class Blueprint:
     @property
     def observations(self) -> Observations:
         """Shapes by observation and tensor, without topology and template."""
-        return observations_of(self.capture)
+        return self.capture.observations
 
     @property
     def fitted_observations(self) -> tuple[str, ...]:
@@ -108,13 +108,3 @@ class Blueprint:
             if planned is not None and not any(planned is other for other in seen):
                 seen.append(planned)
                 yield planned
-
-
-def observations_of(capture: Plan) -> Observations:
-    """Group the shapes of a capture's plan by observation and tensor, without topology and template."""
-    found: dict[str, dict[str, Shape]] = {}
-    for name, shape in capture.outputs.items():
-        observation, _, tensor = name.partition(".")
-        if observation not in ("topology", "template"):
-            found.setdefault(observation, {})[tensor] = tuple(shape)
-    return found

@@ -9,7 +9,7 @@ from typing import get_args
 from lipflow_core.config import Ramp
 from lipflow_core.errors import CompatibilityError
 from lipflow_core.parts import Part
-from lipflow_core.planning.blueprint import Blueprint, PlannedPart, observations_of
+from lipflow_core.planning.blueprint import Blueprint, PlannedPart
 from lipflow_core.planning.findings import Findings, check_installed
 from lipflow_core.planning.priors import plan_priors
 from lipflow_core.plans import (
@@ -64,7 +64,7 @@ class _Walk:
         self.device = device
         self.findings = Findings(spec, given)
         self.capture = self._capture(capture)
-        self.observations = observations_of(self.capture)
+        self.observations = self.capture.observations
         self.roles = self.capture.roles
 
     def blueprint(self) -> Blueprint:
@@ -122,7 +122,7 @@ class _Walk:
                     "capture",
                     f"capture '{name}' offers '{label}' of shape {tuple(shape)}, which should have {axes} axes",
                 )
-        roles, offered = capture.roles, observations_of(capture)
+        roles, offered = capture.roles, capture.observations
         if roles is None:
             findings.note("capture", f"the plan of capture '{name}' has no roles; its Config must give Plan(roles=…)")
         else:

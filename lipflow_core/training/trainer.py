@@ -112,7 +112,7 @@ def train(
 
     Example:
         >>> spec = lipflow_core.load_spec("dam", ["preset=tiny"])
-        >>> result = lipflow_core.train(spec, "runs/dam")
+        >>> result = lipflow_core.train(spec, "runs/first")
         >>> result.held_out
     """
     directory = RunDirectory(Path(out))

@@ -47,7 +47,7 @@ def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns:
         (B,) in [-1, 1]; NaN where the mask is empty more than 5 pixels from the border.
     """
-    batch, _, height, width = image.shape
+    _, channels, height, width = image.shape
     if min(height, width) < _WINDOW:
         raise ValueError(f"SSIM needs pictures of at least {_WINDOW}×{_WINDOW} pixels, got {height}×{width}")
     x = rearrange(image, "b c h w -> (b c) 1 h w")
@@ -64,7 +64,7 @@ def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     )
     border = _WINDOW // 2
     inner = None if mask is None else mask[:, border : height - border, border : width - border]
-    return _mean(rearrange(similarity, "(b c) 1 h w -> b c h w", b=batch).mean(dim=1), inner)
+    return _mean(rearrange(similarity, "(b c) 1 h w -> b c h w", c=channels).mean(dim=1), inner)
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -70,8 +70,8 @@ class DivergenceConfig(ObjectiveConfig):
     stage's prior recommends. A ramp `{start, end, steps}` changes the weight over the first steps of a stage."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Plan an objective that needs Q's posterior and its divergence from the prior."""
-        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("posterior", "divergence"))
+        """Plan an objective that needs the divergence of Q's posterior from the prior."""
+        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("divergence",))
 
 
 class LatentLikelihoodConfig(ObjectiveConfig):

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--preset", default="tiny", choices=("tiny", "small", "medium", "paper"), help="its sizes (default: tiny)"
     )
+    check.add_argument(
+        "--capture",
+        nargs="+",
+        metavar=("NAME", "KEY=VALUE"),
+        help="a capture, with its options, that offers the observations which the component uses",
+    )
     check.add_argument("--json", action="store_true", help="print JSON, for scripts")
     check.set_defaults(action_module="lipflow_core.cli.plugins.check")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from lipflow_core.config import Config
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan
@@ -14,6 +14,10 @@ from lipflow_core.plans import EncoderInputs, Mismatch, Plan
 class SkeletonConfig(Config):
     """Options of encoder `skeleton-name`."""
 
+    modality: str | None = None
+    """Observation whose keypoints are encoded; the capture's first that has keypoints if null."""
+    noise: NonNegativeFloat = 0.003
+    """Standard deviation of the noise on keypoints in training, as a share of the picture's width."""
     hidden: PositiveInt = 256
     """Width of the hidden layer."""
     features: PositiveInt = 128
@@ -25,13 +29,15 @@ class SkeletonConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs observation "keypoints"; makes "mean", "log_std" and "features"."""
-        points = given.observations.get("keypoints", {}).get("points")
+        """Needs an observation of keypoints; makes "mean", "log_std" and "features"."""
+        name = self.modality or next((n for n, tensors in given.observations.items() if "points" in tensors), "")
+        points = given.observations.get(name, {}).get("points")
         if points is None:
             offered = ", ".join(given.observations) or "nothing"
-            raise Mismatch(f"encoder 'skeleton-name' encodes 'keypoints', but the capture offers {offered}")
+            wanted = f"keypoints of '{name}'" if name else "keypoints"
+            raise Mismatch(f"encoder 'skeleton-name' encodes {wanted}, but the capture offers {offered}")
         return Plan(
-            inputs={"keypoints.points": points},
+            inputs={f"{name}.points": points},
             outputs={"mean": (given.code,), "log_std": (given.code,), "features": (self.features,)},
-            needs=("keypoints",),
+            needs=(name,),
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -23,12 +27,17 @@ class Skeleton(ObservationEncoder):
 
     def __init__(self, config: SkeletonConfig, given: EncoderInputs):
         super().__init__(config, given)
-        count, _ = given.observations["keypoints"]["points"]
+        count, _ = given.observations[self.modality]["points"]
         self.body = nn.Sequential(
             nn.Linear(3 * count, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.features), nn.SiLU()
         )
         self.mean = nn.Linear(config.features, given.code)
         self.log_std = nn.Linear(config.features, given.code)
+
+    def augment(self, observation: Keypoints, streams: Sequence[np.random.Generator]) -> Keypoints:
+        shape, scale = observation.points.shape[1:], self.config.noise * observation.camera.width
+        noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in streams])
+        return replace(observation, points=observation.points + scale * torch.from_numpy(noise).to(observation.points))
 
     def encode(self, observation: Keypoints) -> Encoding:
         features = self.body(normalised(observation))

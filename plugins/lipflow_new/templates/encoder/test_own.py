@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import torch
 
-from lipflow_core.testing import Subject, inputs
+from lipflow_core.testing import Subject
 
 
 def test_hidden_keypoints_are_not_looked_at():
-    encoder = Subject.of("encoder", "skeleton-name").build()
-    keypoints = inputs.frame(2)["keypoints"]
-    visible = keypoints.visible.clone()
+    subject = Subject.of("encoder", "skeleton-name")
+    encoder = subject.build()
+    keypoints = subject.world.frame(2)[encoder.modality]
+    visible, points = keypoints.visible.clone(), keypoints.points.clone()
     visible[:, 0] = 0
-    points = keypoints.points.clone()
     points[:, 0] += 100
     one = encoder(replace(keypoints, visible=visible))
     other = encoder(replace(keypoints, visible=visible, points=points))

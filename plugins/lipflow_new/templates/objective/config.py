@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import PositiveFloat
 
 from lipflow_core.config import ObjectiveConfig
-from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
+from lipflow_core.plans import ObjectiveInputs, Plan
 
 
 class SkeletonConfig(ObjectiveConfig):
@@ -16,9 +16,10 @@ class SkeletonConfig(ObjectiveConfig):
     distances well above it."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs decoded vertices and the tracked mesh."""
+        """Needs decoded vertices and the tracked mesh, in training and in fitting."""
         surface = given.roles.surface
-        vertices = given.observations.get(surface, {}).get("vertices")
-        if vertices is None:
-            raise Mismatch(f"objective 'skeleton-name' compares vertices, but the capture's '{surface}' has none")
-        return Plan(inputs={"vertices": vertices}, outputs={"loss": ()}, needs=("vertices", f"target:{surface}"))
+        return Plan(
+            inputs={"vertices": given.observations[surface]["vertices"]},
+            outputs={"loss": ()},
+            needs=("vertices", f"target:{surface}"),
+        )
