@@ -106,7 +106,7 @@ def find_component(kind: Kind, name: str, registry: Registry) -> Component:
     try:
         return registry.component(kind, name)
     except PluginError as error:
-        if name in registry.names(kind) or any(refusal.component.name == name for refusal in registry.refusals):
+        if name in registry.names(kind) or any(refusal.offer.name == name for refusal in registry.refusals):
             raise
         cure = "install it, or run from the folder of the registry.toml that names it"
         raise PluginError(error.message, f"{cure}; {error.hint}" if error.hint else cure) from error

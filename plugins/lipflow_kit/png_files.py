@@ -94,10 +94,10 @@ def picture_is_whole(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            file.seek(0, os.SEEKEND)
+            file.seek(0, os.SEEK_END)
             if file.tell() < len(END):
                 return False
-            file.seek(-len(END), os.SEEKEND)
+            file.seek(-len(END), os.SEEK_END)
             return file.read() == END
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -39,5 +39,6 @@ def _areas(source: int, target: int) -> np.ndarray:
 def box_filter(pictures: np.ndarray, factor: int) -> np.ndarray:
     """Average blocks of factor × factor pixels: (…, factor·H, factor·W) → (…, H, W)."""
     # Sums of strided views are several times as fast as a mean over two axes.
-    columns = sum(pictures[..., offset::factor] for offset in range(factor))
-    return sum(columns[..., offset::factor, :] for offset in range(factor)) / factor**2
+    columns = functools.reduce(np.add, [pictures[..., offset::factor] for offset in range(factor)])
+    rows = functools.reduce(np.add, [columns[..., offset::factor, :] for offset in range(factor)])
+    return rows / factor**2

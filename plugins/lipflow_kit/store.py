@@ -192,9 +192,10 @@ class Store:
         try:
             yield
         except (OSError, StorageError) as error:
-            reason = error if isinstance(error, OSError) else error.__cause__
+            cause = error if isinstance(error, OSError) else error.__cause__
+            reason = (cause.strerror or cause) if isinstance(cause, OSError) else error
             raise StorageError(
-                f"could not write the {self.words.what} to {self.folder}: {reason.strerror or reason}",
+                f"could not write the {self.words.what} to {self.folder}: {reason}",
                 f"Make the folder writable, free some space, or {self.words.elsewhere}.",
             ) from error
 
