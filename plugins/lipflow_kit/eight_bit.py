@@ -8,13 +8,16 @@ from torch import Tensor
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Round values in [0, 1] to the nearest of 256 levels, as uint8; values outside are clipped."""
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    """Round floats in [0, 1] to the nearest of 256 levels, as uint8; values outside are clipped."""
+    levels = np.clip(values, 0, 1)
+    levels *= 255
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def round_to_bytes(values: np.ndarray) -> np.ndarray:
-    """Round values in [0, 255] to uint8; values outside are clipped."""
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    """Round floats in [0, 255] to uint8; values outside are clipped."""
+    levels = np.clip(values, 0, 255)
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def from_bytes(values: np.ndarray) -> Tensor:

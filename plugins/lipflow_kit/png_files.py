@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,20 +39,10 @@ def read_header(path: Path) -> PictureHeader:
         CaptureError: If the file can't be read, is no PNG, or claims no pixels or too many.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-            raise CaptureError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        with _open(path) as file:
+            return _header(path, file)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if len(head) < _HEAD_BYTES or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
-        raise CaptureError(f"{path} is no PNG picture")
-    width, height, bits = struct.unpack(">IIB", head[16:25])
-    if not (width and height):
-        raise CaptureError(f"{path} has no pixels")
-    if width * height > LARGEST_PICTURE:
-        raise CaptureError(f"{path} claims {height}×{width} pixels; at most {LARGEST_PICTURE:,} are read")
-    return PictureHeader((height, width), bits)
 
 
 def read_picture(path: Path, channels: int = 3) -> np.ndarray:
@@ -70,15 +60,19 @@ def read_picture(path: Path, channels: int = 3) -> np.ndarray:
     Raises:
         CaptureError: If it is missing, truncated, too large or no PNG picture.
     """
-    read_header(path)
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.mode in ("I", "I;16", "I;16B"):
-                # Pillow would clip these at 255: everything but the darkest pixels would be white.
-                grey = np.asarray(picture).astype(np.float32)
-                decoded = np.rint(grey / 257).astype(np.uint8)[..., None]
-                return np.repeat(decoded, channels, axis=-1)
-            decoded = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
+        with _open(path) as file:
+            _header(path, file)
+            file.seek(0)
+            with Image.open(file, formats=("PNG",)) as picture:
+                if picture.mode in ("I", "I;16", "I;16B"):
+                    # Pillow would clip these at 255: everything but the darkest pixels would be white.
+                    grey = np.asarray(picture).astype(np.float32)
+                    decoded = np.rint(grey / 257).astype(np.uint8)[..., None]
+                    return np.repeat(decoded, channels, axis=-1)
+                decoded = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from error
     except UnidentifiedImageError as error:
         raise CaptureError(f"{path} is no PNG picture") from error
     except (OSError, SyntaxError, ValueError, zlib.error, struct.error, Image.DecompressionBombError) as error:
@@ -93,7 +87,7 @@ def picture_is_whole(path: Path) -> bool:
         CaptureError: If the file can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             file.seek(0, os.SEEK_END)
             if file.tell() < len(END):
                 return False
@@ -111,6 +105,23 @@ def write_picture(path: Path, values: np.ndarray) -> None:
         values: (H, W, 3), (H, W, 1) or (H, W) uint8.
     """
     path.write_bytes(encode_png(values))
+
+
+def _open(path: Path) -> BinaryIO:
+    # Without waiting: a pipe without a writer is then an empty file, and no PNG.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def _header(path: Path, file: BinaryIO) -> PictureHeader:
+    head = file.read(_HEAD_BYTES)
+    if len(head) < _HEAD_BYTES or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
+        raise CaptureError(f"{path} is no PNG picture")
+    width, height, bits = struct.unpack(">IIB", head[16:25])
+    if not (width and height):
+        raise CaptureError(f"{path} has no pixels")
+    if width * height > LARGEST_PICTURE:
+        raise CaptureError(f"{path} claims {height}×{width} pixels; at most {LARGEST_PICTURE:,} are read")
+    return PictureHeader((height, width), bits)
 
 
 def _unreadable(path: Path, error: OSError) -> CaptureError:

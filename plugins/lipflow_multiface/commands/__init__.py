@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     simulate.add_argument("--preset", default="paper", choices=_PRESETS, help="its sizes (default: paper)")
     simulate.add_argument("--average-only", action="store_true", help="write average textures and none of each camera")
     simulate.add_argument(
+        "--obj-for-each",
+        choices=("frame", "segment"),
+        default="frame",
+        help="write an .obj file for each frame, or for the first of each segment (default: frame)",
+    )
+    simulate.add_argument(
         "--workers", type=_count, default=0, metavar="N", help="number of workers (default: one per core)"
     )
     simulate.add_argument("--quiet", action="store_true", help="show no progress")

@@ -13,8 +13,9 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.selection import positions
     from lipflow_core.storage import write_atomically
     from lipflow_core.tables import counted, printable
-    from lipflow_multiface.layout import CaptureFolder, read_frame_list
+    from lipflow_multiface.layout import CaptureFolder
     from lipflow_multiface.overlay import overlay
+    from lipflow_multiface.small_files import read_frame_list
 
     folder = CaptureFolder(Path(args.folder))
     folder.check()

@@ -42,7 +42,14 @@ def run(args: argparse.Namespace) -> int:
         )
         renderer = load_part("renderer", registry.default("renderer"), preset=args.preset).build(inputs)
     workers = args.workers or os.cpu_count() or 1
-    written = write_capture(capture, args.out, renderer, workers=workers, style="none" if args.quiet else "auto")
+    written = write_capture(
+        capture,
+        args.out,
+        renderer,
+        obj_for_each=args.obj_for_each,
+        workers=workers,
+        style="none" if args.quiet else "auto",
+    )
     there = "" if written.new == written.frames else f" ({written.frames - written.new} of them were there)"
     frames, segments = counted(written.frames, "frame"), counted(written.segments, "segment")
     print(f"{args.out}: {frames} in {segments}{there}")
