@@ -15,6 +15,7 @@ PLUGIN_API = (
     "lipflow_core.interfaces",
     "lipflow_core.parts",
     "lipflow_core.plans",
+    "lipflow_core.png",
     "lipflow_core.progress",
     "lipflow_core.records",
     "lipflow_core.splits",
@@ -25,10 +26,12 @@ PLUGIN_API = (
 
 COMMAND_API = (
     "lipflow_core",
+    "lipflow_core.cli",
     "lipflow_core.evaluation",
     "lipflow_core.fitting",
     "lipflow_core.registry",
     "lipflow_core.results",
+    "lipflow_core.selection",
     "lipflow_core.specs",
     "lipflow_core.tables",
     "lipflow_core.version",

@@ -117,6 +117,7 @@ class DomeCapture(Capture):
     """A simulated capture of one person in the dome.
 
     Example:
+        >>> from lipflow_core.interfaces import FrameRequest
         >>> capture = DomeCapture(DomeConfig(**DomeConfig.presets["tiny"]), CaptureInputs())
         >>> split = capture.split("held-out")
         >>> split.load(FrameRequest(np.arange(2), ("headset",)))["headset"].images.shape

@@ -222,7 +222,7 @@ def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp
         "from lipflow_core.hooks import Component, hookimpl\n"
         "@hookimpl\n"
         "def lipflow_components():\n"
-        "    yield Component(kind='prior', name='kl', summary='', \n"
+        "    yield Component(kind='prior', name='kl', summary='one', \n"
         "                    config='lipflow_priors.config:StandardNormalConfig',\n"
         "                    implementation='lipflow_priors.gaussian:StandardNormalPrior')\n"
     )
