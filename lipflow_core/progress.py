@@ -88,6 +88,7 @@ class Progress(AbstractContextManager):
         self.done = self.initial
         self._fields: dict[str, Any] = {}
         self._start: float | None = None
+        self._warm: tuple[float, int] | None = None
         self._shown: int | None = None
         self._drawn = 0
 
@@ -149,7 +150,7 @@ class Progress(AbstractContextManager):
     def _begin(self) -> None:
         self._start = self.clock()
         # The first unit takes longer than the rest: pictures are simulated and kernels compiled in it.
-        self._warm: tuple[float, int] | None = None
+        self._warm = None
         # The first line comes soon: it tells early that the work runs, and how fast.
         self._next = self._start + max(0.0 if self._bar else min(self.every, 2.0), self.patience)
         if self._bar and self.due:
@@ -159,7 +160,7 @@ class Progress(AbstractContextManager):
         now = self.clock()
         self._next, self._shown = now + (REDRAWN_EVERY if self._bar else self.every), self.done
         if self._bar:
-            width = terminal_width(self.stream)
+            width = terminal_width(self.stream or sys.stderr)
             self._draw(self._text(now, wide=width >= WIDE)[: width - 1])
         else:
             print(self._text(now), file=self.stream, flush=True)
@@ -172,7 +173,8 @@ class Progress(AbstractContextManager):
 
     def _text(self, now: float, *, wide: bool = False) -> str:
         ended = self.total is None or self.done >= self.total
-        start, before = self._warm or (self._start, self.initial if ended else self.done)
+        began = now if self._start is None else self._start
+        start, before = self._warm or (began, self.initial if ended else self.done)
         seconds = (now - start) / (self.done - before) if self.done > before else 0.0
         of = "" if self.total is None else f"/{self.total}"
         unit = self.unit or "it"
@@ -182,8 +184,8 @@ class Progress(AbstractContextManager):
             pieces.insert(0, f"[{'#' * min(30, 30 * self.done // self.total):30}]")
         if seconds > 0:
             pieces.append(f"{1 / seconds:.3g} {unit}s/s" if seconds <= 1 else f"{seconds:.3g} s/{unit}")
-        to_go = "" if ended or seconds == 0 else f" gone, {_clock(seconds * (self.total - self.done))} to go"
-        pieces.append(_clock(now - self._start) + to_go)
+        left = 0 if self.total is None or seconds == 0 else max(0, self.total - self.done)
+        pieces.append(_clock(now - began) + (f" gone, {_clock(seconds * left)} to go" if left else ""))
         for name, value in self._fields.items():
             pieces.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
         return printable(f"{self.label}: {'  '.join(pieces)}", lines=False)

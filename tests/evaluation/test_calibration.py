@@ -18,6 +18,7 @@ from lipflow_core.parts import PriorSlot
 from lipflow_core.records import Encoding
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import inputs
+from lipflow_core.testing.world import spherical
 
 FRAMES, SIZE = 600, 4
 NARROW = math.log(1e-4)
@@ -98,7 +99,7 @@ def test_every_prior_is_right_about_its_own_samples(name):
     registry = default_registry()
     part = TypeAdapter(PriorSlot).validate_python(name, context={"registry": registry, "preset": "tiny"})
     torch.manual_seed(0)
-    given = inputs.default_inputs("prior", part, registry)
+    given = spherical(registry).given(part, registry)
     prior = part.build(given).eval()
     with torch.no_grad():
         for parameter in prior.parameters():

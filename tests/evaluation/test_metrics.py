@@ -18,6 +18,7 @@ from lipflow_core.records import FaceState, Frame
 from lipflow_core.registry import default_registry
 from lipflow_core.specs import load_spec
 from lipflow_core.testing import inputs
+from lipflow_core.testing.world import spherical
 
 
 def pictures(height=37, width=29, channels=3):
@@ -103,7 +104,8 @@ def test_pictures_smaller_than_the_window_are_refused():
 
 def metric(name):
     part = TypeAdapter(MetricSlot).validate_python(name)
-    return part.build(inputs.default_inputs("metric", part, default_registry()))
+    registry = default_registry()
+    return part.build(spherical(registry).given(part, registry))
 
 
 def test_vertex_errors_in_standard_units_and_millimetres():

@@ -11,7 +11,7 @@ import torch
 from lipflow_core import hooks
 from lipflow_core.records import FaceState
 from lipflow_core.testing import Subject, check_component
-from lipflow_core.testing.objective import state_and_target
+from lipflow_core.testing.states import scene
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 
@@ -37,10 +37,10 @@ def test_the_component_passes_the_kit(copied):
 
 def test_the_metric_scores_each_sample(copied):
     with copied.entered():
-        metric = Subject.of("metric", "landmarks").build()
-    state, target, _ = state_and_target(2)
-    moved = target[metric.given.roles.surface].vertices + torch.tensor([0.0, 3, 4])
-    score = metric(replace(state, face=FaceState(moved)), target)
+        subject = Subject.of("metric", "landmarks")
+        asked = scene(subject, 2, true=True)
+        moved = FaceState(asked.state.face.vertices.detach() + torch.tensor([0.0, 3, 4]))
+        score = subject.build()(replace(asked.state, face=moved), asked.target)
     torch.testing.assert_close(score, torch.full((2,), 5.0, dtype=torch.float64))
 
 
