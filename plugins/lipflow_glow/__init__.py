@@ -1,7 +1,7 @@
 """Flow `glow` and its couplings: steps of ActNorm, an LU-decomposed linear map and a coupling, conditioned on features.
 
-The flow of the LiP-Flow paper (supplement, Table 10), trained through nflows' parts with their defects mended, and
-evaluated at a fixed context through an exact folded form with a hand-written gradient.
+This is the flow of the LiP-Flow paper (supplement, Table 10). It trains through nflows' layers with their defects
+mended. At a fixed context, as in a fit, it is evaluated in an exact folded form with a hand-written gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def lipflow_components() -> Iterable[Component]:
         name="glow",
         implementation="lipflow_glow.flow:GlowFlow",
         config="lipflow_glow.config:GlowConfig",
-        summary="Steps of ActNorm, LU linear map and coupling; the paper's flow",
+        summary="Repeats ActNorm, LU linear map and coupling; the paper's flow",
         capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
@@ -26,7 +26,7 @@ def lipflow_components() -> Iterable[Component]:
         name="additive",
         implementation="lipflow_glow.couplings:AdditiveCoupling",
         config="lipflow_glow.config:AdditiveConfig",
-        summary="Shifts one half; volume-preserving; the paper's coupling",
+        summary="Shifts one half, so it preserves volume; the paper's coupling",
         capabilities=frozenset({"cpu", "cuda", "volume-preserving"}),
     )
     yield Component(
@@ -50,6 +50,6 @@ def lipflow_components() -> Iterable[Component]:
         name="spline",
         implementation="lipflow_glow.couplings:SplineCoupling",
         config="lipflow_glow.config:SplineConfig",
-        summary="Monotone rational-quadratic splines with linear tails; starts as the identity",
+        summary="Bends one half by monotone rational-quadratic splines with linear tails; starts as the identity",
         capabilities=frozenset({"cpu", "cuda"}),
     )

@@ -1,4 +1,4 @@
-"""Options of the flow `glow` and of its couplings. Imports no torch."""
+"""Options of flow `glow` and its couplings. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ def _code_and_context(features: int, context: int) -> dict[str, tuple[int, ...]]
 
 
 class GlowConfig(Config):
-    """Options of flow `glow`; the defaults are Table 10's (supplement)."""
+    """Options of flow `glow`. The defaults are those of the paper (supplement, Table 10)."""
 
     steps: PositiveInt = 4
-    """Steps of ActNorm → LU linear map → coupling."""
+    """Number of steps. Each is an ActNorm, an LU linear map and a coupling."""
     hidden: PositiveInt = 1024
-    """Width of the couplings' conditioner networks."""
+    """Width of the conditioner networks, which compute the parameters of the couplings."""
     blocks: PositiveInt = 2
-    """Residual blocks of each conditioner."""
+    """Number of residual blocks of each conditioner."""
     batch_norm: bool = True
-    """Whether the conditioners use batch norm within their layers."""
+    """Whether the conditioners use batch norm."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout probability of the conditioners."""
     coupling: CouplingSlot = "additive"
-    """What each step's coupling is; successive steps transform alternate features."""
+    """Coupling of every step. Successive steps transform alternate features."""
     fitting_precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights of the flow once its context is fixed. "bfloat16" halves the memory traffic of a fit at
-    a relative error of about 1e-2; training, sampling and inversion are not affected. Takes effect for float32 flows on
-    CPUs."""
+    """Precision of the conditioners' weights while codes are fitted. "bfloat16" speeds up fits of large flows or large
+    batches on CPUs with a matrix unit (Intel AMX); the mapped code then has a relative error of up to 1e-2. Where
+    float32 is faster, as on CPUs without this unit and on GPUs, weights stay float32. Training, sampling and inversion
+    always use the precision of the flow."""
+    passes: Literal["auto", "plain", "compiled"] = "auto"
+    """Implementation of the flow and its gradient while codes are fitted. "plain" uses torch only. "compiled" uses
+    kernels for the CPU that skip the weights of inactive ReLU units. "auto" uses these kernels only where they are
+    known to be faster: for up to 4 codes at once, conditioners at least 1024 wide, and at most two threads."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"steps": 2, "hidden": 32},
@@ -44,7 +49,7 @@ class GlowConfig(Config):
     }
 
     def coupling_inputs(self, given: FlowInputs, step: int) -> CouplingInputs:
-        """What the coupling of one step is built from."""
+        """Return what the coupling of one step is built from."""
         return CouplingInputs(
             features=given.features,
             context=given.context,
@@ -58,16 +63,19 @@ class GlowConfig(Config):
     def plan(self, given: FlowInputs) -> Plan:
         if given.features < 2:
             raise Mismatch(
-                f"flow 'glow' transforms half of the code given the other, but the code's size is "
-                f"{given.features}: it must be at least 2"
+                f"flow 'glow' transforms one half of the code given the other, but the code's size is "
+                f"{given.features}; set code to at least 2"
             )
         coupling = self.coupling.plan(self.coupling_inputs(given, 0))
         if not coupling.invertible:
-            raise Mismatch(f"flow 'glow' must be invertible, but its coupling '{self.coupling.name}' is not")
+            raise Mismatch(
+                f"flow 'glow' needs an invertible coupling, but coupling '{self.coupling.name}' has no inverse; "
+                "choose another, as in flow.coupling=additive"
+            )
         return Plan(
             inputs=_code_and_context(given.features, given.context),
             outputs={"code": (given.features,)},
-            devices=coupling.devices,
+            devices=tuple(device for device in coupling.devices if device == "cpu" or self.passes != "compiled"),
             differentiable=coupling.differentiable,
             invertible=True,
             volume_preserving=coupling.volume_preserving,
@@ -76,14 +84,15 @@ class GlowConfig(Config):
 
 
 class HalfCouplingConfig(Config):
-    """Base of the options of couplings that transform one half of the features given the other."""
+    """Base of the options of all couplings that transform one half of the features given the other."""
 
     volume_preserving: ClassVar[bool] = False
 
     def plan(self, given: CouplingInputs) -> Plan:
         if given.features < 2:
             raise Mismatch(
-                f"a coupling needs a code of at least 2 dimensions, but the flow's code has {given.features}"
+                f"a coupling transforms one half of the code given the other, but the code's size is {given.features}; "
+                "set code to at least 2"
             )
         return Plan(
             inputs=_code_and_context(given.features, given.context),
@@ -94,38 +103,41 @@ class HalfCouplingConfig(Config):
 
 
 class AdditiveConfig(HalfCouplingConfig):
-    """Coupling `additive`: y = x + t(x', h). It has no options."""
+    """Options of coupling `additive`, y = x + t(x', h): none."""
 
     volume_preserving: ClassVar[bool] = True
 
 
 class AffineConfig(HalfCouplingConfig):
-    """Coupling `affine`: y = x · (sigmoid(s(x', h) + 2) + 1e-3) + t(x', h), nflows' form. It has no options."""
+    """Options of coupling `affine`, y = x · (sigmoid(s(x', h) + 2) + 1e-3) + t(x', h), the form of nflows: none."""
 
 
 class ClampedAffineConfig(HalfCouplingConfig):
-    """Coupling `affine-clamped`: y = x · exp(clamp(s)) + t with a soft clamp that bounds growth and shrinkage."""
+    """Options of coupling `affine-clamped`, y = x · exp(clamp(s)) + t, whose soft clamp bounds the scale."""
 
     grow: PositiveFloat = 0.1
-    """Upper bound of log-scale, softly approached."""
+    """Upper bound of the logarithm of the scale, which approaches it softly."""
     shrink: PositiveFloat = 2.0
-    """Lower bound of log-scale is −shrink, softly approached."""
+    """The logarithm of the scale stays above −shrink, which it approaches softly."""
 
 
 class SplineConfig(HalfCouplingConfig):
-    """Coupling `spline`: monotone rational-quadratic splines on [−bound, bound], the identity outside."""
+    """Options of coupling `spline`: monotone rational-quadratic splines on [−bound, bound], the identity outside."""
 
     bins: Annotated[int, Field(ge=2)] = 8
-    """Bins of each spline."""
+    """Number of bins of each spline."""
     bound: PositiveFloat = 5.0
-    """Half-width of the interval that the splines act on, in units of ActNorm's output."""
+    """Half-width of the interval [−bound, bound] that the splines bend. Features have about unit variance there."""
     min_width: PositiveFloat = 1e-3
-    """Smallest width and height of a bin, as a share of the interval."""
+    """Smallest width and height of a bin, as a fraction of the interval."""
     min_derivative: Annotated[float, Field(gt=0, lt=1)] = 1e-3
-    """Smallest derivative at a knot."""
+    """Smallest derivative of the spline at a knot."""
 
     @model_validator(mode="after")
     def _widths_fit(self) -> SplineConfig:
         if self.min_width * self.bins >= 1:
-            raise ValueError(f"min_width × bins must be below 1, got {self.min_width} × {self.bins}")
+            raise ValueError(
+                f"min_width × bins is {self.min_width} × {self.bins}, but all bins together must take less than the "
+                "whole interval; lower one of them so that the product is below 1"
+            )
         return self

@@ -1,4 +1,4 @@
-"""Couplings: one half of the features is bent by parameters that a network makes of the other half and the context."""
+"""Couplings, which bend one half of the features by parameters that a network computes from the other half and h."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Bend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class HalfCoupling(Coupling):
     """Base of these couplings: y' = x', y = bend(x; net(x', h)), where x' is every other feature.
 
-    Implement `bend` and `unbend`, which act on each feature alone. Modules and buffers are named as nflows names them,
-    so that state dicts interchange.
+    Implement `bend` and `unbend`, which act on each feature separately. Modules and buffers have the names that nflows
+    gives them, so that state dicts can be exchanged.
     """
 
     parameters_per_feature = 1
@@ -39,11 +39,19 @@ class HalfCoupling(Coupling):
 
     @abstractmethod
     def bend(self, moved: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform one half: (B, T), (B, T · parameters_per_feature) → (B, T), log|det| (B,)."""
+        """Transform one half of the features, elementwise.
+
+        Args:
+            moved: (B, T).
+            parameters: (B, T · parameters_per_feature).
+
+        Returns:
+            The transformed half (B, T) and log|det| (B,).
+        """
 
     @abstractmethod
     def unbend(self, moved: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo `bend`; shapes as there."""
+        """Invert `bend`; shapes as there."""
 
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._apply_half(self.bend, code, context)
@@ -52,7 +60,7 @@ class HalfCoupling(Coupling):
         return self._apply_half(self.unbend, code, context)
 
     def _apply_half(self, function: Bend, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # Slices, not the index buffers that nflows' state dicts hold: no gather, no scatter.
+        # Slices avoid the gather and scatter of nflows' index buffers.
         first = int(self.given.flip)
         kept = code[:, first::2]
         moved, log_det = function(code[:, 1 - first :: 2], self.transform_net(kept, context))
@@ -67,7 +75,7 @@ class HalfCoupling(Coupling):
 
 
 class AdditiveCoupling(HalfCoupling):
-    """y = x + t(x', h) (NICE): volume-preserving."""
+    """Shifts one half, y = x + t(x', h), and so preserves volume (Dinh et al., NICE, 2015)."""
 
     def bend(self, moved: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return moved + parameters, no_log_det(moved)
@@ -77,13 +85,16 @@ class AdditiveCoupling(HalfCoupling):
 
 
 class ScalingCoupling(HalfCoupling):
-    """y = x · exp(log_scale) + shift; implement `log_scale`. The parameters are all shifts, then all scales."""
+    """Base of couplings y = x · exp(log_scale) + shift; implement `log_scale`.
+
+    The parameters are first all shifts, then all unconstrained scales.
+    """
 
     parameters_per_feature = 2
 
     @abstractmethod
     def log_scale(self, unconstrained: Tensor) -> Tensor:
-        """The logarithm of the scale from the network's outputs, elementwise."""
+        """Compute the logarithm of the scale from the outputs of the network, elementwise."""
 
     def bend(self, moved: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         shift, unconstrained = parameters.chunk(2, dim=1)
@@ -97,7 +108,7 @@ class ScalingCoupling(HalfCoupling):
 
 
 class AffineCoupling(ScalingCoupling):
-    """nflows' affine coupling: the scale is sigmoid(s + 2) + 1e-3, at most 1.001."""
+    """Scales and shifts one half as nflows does: the scale is sigmoid(s + 2) + 1e-3, at most 1.001."""
 
     config: AffineConfig
 
@@ -106,11 +117,11 @@ class AffineCoupling(ScalingCoupling):
 
 
 class ClampedAffineCoupling(ScalingCoupling):
-    """Affine coupling whose log-scale is softly held within (−shrink, grow), the identity before training.
+    """Scales one half within soft bounds and shifts it; the identity before training.
 
-    log_scale = (2/π) · bound · atan(s / bound), where bound is `grow` for s ≥ 0 and `shrink` below: an asymmetric soft
-    clamp of slope 2/π at zero (after Andrade, "Stable training of normalizing flows for high-dimensional variational
-    inference", 2024). Bounded growth keeps many steps from overflowing.
+    log_scale = (2/π) · bound · atan(s / bound), where bound is `grow` for s ≥ 0 and `shrink` for s < 0. This is an
+    asymmetric soft clamp of slope 2/π at zero (after Andrade, "Stable training of normalizing flows for
+    high-dimensional variational inference", 2024). It bounds the growth, so that many steps do not overflow.
     """
 
     config: ClampedAffineConfig
@@ -125,7 +136,7 @@ class ClampedAffineCoupling(ScalingCoupling):
 
 
 class SplineCoupling(HalfCoupling):
-    """Monotone rational-quadratic splines with linear tails (Durkan et al. 2019), the identity before training."""
+    """Bends one half by monotone rational-quadratic splines with linear tails; the identity before training."""
 
     config: SplineConfig
 
@@ -133,7 +144,7 @@ class SplineCoupling(HalfCoupling):
         self.parameters_per_feature = 3 * config.bins - 1
         super().__init__(config, given)
         self._start_as_identity()
-        # A derivative of 1 at every knot, which with equal widths and heights is the identity.
+        # Gives a derivative of 1 at every knot, which with equal widths and heights is the identity.
         self.flat = math.log(math.exp(1 - config.min_derivative) - 1)
 
     def bend(self, moved: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +156,7 @@ class SplineCoupling(HalfCoupling):
     def _spline(self, moved: Tensor, parameters: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         bins = self.config.bins
         widths, heights, derivatives = parameters.unflatten(1, (moved.shape[1], -1)).split([bins, bins, bins - 1], -1)
-        # Softmaxes start out flat however wide the network is.
+        # Keeps the softmaxes flat at first, whatever the width of the network.
         temperature = self.given.hidden**-0.5
         outputs, log_derivative = rational_quadratic_spline(
             moved,

@@ -16,16 +16,15 @@ from lipflow_glow.conditioned import FoldedConditionedFlow
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.couplings import HalfCoupling
 from lipflow_glow.folding import FoldedWeights
-from lipflow_glow.passes.contract import Passes
-from lipflow_glow.passes.plain import PlainPasses
+from lipflow_glow.passes.walk import Passes
 from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
 
 
 class GlowFlow(Flow):
-    """Steps of ActNorm → LU linear map → coupling (LiP-Flow supplement, Table 10).
+    """Maps codes by steps of ActNorm, LU linear map and coupling (LiP-Flow supplement, Table 10).
 
-    Its state dict is that of an nflows `CompositeTransform` of `ActNorm`, `LULinear` and the coupling per step. Before
-    `initialize` every ActNorm is the identity, in all directions and modes.
+    The state dict is that of an nflows `CompositeTransform` with `ActNorm`, `LULinear` and a coupling for each step.
+    Before `initialize` every ActNorm is the identity.
     """
 
     config: GlowConfig
@@ -48,7 +47,7 @@ class GlowFlow(Flow):
         return self._chain([layer.inverse for layer in reversed(self._transforms)], code, context)
 
     def _chain(self, layers: list[Callable], code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # In the parameters' precision under mixed precision too: a density in bfloat16 is no density.
+        # Mixed precision is ignored, since log|det| in bfloat16 would be too coarse for a density.
         with torch.autocast(code.device.type, enabled=False):
             dtype = self._transforms[0].shift.dtype
             code, context = code.to(dtype), None if context is None else context.to(dtype)
@@ -59,13 +58,16 @@ class GlowFlow(Flow):
             return code, total
 
     def condition(self, context: Tensor | None) -> ConditionedFlow:
-        """The flow with its context fixed: folded in evaluation mode, when no gradient is to reach the context.
+        """Fix the context; in evaluation mode, and unless the context needs gradients, the flow is folded.
 
-        The folded form gives gradients to the code alone. Its weights are kept until a parameter changes or the flow's
-        mode does; a change through `parameter.data` goes unseen, so make it in training mode.
+        The folded form gives gradients to the code only. Folded weights are kept until a parameter or the mode of the
+        flow changes. A change through `parameter.data` is not noticed: make such changes in training mode.
 
         Args:
             context: (B, h), or (1, h) for codes of any number; None for an unconditional flow.
+
+        Raises:
+            ValueError: If option `passes` is "compiled" and this flow's device or type has no compiled kernels.
         """
         follows = context is not None and context.requires_grad and torch.is_grad_enabled()
         if self.training or follows or not all(isinstance(c, HalfCoupling) for c in self._transforms[2::3]):
@@ -73,32 +75,23 @@ class GlowFlow(Flow):
         with torch.autocast(self._transforms[0].shift.device.type, enabled=False):
             passes = self._passes()
             context = None if context is None else context.detach().to(passes.dtype)
-            # Bound at once and not when first needed: by then the parameters may have changed.
+            # Bound now, since the parameters may have changed by the time of first use.
             constants = passes.bind(context)
         return FoldedConditionedFlow(self, context, passes, lambda: constants)
 
     def _passes(self) -> Passes:
         tensors = [*self.parameters(), *self.buffers()]
-        # Inference tensors count no versions: nothing to tell a change by.
+        # Inference tensors have no version counter, so changes cannot be noticed.
         state = None if any(t.is_inference() for t in tensors) else [(t.data_ptr(), t._version) for t in tensors]
         if self._folded is None or state is None or self._folded[0] != state:
             layers = list(self._transforms)
             triples = list(zip(layers[0::3], layers[1::3], layers[2::3], strict=True))
-            # The detached tensors keep their storage alive, so that no other tensor can take its address.
-            self._folded = state, [t.detach() for t in tensors], self._passes_through(FoldedWeights(triples))
+            # The detached tensors keep the storage alive, so that no new tensor gets the same address.
+            self._folded = state, [t.detach() for t in tensors], Passes(FoldedWeights(triples), self.config)
         return self._folded[2]
 
-    def _passes_through(self, weights: FoldedWeights) -> Passes:
-        narrow = self.config.fitting_precision == "bfloat16" and weights.log_det.dtype == torch.float32
-        if weights.log_det.is_cpu and weights.log_det.dtype in (torch.float32, torch.float64):
-            # Imported here: numba takes half a second, and training never needs it.
-            from lipflow_glow.passes.compiled import CompiledPasses
-
-            return CompiledPasses(weights, narrow)
-        return PlainPasses(weights, narrow)
-
     def train(self, mode: bool = True) -> GlowFlow:
-        if mode != self.training:  # else every `eval()` before a fit would fold anew
+        if mode != self.training:  # `eval()` before every fit must not fold again
             self._folded = None
         return super().train(mode)
 
@@ -111,20 +104,27 @@ class GlowFlow(Flow):
 
     @torch.no_grad()
     def initialize(self, code: Tensor, context: Tensor | None) -> None:
-        """Set every ActNorm, and the batch norms' running statistics, from accumulated codes, layer by layer.
+        """Set each ActNorm and the running statistics of batch norms from accumulated codes, layer by layer.
 
         Args:
-            code: (N, D), N ≥ 2 and better ≥ 256.
+            code: (N, D), N ≥ 2; 256 or more are recommended.
             context: (N, h) or None.
+
+        Raises:
+            ValueError: If there are fewer than 2 codes, or codes or contexts that are not finite.
         """
         self.check_inputs(code, context)
         if code.shape[0] < 2:
-            raise ValueError(f"{type(self).__name__}: initialize needs at least 2 codes, got {code.shape[0]}")
+            raise ValueError(
+                f"{type(self).__name__}: initialize got {code.shape[0]} codes, but needs at least 2 and "
+                "better 256 or more"
+            )
         for name, given in (("codes", code), ("contexts", context)):
             bad = 0 if given is None else int((~given.isfinite().all(dim=1)).sum())
             if bad:
                 raise ValueError(
-                    f"{type(self).__name__}: {bad} of {len(given)} {name} to initialize from are not finite"
+                    f"{type(self).__name__}: initialize got {bad} of {len(given)} {name} that are NaN or infinite; "
+                    "check the encoders and the capture"
                 )
         with _measuring(self):
             for layer in self._transforms:
@@ -135,7 +135,7 @@ class GlowFlow(Flow):
 
 @contextmanager
 def _measuring(module: nn.Module) -> Iterator[None]:
-    """Batch norms take their statistics whole from the next batch; dropout and all else is as in evaluation."""
+    """Make batch norms replace their statistics by those of the next batch; everything else is in evaluation mode."""
     modes = {part: part.training for part in module.modules()}
     momenta = {part: part.momentum for part in module.modules() if isinstance(part, nn.BatchNorm1d)}
     module.eval()

@@ -1,12 +1,14 @@
-"""Folding a glow flow in evaluation mode: first its weights, once; then, for each context, its constants.
+"""Folding of a glow flow in evaluation mode: once of its weights, then of its constants for each context.
 
-Per step, ActNorm, the LU product and the coupling's split are one dense affine map. In the conditioner, a batch norm
-s ⊙ x + t before a ReLU is folded by
+In each step, ActNorm, the LU product and the split of the coupling become one dense affine map. In the conditioner, a
+batch norm s ⊙ x + t before a ReLU is folded by
 
     relu(s x + t) = |s| relu(± (x + t / s))                   (minus where s < 0)
 
-so that |s| goes into the next matrix and everything constant, biases and what the context contributes included, into
-what is added before the next ReLU. A residual block is then two matrix products, two shifted ReLUs and one gated sum.
+|s| goes into the next matrix. All constants, such as biases and the contribution of the context, go into the shift of
+the next ReLU. A residual block then consists of two matrix products, two shifted ReLUs and one gated sum.
+
+Codes and hidden units are columns here, (features, B).
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ from lipflow_glow.couplings import HalfCoupling
 from lipflow_glow.steps import DeviceLULinear, ExplicitActNorm
 
 SMALLEST_SLOPE = 1e-24
-"""A batch norm's slope of zero is replaced by this: the result is the same to rounding, and θ stays finite."""
+"""Replaces a batch norm's slope of zero: the result is the same up to rounding, and t / s stays finite."""
 
 
 @dataclass(frozen=True)
 class ShiftedRelu:
-    """x ↦ relu(± (x + shift)).
+    """The map x ↦ relu(± (x + shift)).
 
     Args:
-        shift: (B or 1, H).
-        sign: (H,), 1 or −1; None if it is 1 throughout.
+        shift: (H, B or 1).
+        sign: (H, 1), 1 or −1; None if it is 1 throughout.
     """
 
     shift: Tensor
@@ -42,19 +44,22 @@ class ShiftedRelu:
         return shifted.relu_() if self.sign is None else shifted.mul_(self.sign).relu_()
 
     def pull(self, gradient: Tensor, outputs: Tensor) -> Tensor:
-        """The gradient with respect to the inputs, from that with respect to the outputs."""
+        """Compute the gradient with respect to the inputs from that with respect to the outputs."""
         through = torch.ops.aten.threshold_backward(gradient, outputs, 0)
         return through if self.sign is None else through.mul_(self.sign)
 
     def rows(self, index: Tensor) -> ShiftedRelu:
-        return ShiftedRelu(self.shift[index], self.sign)
+        return ShiftedRelu(self.shift[:, index], self.sign)
 
 
 @dataclass(frozen=True)
 class BoundBlock:
-    """Constants of a residual block at fixed contexts; `gate` is (B, H), or None without a context.
+    """Constants of a residual block at fixed contexts.
 
-    Those of `second` do not depend on the context.
+    Args:
+        first: The ReLU before the first matrix.
+        second: The ReLU before the second matrix, which does not depend on the context.
+        gate: (H, B or 1), factor of the block's output; None without a context.
     """
 
     first: ShiftedRelu
@@ -62,23 +67,23 @@ class BoundBlock:
     gate: Tensor | None
 
     def rows(self, index: Tensor) -> BoundBlock:
-        gate = None if self.gate is None else self.gate[index]
+        gate = None if self.gate is None else self.gate[:, index]
         return BoundBlock(self.first.rows(index), self.second, gate)
 
 
 @dataclass(frozen=True)
 class BoundNet:
-    """Constants of a conditioner at fixed contexts; `offset` (B or 1, parameters) is added to its output."""
+    """Constants of a conditioner at fixed contexts; `offset` (parameters, B or 1) is added to the output."""
 
     blocks: tuple[BoundBlock, ...]
     offset: Tensor
 
     def rows(self, index: Tensor) -> BoundNet:
-        return BoundNet(tuple(block.rows(index) for block in self.blocks), self.offset[index])
+        return BoundNet(tuple(block.rows(index) for block in self.blocks), self.offset[:, index])
 
 
 class StepMatrices(NamedTuple):
-    """A step's matrices, (outputs, inputs) each: of the affine map, then of the conditioner with two per block."""
+    """Matrices of a step, (outputs, inputs): the affine map, then those of the conditioner with two for each block."""
 
     affine: Tensor
     initial: Tensor
@@ -87,20 +92,28 @@ class StepMatrices(NamedTuple):
 
 
 class FoldedBlock:
-    """What of a residual block is not its two matrices."""
+    """A residual block without its two matrices."""
 
     def __init__(self, block: nn.Module):
         self.context_layer = getattr(block, "context_layer", None)
         first, second = block.linear_layers
         slope, intercept = _batch_norm(block, 0, first)
         after, after_intercept = _batch_norm(block, 1, first)
-        self.first_shift = intercept / slope
-        self.sign = None if bool((slope > 0).all()) else slope.sign()
-        self.second_shift = (after * first.bias.detach() + after_intercept)[None]
-        self.second_bias = second.bias.detach()
+        self.first_shift = (intercept / slope)[:, None]
+        self.sign = None if bool((slope > 0).all()) else slope.sign()[:, None]
+        self.second_shift = (after * first.bias.detach() + after_intercept)[:, None]
+        self.second_bias = second.bias.detach()[:, None]
 
     def bind(self, offset: Tensor, context: Tensor | None) -> tuple[BoundBlock, Tensor]:
-        """Constants at contexts, given the constant part of the stream before the block; and that after it."""
+        """Compute the constants at contexts (h, B).
+
+        Args:
+            offset: (H, B or 1), the constant part of the residual stream before the block.
+            context: (h, B) or None.
+
+        Returns:
+            The constants, and the constant part of the stream after the block.
+        """
         gate = None if context is None else torch.sigmoid(_linear(self.context_layer, context))
         first = ShiftedRelu(offset + self.first_shift, self.sign)
         block = BoundBlock(first, ShiftedRelu(self.second_shift, None), gate)
@@ -108,18 +121,18 @@ class FoldedBlock:
 
 
 class FoldedNet:
-    """What of a conditioner, nflows' residual net, is not its matrices for the code."""
+    """A conditioner, the residual net of nflows, without its matrices for the code."""
 
     def __init__(self, net: ResidualNet, inputs: int):
         self.context_weight = net.initial_layer.weight.detach()[:, inputs:]
-        self.initial_bias = net.initial_layer.bias.detach()
+        self.initial_bias = net.initial_layer.bias.detach()[:, None]
         self.blocks = [FoldedBlock(block) for block in net.blocks]
         self.final_layer = net.final_layer
 
     def bind(self, context: Tensor | None) -> BoundNet:
-        offset = self.initial_bias[None]
+        offset = self.initial_bias
         if context is not None:
-            offset = offset + torch.nn.functional.linear(context, self.context_weight)
+            offset = torch.addmm(offset, self.context_weight, context)
         blocks = []
         for block in self.blocks:
             bound, offset = block.bind(offset, context)
@@ -128,13 +141,13 @@ class FoldedNet:
 
 
 class FoldedStep:
-    """One step: z ↦ A z + b with the features that the coupling keeps in front, then the coupling.
+    """A folded step: z ↦ A z + b, whose results begin with the features that the coupling keeps, then the coupling.
 
     Args:
-        norm: Its ActNorm.
-        linear: Its LU linear map.
-        coupling: Its coupling.
-        order: (D,) int64, which feature each of the incoming columns is.
+        norm: The ActNorm of the step.
+        linear: The LU linear map of the step.
+        coupling: The coupling of the step.
+        order: (D,) int64, the feature that each incoming row holds.
     """
 
     def __init__(self, norm: ExplicitActNorm, linear: DeviceLULinear, coupling: HalfCoupling, order: Tensor):
@@ -144,13 +157,13 @@ class FoldedStep:
         self.order = torch.cat([coupling.identity_features, coupling.transform_features])
         weight = linear.weight().detach().double()
         bias = weight @ norm.shift.detach().double() + linear.bias.detach().double()
-        self.bias = bias[self.order].to(linear.bias.dtype)
+        self.bias = bias[self.order, None].to(linear.bias.dtype)
         self.affine = (weight * norm.scale.detach().double())[self.order][:, order].to(linear.bias.dtype)
         self.net = FoldedNet(coupling.transform_net, self.kept)
         self.log_det = norm.log_scale.detach().double().sum() + linear.logabsdet().detach().double()
 
     def matrices(self) -> StepMatrices:
-        """Its matrices; views of the flow's parameters where nothing is folded into them."""
+        """Return the matrices. They are views of the flow's parameters where nothing is folded into them."""
         net = self.coupling.transform_net
         blocks = []
         for block in net.blocks:
@@ -163,12 +176,16 @@ class FoldedStep:
 
 
 class FoldedWeights:
-    """All of a flow that does not depend on the context, for evaluation mode.
+    """Everything in a flow that does not depend on the context, folded for evaluation mode.
+
+    Args:
+        layers: ActNorm, linear map and coupling of each step.
 
     Attributes:
-        steps: The steps in order.
+        steps: The folded steps.
         log_det: (), the part of log|det| that is the same for every code.
-        unsort: (D,) int64, puts the last step's features back in order.
+        order: (D,) int64, the feature that each row after the last step holds.
+        unsort: (D,) int64, the inverse of `order`.
     """
 
     @torch.no_grad()
@@ -185,16 +202,17 @@ class FoldedWeights:
 
     @torch.no_grad()
     def bind(self, context: Tensor | None) -> tuple[BoundNet, ...]:
-        """The steps' constants at contexts (B, h), or None for one row of them that broadcasts."""
-        return tuple(step.net.bind(context) for step in self.steps)
+        """Compute each step's constants at contexts (B, h); for None they have one column, which broadcasts."""
+        columns = None if context is None else context.t()
+        return tuple(step.net.bind(columns) for step in self.steps)
 
 
 def _linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
-    return torch.nn.functional.linear(inputs, layer.weight.detach(), layer.bias.detach())
+    return torch.addmm(layer.bias.detach()[:, None], layer.weight.detach(), inputs)
 
 
 def _batch_norm(block: nn.Module, which: int, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Slope and intercept (H,) of a block's batch norm in evaluation mode; 1 and 0 if it has none."""
+    """Return slope and intercept (H,) of a block's batch norm in evaluation mode; 1 and 0 without batch norm."""
     if not block.use_batch_norm:
         ones = torch.ones_like(linear.bias.detach())
         return ones, torch.zeros_like(ones)

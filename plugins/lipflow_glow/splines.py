@@ -1,7 +1,7 @@
 """Monotone rational-quadratic splines with linear tails (Durkan et al., Neural Spline Flows, 2019).
 
-nflows has them too, but selects by boolean masks (a copy and a synchronisation per call) and asserts on rounding error
-in the inverse.
+nflows has them too, but it selects by boolean masks, which costs a copy and a synchronisation per call, and its
+inverse fails an assertion on rounding errors.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ def rational_quadratic_spline(
     min_width: float,
     min_derivative: float,
 ) -> tuple[Tensor, Tensor]:
-    """Bend each input by a spline of its own that maps [−bound, bound] to itself and is the identity outside.
+    """Bend each input by its own spline, which maps [−bound, bound] to itself and is the identity outside.
 
     Args:
         inputs: (...).
         widths: (..., K) logits of the bins' widths.
         heights: (..., K) logits of the bins' heights.
-        derivatives: (..., K − 1) of the inner knots, before softplus.
+        derivatives: (..., K − 1) derivatives at the inner knots, before softplus.
         inverse: Apply the inverse.
         bound: Half-width of the interval.
-        min_width: Smallest width and height of a bin, as a share of the interval.
+        min_width: Smallest width and height of a bin, as a fraction of the interval.
         min_derivative: Smallest derivative.
 
     Returns:
-        Outputs (...) and the logarithm of the derivative (...) of the direction asked for.
+        Outputs (...), and the logarithm of the derivative (...) in the requested direction.
     """
     x = _knots(widths, bound, min_width)
     y = _knots(heights, bound, min_width)
     slopes = F.pad(min_derivative + F.softplus(derivatives), (1, 1), value=1.0)
 
     inside = inputs.abs() < bound
-    # Outside, any point of the interval serves: its result is not taken, and its gradient stays finite.
+    # Inputs outside are replaced by a point inside, whose unused result has a finite gradient.
     safe = torch.where(inside, inputs, torch.zeros_like(inputs))
     bins = torch.searchsorted((y if inverse else x)[..., 1:-1].contiguous(), safe[..., None].detach(), right=True)
 
@@ -78,7 +78,7 @@ def rational_quadratic_spline(
 
 
 def _knots(logits: Tensor, bound: float, min_width: float) -> Tensor:
-    """Logits of K bins → K + 1 increasing knots from −bound to bound."""
+    """Turn the logits of K bins into K + 1 increasing knots from −bound to bound."""
     shares = min_width + (1 - min_width * logits.shape[-1]) * logits.softmax(dim=-1)
     inner = 2 * bound * shares[..., :-1].cumsum(dim=-1) - bound
     return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)

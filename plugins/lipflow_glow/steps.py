@@ -1,6 +1,6 @@
-"""nflows' layers with their defects mended, and its conditioner network.
+"""Layers of nflows with their defects mended, and its conditioner network.
 
-State dicts are those of nflows' own classes.
+State dicts are the same as those of nflows' own classes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from lipflow_core.plans import CouplingInputs
 
 SMALLEST_SPREAD = 1e-2
-"""ActNorm never scales a feature up as if its spread were below this share of the features' mean spread."""
+"""Smallest spread of a feature that ActNorm believes, as a fraction of the root mean square over all features."""
 
 
 class ExplicitActNorm(ActNorm):
-    """ActNorm, y = exp(s) ⊙ x + b, that sets itself from data only when told to.
+    """ActNorm, y = exp(s) ⊙ x + b, which is initialised from data only by `initialize`.
 
-    nflows' initialises itself from whatever batch comes first in training mode: one code gives NaN, two to four wreck
-    training. Until `initialize` this one is what its parameters say, at first the identity.
+    That of nflows initialises itself from the first batch in training mode: one code gives NaN, and two to four codes
+    make training unstable. Before `initialize` this class is the identity.
     """
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,10 @@ class ExplicitActNorm(ActNorm):
 
     @torch.no_grad()
     def initialize(self, inputs: Tensor) -> None:
-        """Make outputs of `inputs` (N, D) zero-mean and unit-variance; a constant feature stays bounded."""
+        """Set scale and shift so that the outputs for `inputs` (N, D) have zero mean and unit variance.
+
+        A constant feature is scaled by a bounded factor.
+        """
         spread = inputs.std(dim=0)
         floor = (SMALLEST_SPREAD * spread.square().mean().sqrt()).clamp_min(1e-6)
         spread = spread.maximum(floor)
@@ -43,7 +46,7 @@ class ExplicitActNorm(ActNorm):
 
 
 class DeviceLULinear(LULinear):
-    """y = L U x + b, with nothing cached and its inverse on the input's device and in its dtype."""
+    """Linear map y = L U x + b without a cache; its inverse works on every device and in every floating-point type."""
 
     def __init__(self, features: int):
         super().__init__(features, using_cache=False, identity_init=True)
@@ -55,7 +58,7 @@ class DeviceLULinear(LULinear):
         return rows * self.features + columns
 
     def _create_lower_upper(self) -> tuple[Tensor, Tensor]:
-        # Scattered into flat zeros: the backward pass is a gather, several times cheaper than nflows' index_put.
+        # The backward pass of scatter is a gather, which is several times cheaper than that of nflows' index_put.
         flat = self.lower_entries.new_zeros(self.features**2)
         lower = flat.scatter(0, self._lower, self.lower_entries).view(self.features, self.features)
         upper = flat.scatter(0, self._upper, self.upper_entries).view(self.features, self.features)
@@ -70,11 +73,13 @@ class DeviceLULinear(LULinear):
 
     def use_cache(self, mode: bool = True) -> None:
         if mode:
-            raise ValueError("DeviceLULinear keeps no cache: a stale one is worse than none")
+            raise ValueError(
+                "DeviceLULinear has no cache, since a cache could be out of date; leave out use_cache(True)"
+            )
 
 
 def conditioner(given: CouplingInputs, inputs: int, outputs: int) -> ResidualNet:
-    """nflows' residual net of half of the code and the context: (B, inputs), (B, h) → (B, outputs)."""
+    """Build nflows' residual net, which maps half of a code and the context, (B, inputs) and (B, h), to (B, outputs)."""
     net = ResidualNet(
         in_features=inputs,
         out_features=outputs,

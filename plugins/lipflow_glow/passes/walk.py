@@ -1,236 +1,172 @@
-"""The passes through a folded flow: forward, and backward from gradients of the results to that of the code.
-
-One call is all steps: no operation of torch in between, and threads stay together (see `team`).
-"""
+"""The walk through a folded flow, forward and backward."""
 
 from __future__ import annotations
 
-from lipflow_kit.compiled.jit import inline, kernel, part
-from lipflow_kit.compiled.memory import flat, load
+from typing import NamedTuple
 
-from lipflow_glow.passes import team
-from lipflow_glow.passes.amx import configure, release
-from lipflow_glow.passes.finish import feed
-from lipflow_glow.passes.layer import layer
-from lipflow_glow.passes.layout import BLOCK, PARTS, TILE
-from lipflow_glow.passes.records import FEW, MANY, Constant, Finish, Matrix, Place, Work
+import torch
+from torch import Tensor
+
+from lipflow_glow.config import GlowConfig
+from lipflow_glow.couplings import AdditiveCoupling, HalfCoupling
+from lipflow_glow.folding import BoundNet, FoldedStep, FoldedWeights, StepMatrices
+from lipflow_glow.passes.products import Choice, Matrix, MatrixBehindRelu
 
 
-@kernel
-def forward(
-    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values,
-    kept_tiles, bits, entries, counters,
-):  # fmt: skip
-    """Steps `first` to `last` of the flow.
+class Bend(NamedTuple):
+    """A coupling's elementwise part as a small autograd graph of rows: two leaves and two results."""
 
-    Reads the code at `at.codes` (rows, 2 half) and leaves the result there or, after an odd number of steps, in the
-    second of the two codes. If not `additive`, the conditioner's output is left at `at.made` and not added; then one
-    step is done at a time.
+    moved: Tensor
+    parameters: Tensor
+    result: Tensor
+    log_det: Tensor
+
+    @staticmethod
+    def of(coupling: HalfCoupling, moved: Tensor, parameters: Tensor) -> Bend:
+        """Bend copies of one half and its parameters, columns (T, B) and (T · parameters_per_feature, B)."""
+        with torch.enable_grad():
+            leaves = [_rows(columns).requires_grad_() for columns in (moved, parameters)]
+            return Bend(*leaves, *coupling.bend(*leaves))
+
+    def pull(self, gradient: Tensor, log_det_gradient: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the gradients with respect to both leaves, as columns; `gradient` is (T, B)."""
+        results, gradients = [self.result], [gradient.t()]
+        if log_det_gradient is not None and self.log_det.requires_grad:
+            results.append(self.log_det)
+            gradients.append(log_det_gradient)
+        moved, parameters = torch.autograd.grad(results, [self.moved, self.parameters], gradients, retain_graph=True)
+        return moved.t(), parameters.t()
+
+
+class Trace(NamedTuple):
+    """What one step's forward pass keeps for its gradient.
+
+    `activations` holds the outputs of each block's two ReLUs, in order; `bend` is None for an additive coupling.
+    """
+
+    activations: list[Tensor]
+    bend: Bend | None
+
+
+class Products(NamedTuple):
+    """The matrices of one step, as `StepMatrices`, ready to multiply by."""
+
+    affine: Matrix
+    initial: Matrix
+    blocks: tuple[tuple[MatrixBehindRelu, MatrixBehindRelu], ...]
+    final: Matrix
+
+    @classmethod
+    def of(cls, matrices: StepMatrices, choice: Choice) -> Products:
+        """Copy a step's matrices; the affine map is never narrowed."""
+        blocks = tuple(tuple(MatrixBehindRelu(matrix, choice) for matrix in block) for block in matrices.blocks)
+        affine = Matrix(matrices.affine, choice._replace(narrow=False))
+        return cls(affine, Matrix(matrices.initial, choice), blocks, Matrix(matrices.final, choice))
+
+
+class Passes:
+    """Passes through a folded flow: its map and the gradient with respect to the code.
 
     Args:
-        sizes: `Sizes`.
-        at: `Layout`.
-        way: FEW, SOME or MANY.
-        member: Which of the threads this is.
-        shares: Into how many shares each layer's blocks are cut.
-        first, last: Steps; masks of ReLUs go to `bits` for all steps.
-        affines, nets: Packed matrices, all steps' one after another.
-        fixed, bound: Constants; those of `bound` are `bound_stride` apart per row, or 0.
-        values, kept_tiles, entries: Scratch, the last with 0, 1, 2 … in front.
-        bits: uint16 (steps, blocks, 2, rows, words).
-        counters: int64, zeros, two per phase.
+        weights: The folded flow. Its matrices are copied, so later changes of parameters do not reach them.
+        config: The options that choose how products are computed.
+
+    Attributes:
+        dtype: Type that codes and contexts must have.
+
+    Raises:
+        ValueError: If `config.passes` is "compiled" and the flow is not a float32 or float64 flow on the CPU.
     """
-    half, hidden, parameters, blocks, _ = sizes
-    affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
-    work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
-    none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
-    stream = Place(at.stream, hidden, -1, 0, 0, 0)
-    if way == MANY:
-        configure()
-    phase = _enter(work, 0, _code(at, half, 0, 0), 2 * half)
-    for step in range(first, last):
-        turn = (step - first) % 2
-        own = step * at.fixed
-        here = step * at.bound
-        # The affine map.
-        source = _code(at, half, turn, 0)
-        code = _code(at, half, 1 - turn, 0)
-        affine = _matrix(affines, step * 4 * half * half, 2 * half, 2 * half, (step + 1) * 4 * half * half, PARTS, way)
-        finish = Finish(none, -1, Constant(fixed, own, 0), nowhere, code, none, none, -1, at.words, code)
-        layer(work, phase, affine, False, source, -1, finish)
-        phase += 1
-        # The conditioner, on the kept half.
-        net = step * at.net
-        active = _active(at, hidden, 0)
-        relu = step * blocks * 2 * at.rows * at.words
-        finish = Finish(
-            none, -1, none, nowhere, stream, Constant(bound, here, bound_stride), Constant(fixed, own + at.sign, 0),
-            relu, at.words, active,
-        )  # fmt: skip
-        initial = _matrix(nets, net, half, hidden, net + at.block, at.parts, way)
-        layer(work, phase, initial, False, code, -1, finish)
-        phase += 1
-        for block in range(blocks):
-            square = net + at.block + 2 * block * hidden * hidden
-            between = _active(at, hidden, 1)
-            second = relu + at.rows * at.words
-            finish = Finish(
-                none, -1, none, nowhere, nowhere, Constant(fixed, own + at.shift + block * hidden, 0), none, second,
-                at.words, between,
-            )  # fmt: skip
-            middle, after = square + hidden * hidden, square + 2 * hidden * hidden
-            matrix = _matrix(nets, square, hidden, hidden, middle, at.parts, way)
-            layer(work, phase, matrix, False, active, relu, finish)
-            gate = Constant(bound, here + at.gate + block * hidden, bound_stride)
-            relu = second + at.rows * at.words
-            if block + 1 < blocks:
-                shift = Constant(bound, here + (block + 1) * hidden, bound_stride)
-                sign = Constant(fixed, own + at.sign + (block + 1) * hidden, 0)
-                finish = Finish(gate, -1, none, stream, stream, shift, sign, relu, at.words, active)
-            else:
-                finish = Finish(gate, -1, none, stream, stream, none, none, -1, at.words, active)
-            matrix = _matrix(nets, middle, hidden, hidden, after, at.parts, way)
-            layer(work, phase + 1, matrix, False, between, second, finish)
-            phase += 2
-        offset = Constant(bound, here + at.offset, bound_stride)
-        if additive:
-            moved = _code(at, half, 1 - turn, half)
-            finish = Finish(none, -1, offset, moved, moved, none, none, -1, at.words, moved)
-        else:
-            finish = Finish(none, -1, offset, nowhere, _made(at, parameters), none, none, -1, at.words, nowhere)
-        final = _matrix(nets, net + at.final, hidden, parameters, net + at.net, at.parts, way)
-        layer(work, phase, final, False, active, -1, finish)
-        phase += 1
-    if way == MANY:
-        release()
+
+    def __init__(self, weights: FoldedWeights, config: GlowConfig):
+        self.weights = weights
+        self.dtype = weights.log_det.dtype
+        choice = Choice.of(config, weights.log_det)
+        self.products = [Products.of(step.matrices(), choice) for step in weights.steps]
+
+    def bind(self, context: Tensor | None) -> tuple[BoundNet, ...]:
+        """Compute the constants at contexts (B, h); (1, h) or None serves codes of any number."""
+        return self.weights.bind(context)
+
+    def forward(
+        self, code: Tensor, constants: tuple[BoundNet, ...], keep: bool
+    ) -> tuple[Tensor, Tensor, list[Trace] | None]:
+        """Map codes (B, D); return them with log|det| (B,) and, if `keep`, what `backward` needs."""
+        traces: list[Trace] | None = [] if keep else None
+        log_det = self.weights.log_det.expand(code.shape[0])
+        columns = code.t()
+        for step, products, net in zip(self.weights.steps, self.products, constants, strict=True):
+            columns, added = _run(step, products, net, columns, traces)
+            if added is not None:
+                log_det = log_det + added
+        return columns.t().index_select(1, self.weights.unsort), log_det, traces
+
+    def backward(
+        self, traces: list[Trace], constants: tuple[BoundNet, ...], gradient: Tensor, log_det_gradient: Tensor | None
+    ) -> Tensor:
+        """Turn gradients with respect to the results into the gradient (B, D) of the code; may be called again."""
+        columns = gradient.t().index_select(0, self.weights.order)
+        steps = zip(self.weights.steps, self.products, constants, traces, strict=True)
+        for step, products, net, trace in reversed(list(steps)):
+            columns = _pull(step, products, net, trace, columns, log_det_gradient)
+        return columns.t().contiguous()
 
 
-@kernel
-def backward(
-    sizes, at, way, member, shares, first, last, additive, affines, nets, fixed, bound, bound_stride, values,
-    kept_tiles, bits, entries, counters,
-):  # fmt: skip
-    """Steps `last` to `first` of the flow, backwards.
-
-    Reads the gradient with respect to the code behind the last step at `at.codes`, and if not `additive` that with
-    respect to the conditioner's output at `at.made`; leaves that with respect to the code before step `first` as
-    `forward` leaves its result. Arguments as there, but that where the matrices are packed by blocks they are the
-    transposed ones.
-    """
-    half, hidden, parameters, blocks, _ = sizes
-    affines, nets, fixed, bound = flat(affines), flat(nets), flat(fixed), flat(bound)
-    work = _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters)
-    none, nowhere = Constant(fixed, -1, 0), Place(-1, 0, -1, 0, 0, 0)
-    stream = Place(at.stream, hidden, -1, 0, 0, 0)
-    few = way == FEW
-    if way == MANY:
-        configure()
-    phase = _enter(work, 0, _code(at, half, 0, 0), 2 * half)
-    made = _made(at, parameters)
-    if not additive:
-        phase = _enter(work, phase, made, parameters)
-    for step in range(last - 1, first - 1, -1):
-        turn = (last - 1 - step) % 2
-        own = step * at.fixed
-        here = step * at.bound
-        net = step * at.net
-        code = _code(at, half, turn, 0)
-        # The conditioner, from its output or the moved half to the kept half.
-        source = made
-        if additive:
-            source = _code(at, half, turn, half)
-        active = _active(at, hidden, 0)
-        gate = Constant(bound, here + at.gate + (blocks - 1) * hidden, bound_stride)
-        finish = Finish(none, -1, none, nowhere, stream, none, gate, -1, at.words, active)
-        last_square = net + at.final - hidden * hidden
-        final = _matrix(nets, net + at.final, parameters, hidden, last_square, at.parts, way)
-        layer(work, phase, final, few, source, -1, finish)
-        phase += 1
-        for block in range(blocks - 1, -1, -1):
-            square = net + at.block + 2 * block * hidden * hidden
-            between = _active(at, hidden, 1)
-            relu = (step * blocks + block) * 2 * at.rows * at.words
-            finish = Finish(none, relu + at.rows * at.words, none, nowhere, nowhere, none, none, -1, at.words, between)
-            matrix = _matrix(nets, square + hidden * hidden, hidden, hidden, square, at.parts, way)
-            layer(work, phase, matrix, few, active, -1, finish)
-            sign = Constant(fixed, own + at.sign + block * hidden, 0)
-            if block > 0:
-                gate = Constant(bound, here + at.gate + (block - 1) * hidden, bound_stride)
-                finish = Finish(sign, relu, none, stream, stream, none, gate, -1, at.words, active)
-            else:
-                finish = Finish(sign, relu, none, stream, stream, none, none, -1, at.words, active)
-            before = square - hidden * hidden if block > 0 else net
-            matrix = _matrix(nets, square, hidden, hidden, before, at.parts, way)
-            layer(work, phase + 1, matrix, few, between, relu + at.rows * at.words, finish)
-            phase += 2
-        finish = Finish(none, -1, none, code, code, none, none, -1, at.words, code)
-        initial = _matrix(nets, net, hidden, half, net - at.net + at.final, at.parts, way)
-        layer(work, phase, initial, few, active, -1, finish)
-        phase += 1
-        # The affine map.
-        before = _code(at, half, 1 - turn, 0)
-        affine = _matrix(affines, step * 4 * half * half, 2 * half, 2 * half, (step - 1) * 4 * half * half, PARTS, way)
-        finish = Finish(none, -1, none, nowhere, before, none, none, -1, at.words, before)
-        layer(work, phase, affine, few, code, -1, finish)
-        phase += 1
-    if way == MANY:
-        release()
+def _run(
+    step: FoldedStep, products: Products, net: BoundNet, code: Tensor, traces: list[Trace] | None
+) -> tuple[Tensor, Tensor | None]:
+    code = products.affine.forward(code).add_(step.bias)
+    kept, moved = code[: step.kept], code[step.kept :]
+    activations: list[Tensor] = []
+    parameters = _run_net(products, kept, net, activations)
+    bend, log_det = None, None
+    if isinstance(step.coupling, AdditiveCoupling):
+        moved += parameters
+    elif traces is None:
+        result, log_det = step.coupling.bend(_rows(moved), _rows(parameters))
+        moved.copy_(result.t())
+    else:
+        bend = Bend.of(step.coupling, moved, parameters)
+        moved.copy_(bend.result.detach().t())
+        log_det = bend.log_det.detach()
+    if traces is not None:
+        traces.append(Trace(activations, bend))
+    return code, log_det
 
 
-@inline
-def _work(at, way, member, shares, hidden, half, parameters, values, kept_tiles, bits, entries, counters):
-    longest = max(hidden, 2 * half, parameters) + BLOCK
-    return Work(
-        way, at.rows, flat(values), flat(kept_tiles), flat(bits), flat(entries), at.sums + member * at.own,
-        (1 + member) * longest, flat(counters), shares,
-    )  # fmt: skip
+def _pull(
+    step: FoldedStep, products: Products, net: BoundNet, trace: Trace, gradient: Tensor, log_det_gradient: Tensor | None
+) -> Tensor:
+    kept, moved = gradient[: step.kept], gradient[step.kept :]
+    parameters = moved
+    if trace.bend is not None:
+        moved, parameters = trace.bend.pull(moved, log_det_gradient)
+    kept = kept + _pull_net(products, parameters, net, trace.activations)
+    return products.affine.back(torch.cat([kept, moved]))
 
 
-@inline
-def _matrix(array, at, inputs, outputs, after, parts, way):
-    """A matrix at such a place among those of its kind."""
-    if way != MANY:
-        parts = 1
-    return Matrix(array, at * parts, inputs, outputs, max(0, after * parts), parts)
+def _run_net(products: Products, kept: Tensor, net: BoundNet, activations: list[Tensor]) -> Tensor:
+    """Run the conditioner: (kept features, B) → (parameters, B). Appends to `activations`."""
+    stream = products.initial.forward(kept)
+    for (first, second), block in zip(products.blocks, net.blocks, strict=True):
+        before = block.first(stream)
+        between = block.second(first.forward(before))
+        activations += [before, between]
+        added = second.forward(between)
+        stream = stream.add_(added) if block.gate is None else stream.addcmul_(block.gate, added)
+    return products.final.forward(stream).add_(net.offset)
 
 
-@inline
-def _code(at, half, turn, left):
-    """A code from column `left` on; one of two."""
-    width = 2 * half
-    tiles_at = at.code_tiles + turn * PARTS * at.lines * width + left // 32 * TILE
-    return Place(
-        at.codes + turn * at.lines * width + left, width, tiles_at, width // 32 * TILE, at.lines * width, PARTS
-    )
+def _pull_net(products: Products, gradient: Tensor, net: BoundNet, activations: list[Tensor]) -> Tensor:
+    stream = products.final.back(gradient)
+    blocks = zip(products.blocks, net.blocks, activations[0::2], activations[1::2], strict=True)
+    for (first, second), block, before, between in reversed(list(blocks)):
+        through = stream if block.gate is None else stream * block.gate
+        through = block.second.pull(second.back(through, between), between)
+        stream += block.first.pull(first.back(through, before), before)
+    return products.initial.back(stream)
 
 
-@inline
-def _active(at, hidden, which):
-    """Hidden units as inputs; one of two."""
-    tiles_at = at.active_tiles + which * PARTS * at.lines * hidden
-    place = at.active + which * at.lines * hidden
-    return Place(place, hidden, tiles_at, hidden // 32 * TILE, at.lines * hidden, at.parts)
-
-
-@inline
-def _made(at, parameters):
-    """A conditioner's output, or the gradient with respect to it."""
-    return Place(at.made, parameters, at.made_tiles, parameters // 32 * TILE, at.lines * parameters, at.parts)
-
-
-@part
-def _enter(work, phase, to, width):
-    """Make tiles of what the first products take."""
-    if work.way != MANY:
-        return phase
-    blocks = width // BLOCK
-    while True:
-        block = team.take(work.counters, phase, 1)
-        if block >= blocks:
-            break
-        for row in range(work.rows):
-            for column in range(block * BLOCK, (block + 1) * BLOCK, 16):
-                feed(work, to, row, column, load(work.values, to.at + row * to.stride + column, 16))
-        team.hand_in(work.counters, phase, 1)
-    team.wait(work.counters, phase, blocks)
-    return phase + 1
+def _rows(columns: Tensor) -> Tensor:
+    """Copy columns (T, B) into rows (B, T)."""
+    return columns.t().clone(memory_format=torch.contiguous_format)
