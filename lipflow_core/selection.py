@@ -42,7 +42,7 @@ def positions(segments: Sequence[str], numbers: Sequence[int] | np.ndarray, text
             )
         chosen += found
     if not chosen:
-        raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
+        raise SpecError(f"frames '{text}': no frame is named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
 
 

@@ -41,7 +41,7 @@ def test_results_replace_links(run):
     directory.open({"seed": 0})
     stage = StageSummary(name="all", steps=1, best_step=1, held_out=2.0, stopped_early=False, skipped=0)
     directory.finish(TrainingSummary(name="dam", version="0", stages=(stage,), steps=1, seconds=1.0))
-    assert directory.result()["seconds"] == 1.0
+    assert directory.result().seconds == 1.0
     assert not (run / "run.json").is_symlink() and not (run / "result.json").is_symlink()
 
 
