@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,27 @@ from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.definition import SLIVER
 from lipflow_render.silhouettes import edge_term
-from lipflow_render.topology import neighbours, wind_alike
+from lipflow_render.topology import Neighbours, TopologyCache, check_vertices, vertices_used
 
 _DEGENERATE = 1e-9
+
+
+class _Mesh(NamedTuple):
+    """A topology on a device: int64 (F, 3) each, see `Neighbours`, and one more than the highest vertex index."""
+
+    triangles: Tensor
+    uv_triangles: Tensor
+    adjacent: Tensor
+    sheet: Tensor
+    vertices: int
+
+
+def _mesh(triangles: np.ndarray, uv_triangles: np.ndarray, device: torch.device) -> _Mesh:
+    tables = (triangles, uv_triangles, *Neighbours.of(triangles))
+    return _Mesh(*(torch.tensor(table, dtype=torch.int64, device=device) for table in tables), vertices_used(triangles))
+
+
+_cache = TopologyCache(_mesh)
 
 
 class TorchRenderer(Renderer):
@@ -28,16 +47,14 @@ class TorchRenderer(Renderer):
     all that is interpolated with them. `edge_term` adds the gradients of the boundaries' motion.
     """
 
-    def __init__(self, config, given):
-        super().__init__(config, given)
-        self._kept: tuple[Tensor, int, Tensor, Tensor] | None = None
-
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
         batch, channels = vertices.shape[0], texture.shape[1]
         height, width = camera.height, camera.width
-        triangles = topology.triangles
+        mesh = _cache.of(topology, vertices.device)
+        check_vertices(vertices, mesh.vertices)
+        triangles = mesh.triangles
         projection = (camera.intrinsics @ camera.extrinsics.to(camera.intrinsics)).to(vertices)
         seen = torch.einsum("bij,bvj->bvi", projection[..., :3].expand(batch, 3, 3), vertices)
         seen = seen + projection[:, None, :, 3]
@@ -53,7 +70,7 @@ class TorchRenderer(Renderer):
         pixel = torch.stack([column, row], dim=-1).to(seen.dtype)
         weights, depth_hit = _weights(corners, pixel)
 
-        uv = torch.einsum("mi,mic->mc", weights, topology.uv.to(seen.dtype)[topology.uv_triangles[hit]])
+        uv = torch.einsum("mi,mic->mc", weights, topology.uv.to(seen)[mesh.uv_triangles[hit]])
         grid = seen.new_zeros((batch, height, width, 2)).index_put(
             (sample, row, column), torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
         )
@@ -65,26 +82,13 @@ class TorchRenderer(Renderer):
         coverage = (triangle >= 0).to(seen.dtype)
         image = torch.where(coverage[:, None] > 0, sampled, background)
         if self.config.edge_gradients and seen.requires_grad:
-            adjacent, sheet = self._sides(triangles)
             layers = torch.cat([image, coverage[:, None]], dim=1)
-            near = self.config.near
-            layers = layers + edge_term(layers.detach(), seen, triangle, triangles, adjacent, sheet, near)
+            term = edge_term(layers.detach(), seen, triangle, triangles, mesh.adjacent, mesh.sheet, self.config.near)
+            layers = layers + term
             image, coverage = layers[:, :channels], layers[:, channels]
         depth = seen.new_zeros((batch, height, width)).index_put((sample, row, column), depth_hit)
         barycentric = seen.new_zeros((batch, height, width, 3)).index_put((sample, row, column), weights)
         return Rendering(image, coverage, depth, triangle, rearrange(barycentric, "b h w corner -> b corner h w"))
-
-    def _sides(self, triangles: Tensor) -> tuple[Tensor, Tensor]:
-        """The triangle across each edge (F, 3), and the same only where both wind alike; kept for the next render."""
-        version = 0 if triangles.is_inference() else triangles._version
-        kept = self._kept
-        if kept is None or kept[0] is not triangles or kept[1] != version:
-            faces = triangles.cpu().numpy()
-            adjacent = neighbours(faces)
-            sheet = np.where(wind_alike(faces, adjacent), adjacent, -1)
-            kept = (triangles, version, *(torch.from_numpy(table).to(triangles) for table in (adjacent, sheet)))
-            self._kept = kept
-        return kept[2:]
 
     def _rasterize(self, seen: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
         """The nearest triangle at each pixel of one picture, the lowest index among equals: (H, W) int64, -1 for none.

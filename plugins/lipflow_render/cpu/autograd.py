@@ -1,103 +1,82 @@
-"""What renderer `cpu` calls outside of graphs: plain autograd functions, with the arguments that `operators` take."""
+"""What renderer `cpu` calls outside of `torch.compile`: autograd functions with the arguments that `operators` take.
+
+Calling a registered operator takes half as long as drawing a small picture; only compiled graphs need that.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from lipflow_render.cpu import launch
-from lipflow_render.cpu.drawn import Drawn
-from lipflow_render.cpu.notice import compiling
-from lipflow_render.cpu.prepared import fitting, prepare
+from lipflow_render.cpu import backward, forward
+from lipflow_render.cpu.batch import Saved
 
 
-def draw(vertices, projection, texture, background, triangles, uv, uv_triangles, height, width, near, edges):
-    """As `operators.draw`."""
-    prepared = fitting(vertices, triangles, uv, uv_triangles)
-    return _Draw.apply(vertices, projection, texture, background, prepared, (height, width), near, edges)
+class Draw(torch.autograd.Function):
+    """(vertices, projection, texture, background, topology, uv, size, near, with_boundaries) → image, *Saved.
 
-
-def coverage(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near):
-    """As `operators.coverage`."""
-    prepared = prepare(triangles, uv, uv_triangles)
-    return _Coverage.apply(vertices, projection, prepared, near, found, screen, planes, facing)
-
-
-def attributes(vertices, projection, triangles, uv, uv_triangles, found, near):
-    """As `operators.attributes`."""
-    return _Attributes.apply(vertices, projection, found, prepare(triangles, uv, uv_triangles), near)
-
-
-class _Draw(torch.autograd.Function):
-    """(vertices, projection, texture, background, prepared, size, near, edges) → image and what `Drawn` holds.
-
-    Arguments and results as in `launch.draw`; only the image carries gradients.
+    Arguments and results are as in `forward.draw` and `backward.draw_backward`; only the image carries gradients.
     """
 
     @staticmethod
-    def forward(ctx, vertices, projection, texture, background, prepared, size, near, edges):
-        with compiling((vertices.dtype, texture.shape[1], "draw")):
-            image, drawn = launch.draw(vertices, projection, texture, background, prepared, size, near)
-        ctx.mark_non_differentiable(*drawn)
+    def forward(ctx, vertices, projection, texture, background, topology, uv, size, near, with_boundaries):
+        image, saved = forward.draw(vertices, projection, texture, background, topology, uv, size, near)
+        ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, projection, texture, image, *drawn)
-        ctx.prepared, ctx.near, ctx.edges = prepared, near, edges
+        ctx.save_for_backward(projection, texture, image, *saved)
+        ctx.topology, ctx.near, ctx.with_boundaries = topology, near, with_boundaries
         ctx.background_shared = background is not None and len(background) != len(vertices)
-        return image, *drawn
+        return image, *saved
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
         if gradient is None:
-            return (None,) * 8
-        vertices, projection, texture, image, *drawn = ctx.saved_tensors
-        drawn, wants = Drawn(*drawn), ctx.needs_input_grad
-        with compiling((vertices.dtype, texture.shape[1], "undraw")):
-            inputs = launch.undraw(
-                gradient, vertices, projection, texture, ctx.prepared, ctx.near, ctx.edges, image, drawn, wants[:3]
-            )
-        background = launch.undraw_background(gradient, drawn, ctx.background_shared) if wants[3] else None
-        return (*inputs, background, None, None, None, None)
+            return (None,) * 9
+        projection, texture, image, *saved = ctx.saved_tensors
+        saved, wants = Saved(*saved), ctx.needs_input_grad
+        inputs = backward.draw_backward(
+            gradient, projection, texture, ctx.topology, ctx.near, ctx.with_boundaries, image, saved, wants[:3]
+        )
+        background = backward.background_backward(gradient, saved, ctx.background_shared) if wants[3] else None
+        return *inputs, background, *[None] * 5
 
 
-class _Coverage(torch.autograd.Function):
-    """(vertices, projection, prepared, near, drawn …) → coverage (B, H, W)."""
+class Coverage(torch.autograd.Function):
+    """(vertices, projection, topology, near, *Saved) → coverage (B, H, W)."""
 
     @staticmethod
-    def forward(ctx, vertices, projection, prepared, near, *drawn):
-        ctx.save_for_backward(vertices, projection, *drawn)
-        ctx.prepared, ctx.near = prepared, near
-        return (Drawn(*drawn).found >= 0).to(vertices.dtype)
+    def forward(ctx, vertices, projection, topology, near, *saved):
+        ctx.save_for_backward(projection, *saved)
+        ctx.topology, ctx.near = topology, near
+        return (Saved(*saved).found >= 0).to(vertices.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        vertices, projection, *drawn = ctx.saved_tensors
-        with compiling((vertices.dtype, "coverage")):
-            inputs = launch.undraw_coverage(
-                gradient, vertices, projection, ctx.prepared, ctx.near, Drawn(*drawn), ctx.needs_input_grad[:2]
-            )
-        return (*inputs, *[None] * (2 + len(drawn)))
+        projection, *saved = ctx.saved_tensors
+        inputs = backward.coverage_backward(
+            gradient, projection, ctx.topology, ctx.near, Saved(*saved), ctx.needs_input_grad[:2]
+        )
+        return *inputs, *[None] * (2 + len(saved))
 
 
-class _Attributes(torch.autograd.Function):
-    """(vertices, projection, found, prepared, near) → depth (B, H, W), corner weights (B, 3, H, W)."""
+class Attributes(torch.autograd.Function):
+    """(vertices, projection, topology, near, *Saved) → depth (B, H, W), corner weights (B, 3, H, W)."""
 
     @staticmethod
-    def forward(ctx, vertices, projection, found, prepared, near):
+    def forward(ctx, vertices, projection, topology, near, *saved):
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(vertices, projection, found)
-        ctx.prepared, ctx.near = prepared, near
-        with compiling((vertices.dtype, "attributes")):
-            return launch.draw_attributes(vertices, projection, found, prepared)
+        ctx.save_for_backward(projection, *saved)
+        ctx.topology, ctx.near = topology, near
+        return forward.draw_attributes(Saved(*saved), projection, topology, near)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, depth_gradient, barycentric_gradient):
-        vertices, projection, found = ctx.saved_tensors
-        with compiling((vertices.dtype, "attributes backward")):
-            inputs = launch.undraw_attributes(
-                depth_gradient, barycentric_gradient, vertices, projection, found, ctx.prepared, ctx.near,
-                ctx.needs_input_grad[:2],
-            )  # fmt: skip
-        return (*inputs, None, None, None)
+        projection, *saved = ctx.saved_tensors
+        inputs = backward.attributes_backward(
+            depth_gradient, barycentric_gradient, projection, ctx.topology, ctx.near, Saved(*saved),
+            ctx.needs_input_grad[:2],
+        )  # fmt: skip
+        return *inputs, *[None] * (2 + len(saved))

@@ -1,4 +1,4 @@
-"""Topologies as the kernels take them, made once and kept."""
+"""Topologies as the kernels of renderer `cpu` take them, made once and kept."""
 
 from __future__ import annotations
 
@@ -8,89 +8,95 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_render.topology import Kept, check_vertices, neighbours, vertices_used, wind_alike
-
-_CPU = torch.device("cpu")
+from lipflow_core.records import Topology
+from lipflow_render.topology import Neighbours, TopologyCache, check_uv, check_vertices, vertices_used
 
 MOST_SIZES = 8
-"""Sizes of textures that a topology is kept for."""
+"""Sizes of textures that the corners of a topology are kept for."""
 
 
 @dataclass(frozen=True)
-class PreparedTopology:
+class CpuTopology:
     """A topology as the kernels take it.
 
     Args:
         triangles: (F, 3) int32.
-        adjacent: (F, 3) int32, the triangle across the edge opposite each corner, -1 for none.
-        sheet: (F, 3) int32, the same where both triangles wind the same way, else -1.
-        edges: (E, 5) int32, the vertices of each edge, the triangles on both sides, the second -1 for none, and 1 if
-            both wind the same way, else -1.
-        uv: (F, 3, 2) float64, u and v of each corner.
+        adjacency: The fields of an `Adjacency`.
+        uv_triangles: (F, 3) indices into uv.
         vertices: One more than the highest vertex index.
     """
 
     triangles: np.ndarray
-    adjacent: np.ndarray
-    sheet: np.ndarray
-    edges: np.ndarray
-    uv: np.ndarray
+    adjacency: tuple[np.ndarray, np.ndarray, np.ndarray]
+    uv_triangles: np.ndarray
     vertices: int
-    _in_texels: dict[tuple, np.ndarray] = field(default_factory=dict, repr=False)
+    _corners: dict[tuple, tuple[bytes, np.ndarray]] = field(default_factory=dict, repr=False)
 
-    def corners_in(self, texels: tuple[int, int], kind: np.dtype) -> np.ndarray:
-        """(F, CORNER) of this type: see `geometry.CORNER`; `texels` are the texture's width and height."""
-        made = self._in_texels.get((texels, kind))
-        if made is None:
-            place = np.stack([self.uv[..., 0], 1 - self.uv[..., 1]], axis=-1) * texels - 0.5
-            within = place.clip(0, np.array(texels) - 1)
-            ranges = np.stack([within.min(axis=1), within.max(axis=1)], axis=-1)
-            made = np.concatenate([place.reshape(-1, 6), ranges.reshape(-1, 4)], axis=1).astype(kind)
-            if len(self._in_texels) >= MOST_SIZES:
-                self._in_texels.clear()
-            self._in_texels[texels, kind] = made
-        return made
+    def corners(self, uv: Tensor, texels: tuple[int, int], kind: np.dtype) -> np.ndarray:
+        """Return the corners' texture coordinates in texels, kept until uv changes.
+
+        Args:
+            uv: (U, 2).
+            texels: Width and height of the texture.
+            kind: Precision of the result.
+
+        Returns:
+            (F, CORNER), see `scene.CORNER`.
+
+        Raises:
+            ValueError: If uv is not finite.
+        """
+        uv = uv.detach()
+        # By value: fused optimisers change tensors without counting the change.
+        values = uv.numpy().tobytes()
+        made_of, corners = self._corners.get((texels, kind, uv.dtype), (None, None))
+        if made_of == values:
+            return corners
+        check_uv(uv)
+        places = uv.numpy().astype(np.float64)[self.uv_triangles]
+        places = np.stack([places[..., 0], 1 - places[..., 1]], axis=-1) * texels - 0.5
+        within = places.clip(0, np.array(texels) - 1)
+        ranges = np.stack([within.min(axis=1), within.max(axis=1)], axis=-1)
+        corners = np.concatenate([places.reshape(-1, 6), ranges.reshape(-1, 4)], axis=1).astype(kind)
+        if len(self._corners) >= MOST_SIZES:
+            self._corners.clear()
+        self._corners[texels, kind, uv.dtype] = values, corners
+        return corners
 
 
-def prepare(triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> PreparedTopology:
-    """The topology of these tensors (see `Topology`), from the last call if they have not changed since.
+def cpu_topology(topology: Topology, vertices: Tensor) -> CpuTopology:
+    """Return a topology as the kernels take it, for vertices (B, V, 3).
 
     Raises:
-        ValueError: Their shapes do not fit, indices are out of range, or uv is not finite.
+        ValueError: If the topology is not valid, or uses more vertices than are given.
     """
-    return _kept.of(triangles, uv, uv_triangles, _CPU)
+    made = _cache.of(topology, vertices.device)
+    check_vertices(vertices, made.vertices)
+    return made
 
 
-def fitting(vertices: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> PreparedTopology:
-    """The same for these vertices (B, V, 3); raises ValueError if the topology has more."""
-    prepared = prepare(triangles, uv, uv_triangles)
-    check_vertices(vertices, prepared.vertices)
-    return prepared
-
-
-def _make(triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray, _: torch.device) -> PreparedTopology:
-    adjacent = neighbours(triangles)
-    alike = wind_alike(triangles, adjacent)
-    return PreparedTopology(
-        triangles=np.ascontiguousarray(triangles, np.int32),
-        adjacent=adjacent,
-        sheet=np.where(alike, adjacent, -1).astype(np.int32),
-        edges=_edges(triangles, adjacent, alike),
-        uv=uv[uv_triangles].astype(np.float64),
+def _make(triangles: np.ndarray, uv_triangles: np.ndarray, _: torch.device) -> CpuTopology:
+    neighbours = Neighbours.of(triangles)
+    return CpuTopology(
+        triangles=np.array(triangles, np.int32),
+        adjacency=(*neighbours, _edges(triangles, neighbours)),
+        uv_triangles=uv_triangles.copy(),
         vertices=vertices_used(triangles),
     )
 
 
-def _edges(triangles: np.ndarray, adjacent: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Each edge once; see `PreparedTopology`."""
+def _edges(triangles: np.ndarray, neighbours: Neighbours) -> np.ndarray:
+    """Each edge once, see `Adjacency.edges`."""
     if not len(triangles):
         return np.empty((0, 5), np.int32)
+    adjacent, sheet = neighbours
     index = np.arange(len(triangles))[:, None]
     triangle, corner = np.nonzero((adjacent < 0) | (index < adjacent))
     ends = triangles[triangle[:, None], (corner[:, None] + [1, 2]) % 3]
-    sides = np.stack([triangle, adjacent[triangle, corner], np.where(alike[triangle, corner], 1, -1)], axis=1)
+    winding = np.where(sheet[triangle, corner] >= 0, 1, -1)
+    sides = np.stack([triangle, adjacent[triangle, corner], winding], axis=1)
     return np.ascontiguousarray(np.concatenate([ends, sides], axis=1), np.int32)
 
 
-_kept = Kept(_make)
-"""Of all renderers of the process together."""
+_cache = TopologyCache(_make)
+"""Shared by all renderers of the process."""
