@@ -15,6 +15,9 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck"
 
 FUSED = {"contract"}
 """LLVM's flag for `inline_fused`: a product and a sum may be rounded once."""
+REORDERED = {"reassoc", "contract", "nsz"}
+"""LLVM's flags for `kernel_reordered`: sums may be reordered too, so that loops over them vectorise. NaN and infinity
+stay as they are."""
 
 
 def kernel(function: Callable) -> Callable:
@@ -24,16 +27,12 @@ def kernel(function: Callable) -> Callable:
     source file that it is made of changes. `fastmath` is off: results do not depend on how a loop was vectorised, and
     its flags would make the whole process flush denormals to zero.
     """
-    try:
-        compiled = njit(function, cache=True, **_OPTIONS)
-    except RuntimeError:  # numba found no folder for its cache
-        compiled = njit(function, **_OPTIONS)
-    else:
-        if isinstance(compiled, Dispatcher):  # with NUMBA_DISABLE_JIT it is the function itself
-            keep(compiled)
-    if isinstance(compiled, Dispatcher):
-        waiting.watch(compiled)
-    return compiled
+    return _kept(function)
+
+
+def kernel_reordered(function: Callable) -> Callable:
+    """Compile a function that Python calls, with `REORDERED` sums; see `kernel`."""
+    return _kept(function, fastmath=REORDERED)
 
 
 def part(function: Callable) -> Callable:
@@ -49,3 +48,16 @@ def inline(function: Callable) -> Callable:
 def inline_fused(function: Callable) -> Callable:
     """Compile a function into the kernels that call it, with `FUSED` products and sums: for colours, not for edges."""
     return njit(function, forceinline=True, fastmath=FUSED, **_OPTIONS)
+
+
+def _kept(function: Callable, **options: Any) -> Callable:
+    options |= _OPTIONS
+    try:
+        compiled = njit(function, cache=True, **options)
+    except RuntimeError:  # numba found no folder for its cache
+        compiled = njit(function, **options)
+    if isinstance(compiled, Dispatcher):  # with NUMBA_DISABLE_JIT it is the function itself
+        waiting.watch(compiled)
+        if compiled.stats.cache_path is not None:
+            keep(compiled)
+    return compiled

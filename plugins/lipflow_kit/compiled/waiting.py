@@ -14,10 +14,15 @@ APART = 10.0
 """Compilations of one package that are fewer seconds apart are one wait, told by one line."""
 
 
-class _Waiting(Listener):
-    """Follows compilations, which nest: kernels compile their parts. numba compiles one kernel at a time."""
+class Waiting(Listener):
+    """Follows compilations, which nest: kernels compile their parts. numba compiles one kernel at a time.
 
-    def __init__(self) -> None:
+    Args:
+        patience: Seconds of compilation after which a line is printed.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._folders: dict[str, str | None] = {}
         self._spent: dict[str, float] = {}
         self._ended: dict[str, float] = {}
@@ -25,7 +30,7 @@ class _Waiting(Listener):
         self._line: AbstractContextManager | None = None
 
     def watch(self, dispatcher: Dispatcher) -> None:
-        """Tell when this kernel, or a part of it, takes long to compile."""
+        """Print a line when kernels of this one's package take long to compile."""
         self._folders[_package(dispatcher)] = dispatcher.stats.cache_path
 
     def on_start(self, event: Event) -> None:
@@ -36,11 +41,11 @@ class _Waiting(Listener):
         self._began = time.monotonic()
         if self._began - self._ended.get(package, -APART) > APART:
             self._spent[package] = 0.0
-        if self._spent[package] < PATIENCE:
+        if self._spent[package] <= self._patience:
             text = f"compiling kernels of {package} for this machine; this may take a minute"
             if self._folders[package]:
                 text += f" and happens once, since they are kept in {self._folders[package]}"
-            self._line = announced(text, PATIENCE - self._spent[package])
+            self._line = announced(text, self._patience - self._spent[package])
             self._line.__enter__()
 
     def on_end(self, event: Event) -> None:
@@ -59,5 +64,5 @@ def _package(dispatcher: Dispatcher) -> str:
     return dispatcher.py_func.__module__.partition(".")[0]
 
 
-waiting = _Waiting()
+waiting = Waiting()
 register("numba:compile", waiting)

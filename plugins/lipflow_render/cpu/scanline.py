@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from lipflow_kit.compiled.jit import inline, inline_fused
-from lipflow_kit.compiled.lanes import bits_of, maximum, minimum, ramp, real_like, trailing_zeros, whole
+from lipflow_kit.compiled.lanes import bits_of, maximum, minimum, ramp, real_like, trailing_zeros, truncated
 from lipflow_kit.compiled.memory import item, load_where, store
 from llvmlite.binding import get_host_cpu_features
 
@@ -139,7 +139,7 @@ def locate(planes, row, left, segment, runs, texture, keep):
             u, v = (dx * planes[t, U_X] + base_u) * depth, (dx * planes[t, V_X] + base_v) * depth
             inside_u = minimum(maximum(u, planes[t, U_LOW]), planes[t, U_HIGH])
             inside_v = minimum(maximum(v, planes[t, V_LOW]), planes[t, V_HIGH])
-            column, texel_row = minimum(whole(inside_u), last_column), minimum(whole(inside_v), last_row)
+            column, texel_row = minimum(truncated(inside_u), last_column), minimum(truncated(inside_v), last_row)
             store(texels, x, texel_row * wide + column)
             store(values, FRACTION_U * pitch + x, inside_u - real_like(column, u))
             store(values, FRACTION_V * pitch + x, inside_v - real_like(texel_row, v))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from lipflow_kit.compiled.jit import inline, inline_fused, kernel
-from lipflow_kit.compiled.lanes import bits_of, evens, lanes, odds, ramp, woven
-from lipflow_kit.compiled.memory import fetch, item, load, load_where, settle, store, stream
+from lipflow_kit.compiled.lanes import bits_of, evens, interleaved, lanes, odds, ramp
+from lipflow_kit.compiled.memory import fence, fetch, item, load, load_where, store, stream
 
 from lipflow_render.cpu.scanline import FRACTION_U, FRACTION_V, LANES, SEGMENT
 from lipflow_render.cpu.scene import U_HIGH, U_LOW, V_HIGH, V_LOW
@@ -73,15 +73,15 @@ def add_texels(found, start, count, segment, runs, channels, image_gradient, cor
             fetch(sums, corner)
             fetch(sums, corner + down)
         for c in range(0, len(channels), QUAD):
-            even = woven(
+            even = interleaved(
                 channel(image_gradient, channels, c, pixels, start + x, within),
                 channel(image_gradient, channels, c + 2, pixels, start + x, within),
             )
-            odd = woven(
+            odd = interleaved(
                 channel(image_gradient, channels, c + 1, pixels, start + x, within),
                 channel(image_gradient, channels, c + 3, pixels, start + x, within),
             )
-            store(colours, c * pitch + x * QUAD, woven(even, odd))
+            store(colours, c * pitch + x * QUAD, interleaved(even, odd))
         # Prefetch for the next segment while this one is added.
         fetch(found, start + x + SEGMENT)
         for c in range(len(channels)):
@@ -156,7 +156,7 @@ def write_out(sums, spans, channels, wide, rows, streaming, texture_gradient):
                     texture_gradient[c, place + x] = sums[share, row, x * stride + c]
                 for c in range(stride):
                     sums[share, row, x * stride + c] = 0
-    settle()
+    fence()
 
 
 @inline
