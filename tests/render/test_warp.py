@@ -135,6 +135,16 @@ def test_compiles_into_one_graph(warp, turn):
     assert_close(torch.autograd.grad(compiled(*leaves), leaves), plain)
 
 
+@needs_warp
+def test_a_part_that_is_read_after_the_topology_changed_is_refused(warp, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=1, height=24, width=20)
+    own = topology.apply(torch.clone)
+    made = warp(vertices, texture, own, camera, background)
+    own.triangles.copy_(own.triangles.flip(0))
+    with pytest.raises(RuntimeError, match=r"'depth' of a rendering .* changed in place after drawing"):
+        _ = made.depth
+
+
 class NothingWaits(TorchDispatchMode):
     """Refuses what makes the processor wait for a device, and so can't be captured in a CUDA graph."""
 
