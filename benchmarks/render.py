@@ -137,7 +137,7 @@ def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[T
 
 def watch() -> dict[str, float]:
     """The seconds by the wall clock that each kernel of renderer `cpu` takes from now on are added up here."""
-    from lipflow_render.cpu import edges, interior, shading, way_back
+    from lipflow_render.cpu import geometry_backward, shading, silhouettes, surfaces, texture_gradients
 
     spent: dict[str, float] = {}
     adding = threading.Lock()
@@ -155,9 +155,10 @@ def watch() -> dict[str, float]:
 
     for module, names in (
         (shading, ("prepare", "draw")),
-        (interior, ("undraw", "hand_over")),
-        (edges, ("undraw_edges",)),
-        (way_back, ("seen_to_inputs",)),
+        (surfaces, ("surface_gradients",)),
+        (texture_gradients, ("write_out",)),
+        (silhouettes, ("boundary_gradients",)),
+        (geometry_backward, ("corners_to_inputs",)),
     ):
         for name in names:
             setattr(module, name, timed(name, getattr(module, name)))

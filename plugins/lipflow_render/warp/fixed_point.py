@@ -1,8 +1,8 @@
-"""Sums that come out the same to the bit in whatever order threads add to them.
+"""Sums that have the same bits in whatever order threads add to them.
 
-Sums of floating-point numbers depend on their order, sums of whole numbers do not. So each summand is rounded to whole
-units, the unit being so small that 63 bits just hold the greatest sum there can be: for a picture of two megapixels
-an error per summand of 2⁻³⁹ of the greatest one, less than float32 makes.
+The sum of floating-point numbers depends on their order, the sum of integers does not. So each summand is rounded to a
+whole number of units, the unit being so small that 63 bits just hold the greatest possible sum. For a picture of two
+megapixels the error per summand is 2⁻³⁹ of the greatest summand, less than float32 makes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 
-class WholeNumbers:
-    """A sum of atomics: as it comes, or in whole units after `measure`.
+class FixedPointSum:
+    """A sum that atomic operations add to: in floating point at first, in fixed point after `measure`.
 
     Args:
         gradient: Zeros, of the shape and precision of the sum.
@@ -27,15 +27,15 @@ class WholeNumbers:
 
     @staticmethod
     def wanted(device: torch.device) -> bool:
-        """Whether order matters on a device and the user asked that it does not. On the CPU kernels run in order."""
+        """Whether the order varies on a device and torch was told to be deterministic. CPU kernels run in order."""
         return device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
 
     def measure(self, greatest: Tensor, count: int) -> None:
         """Choose the unit, without waiting for the device.
 
         Args:
-            greatest: () no summand is greater; if it is not finite, the sum will be NaN.
-            count: No element has more summands.
+            greatest: Scalar that no summand exceeds; if it is not finite, the sum will be NaN.
+            count: Most summands that one element has.
         """
         exponent = torch.frexp(greatest.double()).exponent
         bits = 62 - math.ceil(math.log2(max(count, 1)))
@@ -45,10 +45,11 @@ class WholeNumbers:
 
     @property
     def arrays(self) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """What kernels want: units per 1 (1,), the sum in units, the plain sum."""
+        """What kernels take: units per 1 (1,), the sum in units, and the sum in floating point."""
         return self._per_unit, self._units, self._gradient
 
     def total(self) -> Tensor:
+        """The sum in floating point."""
         if self._units is None:
             return self._gradient
         return (self._units.double() / self._per_unit).to(self._gradient.dtype)
