@@ -1,8 +1,8 @@
 """The machine code of compiled kernels on disk: valid for the sources that it was compiled from, safe to share.
 
-numba's own cache considers a kernel valid while the kernel's own file is unchanged, whatever else was compiled into
-it, and keeps an index per kernel that processes read, change and write back: of two that compile at the same time, one
-loses its entry. Here each file's name is a digest of everything that its content depends on, so files are only added.
+numba's own cache considers a kernel valid while the kernel's own file is unchanged, although other files are compiled
+into it. It keeps an index per kernel that processes read, change and write back: of two that compile at the same time,
+one loses its entry. Here each file's name is a digest of all that its content depends on, so files are only added.
 """
 
 from __future__ import annotations

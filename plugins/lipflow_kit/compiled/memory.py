@@ -162,7 +162,7 @@ class _Addresses(ir.instructions.Instruction):
 
 
 def _gather(context, builder, kind, array, start, index, item, bits):
-    """Emit a gather of numbers of LLVM type `item`, of so many bits, at start + index."""
+    """Emit a gather at start + index of numbers of LLVM type `item`, which has `bits` bits."""
     data = context.make_array(kind)(context, builder, array).data
     element = context.get_data_type(kind.dtype)
     addresses = _Addresses(builder.block, element, builder.gep(data, [start]), index)

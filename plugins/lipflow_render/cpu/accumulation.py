@@ -143,7 +143,7 @@ class TextureGradients:
             self._streaming = aligned and self.gradient.nbytes >= STREAMED
 
     def zeros(self, count: int) -> AbstractContextManager[np.ndarray]:
-        """Lend zeros for the sums of so many textures; `write_out` must be called for all rows of each."""
+        """Lend zeros for the sums of several textures; `write_out` must be called for all rows of each."""
         if self.gradient is None:
             return nullcontext(np.empty((count, len(self.shares), 0, 0), self._kind))
         numbers = (self._width + PADDING) * (-(-len(self._channels) // QUAD) * QUAD)

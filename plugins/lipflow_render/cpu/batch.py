@@ -36,7 +36,7 @@ class Saved(NamedTuple):
         cls, make: Callable[[tuple[int, ...], torch.dtype], Tensor], vertices: Tensor, triangles: int,
         size: tuple[int, int],
     ) -> Saved:  # fmt: skip
-        """Allocate it for vertices (B, V, 3) and a picture of so many rows and columns.
+        """Allocate it, with undefined values.
 
         Args:
             make: Allocates a tensor of a shape and type.
@@ -58,7 +58,7 @@ class Batch:
     """B samples as the kernels take them.
 
     Args:
-        saved: What drawing saves, of which kernels that draw write all but the vertices.
+        saved: What drawing saves. Its vertices are given; kernels that draw write the rest.
         projection: (B or 1, 3, 4) float64.
         near: Depth of the near plane in millimetres.
         topology: The mesh.

@@ -1,4 +1,4 @@
-"""The operators of renderer `cpu`, registered with `torch.library`: what graphs of `torch.compile` call.
+"""The operators of renderer `cpu`, registered with `torch.library`, which graphs of `torch.compile` call.
 
 Topologies are passed as their tensors. Operators return empty tensors for gradients that are not wanted, and gradients
 of projections and backgrounds in the shape of these.
@@ -47,7 +47,7 @@ def draw(
     vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None, triangles: Tensor, uv: Tensor,
     uv_triangles: Tensor, height: int, width: int, near: float, with_boundaries: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Draw B pictures of so many rows and columns.
+    """Draw B pictures of `height` rows and `width` columns.
 
     Vertices, texture and background are all float32 or all float64; other arguments are as in `forward.draw` and
     `backward.draw_backward`.

@@ -1,4 +1,4 @@
-"""Sums that have the same bits in whatever order threads add to them.
+"""Sums whose bits do not depend on the order in which threads add to them.
 
 The sum of floating-point numbers depends on their order, the sum of integers does not. So each summand is rounded to a
 whole number of units, the unit being so small that 63 bits just hold the greatest possible sum. For a picture of two
