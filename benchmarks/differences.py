@@ -18,15 +18,12 @@ from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, ModelScores
 from lipflow_core.tables import table
 
-METRICS = {"psnr": "PSNR dB", "geom": "Geom"}
-
 
 def difference(one: ModelScores, code: str, other: ModelScores, less: str, metric: str) -> str:
-    """As text, a dash where either code was not scored."""
+    """Print the difference of two codes' scores; a dash where either code was not scored."""
     if code not in one.scores or less not in other.scores:
         return "–"
-    digits = 2 if metric == "psnr" else 3
-    return Difference.of(one.scores[code][metric], other.scores[less][metric]).text(digits)
+    return Difference.of(one.scores[code][metric], other.scores[less][metric]).text(one.metrics[metric].digits)
 
 
 def main() -> None:
@@ -34,16 +31,20 @@ def main() -> None:
     parser.add_argument("evaluation", nargs="+", help="folder that `lipflow-core evaluate` wrote")
     parser.add_argument("--baseline", default="dam", help="model that the others are compared with")
     parser.add_argument("--code", choices=CODES, default="fitted", help="which code is compared with the baseline's")
+    parser.add_argument("--metric", action="append", help="metric to show, such as psnr; all if left out")
     arguments = parser.parse_args()
     for folder in arguments.evaluation:
-        models = read_evaluation(Path(folder)).models
+        evaluation = read_evaluation(Path(folder))
+        models = evaluation.models
         baseline = next((model for model in models if model.name == arguments.baseline), None)
         if baseline is None:
             names = ", ".join(model.name for model in models)
             raise SystemExit(f"{folder} holds no model '{arguments.baseline}'; it holds {names}")
         heads, columns = ["model"], [[model.name for model in models]]
-        for metric, name in METRICS.items():
-            heads += [f"{name}, to {baseline.name}", "by fitting", "by likelihood"]
+        for metric in arguments.metric or evaluation.metrics:
+            if metric not in evaluation.metrics:
+                raise SystemExit(f"{folder} has no metric '{metric}'; it has {', '.join(evaluation.metrics)}")
+            heads += [f"{evaluation.metrics[metric].title}, to {baseline.name}", "by fitting", "by likelihood"]
             columns += [
                 [difference(model, arguments.code, baseline, arguments.code, metric) for model in models],
                 [difference(model, "fitted", model, "start", metric) for model in models],

@@ -106,7 +106,7 @@ def train_jointly(spec: lipflow_core.Spec, capture: Capture, *, first_batch: boo
     held_out = [row for row in rows if row["kind"] == "held-out"]
     settled = steps[len(steps) // 10 :]
     norms = _numbers(settled, "gradient_norm")
-    latent = _numbers(held_out, "latent")
+    latent = _numbers(held_out, "divergence")
     spread = watch.at_end("spread")
     return {
         "ran": steps[-1]["step"],
@@ -115,7 +115,7 @@ def train_jointly(spec: lipflow_core.Spec, capture: Capture, *, first_batch: boo
         "held_out": latent[-1] if latent else math.nan,
         "best": min(latent, default=math.nan),
         "standardized": latent[-1] - math.log(spread) if latent else math.nan,
-        "image": _numbers(held_out, "image")[-1] if latent else math.nan,
+        "image": _numbers(held_out, "photometric")[-1] if latent else math.nan,
         "geometry": _numbers(held_out, "geometry")[-1] if latent else math.nan,
         "sigma_q": math.exp(watch.at_end("sigma_q")),
         "sigma_p": math.exp(watch.at_end("sigma_p")),
@@ -123,7 +123,7 @@ def train_jointly(spec: lipflow_core.Spec, capture: Capture, *, first_batch: boo
         "log_det": watch.at_end("log_det"),
         "median_norm": statistics.median(norms) if norms else math.nan,
         "largest_norm": max(norms, default=math.nan),
-        "largest_latent": max(_numbers(settled, "latent"), default=math.nan),
+        "largest_latent": max(_numbers(settled, "divergence"), default=math.nan),
     }
 
 

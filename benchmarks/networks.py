@@ -28,7 +28,7 @@ from lipflow_keypoint.encoder import KeypointEncoder
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lipflow_core.plans import DecoderInputs, EncoderInputs
+from lipflow_core.plans import DecoderInputs, EncoderInputs, Roles
 from lipflow_core.records import Camera, FaceState, Keypoints, Views
 
 BATCH, CODE, VERTICES, TEXTURE, KEYPOINTS = 16, 48, 6109, 64, 274
@@ -141,6 +141,7 @@ def main() -> None:
             "headset": {"images": HEADSET},
             "keypoints": {"points": (KEYPOINTS, 2)},
         },
+        roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
     )
     observed = observations()
     code = torch.randn(BATCH, CODE, requires_grad=True)

@@ -1,17 +1,17 @@
-"""How long rendering takes, forward and backward to vertices and texture, against `grid_sample` alone.
+"""Time of rendering, forward and backward to vertices and texture, against `grid_sample` alone.
 
     python benchmarks/render.py                    # sizes of a laptop and of the paper, batch 1 and 16
-    python benchmarks/render.py --size 480x640     # one of them
-    python benchmarks/render.py --kernels          # and how long each kernel of `cpu` took in it, all threads together
-    python benchmarks/render.py --also torch drtk  # other renderers, if installed, too; `torch` is slow
+    python benchmarks/render.py --size 480x640     # one of these sizes
+    python benchmarks/render.py --kernels          # with the time of each kernel of `cpu`, added over all threads
+    python benchmarks/render.py --also torch drtk  # with other installed renderers; `torch` is slow
     python benchmarks/render.py --device cuda      # `grid_sample` and `warp` on a GPU
 
-`grid_sample` is given the texture coordinates that the renderer found, and carries gradients back to texture and
-grid: the last step of a renderer built on torch. Pixels that see nothing look beyond the texture, where it has nothing
-to do; in `grid_sample, as called` they look at its middle and the border is repeated, as in renderer `torch`. Ratios
-are to the former, of the best of several runs in turns. Each contestant has a process of its own, so that none draws in
-memory that another one left.
-On a machine that does other work too, `--clock cpu` with one thread counts the time that was spent here.
+`grid_sample` gets the texture coordinates that the renderer found, and carries gradients back to texture and grid: the
+last step of a renderer built on torch. Pixels that see nothing look beyond the texture, where `grid_sample` has nothing
+to do. In `grid_sample, as called` they look at the texture's middle and the border is repeated, as in renderer `torch`.
+Ratios are to the former, of the best of several runs, in which the contestants take turns. Each contestant has its own
+process, so that none reuses memory of another.
+On a machine that does other work too, use `--clock cpu` with one thread: it counts the processor time of this work.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ALONE, CALLED = "grid_sample", "grid_sample, as called"
 
 
 def head() -> tuple[Tensor, Topology]:
-    """The CC0 head, its largest triangles split in three until there are about 14.6 thousand, as in the paper."""
+    """The CC0 head, with its largest triangles split in three until there are about 14,600, as in the paper."""
     data = np.load(HEAD)
     vertices, uv = list(data["vertices"]), list(data["uv"])
     triangles, uv_triangles = data["triangles"].tolist(), data["uv_triangles"].tolist()
@@ -76,7 +76,7 @@ def camera(vertices: Tensor, height: int, width: int, batch: int) -> Camera:
 
 
 def wait_and_tell() -> float:
-    """The time when the GPU has done all that it was given."""
+    """Wait until the GPU has finished, and return the time."""
     torch.cuda.synchronize()
     return time.perf_counter()
 
@@ -86,7 +86,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "gpu": wait_and_t
 
 @dataclass(frozen=True)
 class Case:
-    """What is drawn, and how time is taken."""
+    """What is drawn, and how time is measured."""
 
     height: int
     width: int
@@ -99,8 +99,12 @@ class Case:
 
 
 def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[Tensor]]], Tensor, float]:
-    """What draws and returns the picture and what gradients are wanted of, the picture's gradient, and the share of
-    pixels that see something."""
+    """Set up a contestant.
+
+    Returns:
+        A function that draws and returns the picture and the tensors that gradients are wanted of; the picture's
+        gradient; and the share of pixels that see something.
+    """
     vertices, topology = head()
     view = camera(vertices, case.height, case.width, case.batch)
     texture_size = (3, case.texels, case.texels)
@@ -135,18 +139,18 @@ def contestant(name: str, case: Case) -> tuple[Callable[[], tuple[Tensor, list[T
     return draw, gradient, covered.float().mean().item()
 
 
-def watch() -> dict[str, float]:
-    """The seconds by the wall clock that each kernel of renderer `cpu` takes from now on are added up here."""
-    from lipflow_render.cpu import edges, interior, shading, way_back
+def watch(clock: Callable[[], float]) -> dict[str, float]:
+    """Add up the seconds that each kernel of renderer `cpu` takes from now on, by a clock of the calling thread."""
+    from lipflow_render.cpu import geometry_backward, shading, silhouettes, surfaces, texture_gradients
 
     spent: dict[str, float] = {}
     adding = threading.Lock()
 
     def timed(name: str, kernel: Callable) -> Callable:
         def call(*arguments):
-            start = time.perf_counter()
+            start = clock()
             result = kernel(*arguments)
-            taken = time.perf_counter() - start
+            taken = clock() - start
             with adding:
                 spent[name] = spent.get(name, 0.0) + taken
             return result
@@ -155,9 +159,10 @@ def watch() -> dict[str, float]:
 
     for module, names in (
         (shading, ("prepare", "draw")),
-        (interior, ("undraw", "hand_over")),
-        (edges, ("undraw_edges",)),
-        (way_back, ("seen_to_inputs",)),
+        (surfaces, ("surface_gradients",)),
+        (texture_gradients, ("write_out",)),
+        (silhouettes, ("boundary_gradients",)),
+        (geometry_backward, ("corners_to_inputs",)),
     ):
         for name in names:
             setattr(module, name, timed(name, getattr(module, name)))
@@ -165,11 +170,12 @@ def watch() -> dict[str, float]:
 
 
 def compete(name: str, case: Case, pipe: Connection) -> None:
-    """Draw once to be ready, tell the share of pixels that see something, then draw and tell the times when asked."""
+    """Draw once to compile, send the share of pixels that see something, then draw and send the times when asked."""
     torch.set_num_threads(case.threads)
     clock = CLOCKS[case.clock]
     draw, gradient, covered = contestant(name, case)
-    kernels = watch() if case.kernels and name == "cpu" else {}
+    of_thread = time.thread_time if case.clock == "cpu" else time.perf_counter
+    kernels = watch(of_thread) if case.kernels and name == "cpu" else {}
 
     def timed() -> tuple[float, float, dict[str, float]]:
         kernels.clear()
@@ -186,7 +192,7 @@ def compete(name: str, case: Case, pipe: Connection) -> None:
 
 
 def measure(case: Case, runs: int, also: list[str]) -> dict[str, object]:
-    """Best times in milliseconds, forward and backward, of each contestant."""
+    """Measure the best times of each contestant, forward and backward, in milliseconds for the whole batch."""
     names = [ALONE, CALLED, *(["cpu"] if case.device == "cpu" else []), *also]
     spawn, pipes, workers = get_context("spawn"), {}, []
     for name in names:
@@ -219,11 +225,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7, help="timed runs of each contestant")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--also", nargs="+", default=[], metavar="RENDERER", help="measure these at batch 1 too")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="time that passes, or of this process")
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="RENDERER", help="measure these renderers at batch 1 too"
+    )
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="wall-clock time, or processor time")
     names = [f"{width}x{height}" for height, width, _ in SIZES]
     parser.add_argument("--size", choices=names, nargs="+", default=names)
-    parser.add_argument("--kernels", action="store_true", help="tell the time of each kernel of `cpu` too")
+    parser.add_argument("--kernels", action="store_true", help="print the time of each kernel of `cpu` too")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     if options.device == "cuda":

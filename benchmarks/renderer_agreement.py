@@ -1,10 +1,10 @@
-"""How far a renderer agrees with `torch`, whose definition it is: pictures, holes, and gradients of a photometric loss.
+"""Agreement of renderers with the oracle `torch`: pictures, holes, and gradients of a photometric loss.
 
     python benchmarks/renderer_agreement.py cpu drtk --device cpu
 
-Two meshes are drawn from random directions: a bumpy sphere, whose edges are some 14 pixels long, and the head, whose
-are 3. The loss compares with the picture of the mesh a little aside. Gradients are compared by the cosine of the angle
-between them and by the relative size of their difference.
+Two meshes are drawn from random directions: a bumpy sphere with edges about 14 pixels long, and the head with edges
+about 3 pixels long. The loss compares the picture with one of the mesh moved by 2 mm. Gradients are compared by the
+cosine of the angle between them and by the relative size of their difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lipflow_core.records import Camera, Topology
 
 
 def bumpy_sphere(rows: int = 18, columns: int = 24, radius: float = 50.0) -> tuple[Tensor, Topology]:
-    """A closed sphere with bumps that hide one another: vertices (V, 3) in millimetres and topology."""
+    """Make a closed sphere with bumps that occlude each other: vertices (V, 3) in millimetres and topology."""
     polar = math.pi * torch.arange(1, rows, dtype=torch.float64) / rows
     azimuth = 2 * math.pi * torch.arange(columns, dtype=torch.float64) / columns
     p, a = (each.flatten() for each in torch.meshgrid(polar, azimuth, indexing="ij"))
@@ -50,13 +50,13 @@ def bumpy_sphere(rows: int = 18, columns: int = 24, radius: float = 50.0) -> tup
 
 
 def turned(view: Camera, centre: Tensor, seed: int) -> Camera:
-    """The camera after the mesh was turned at random about its centre."""
+    """Turn the mesh at random about its centre and return the cameras that see it."""
     rotation = roma.random_rotmat(generator=torch.Generator().manual_seed(seed))
     return view.moved(torch.cat([rotation, (centre - rotation @ centre)[:, None]], dim=1)[None])
 
 
 def inside(count: int) -> Camera:
-    """Wide cameras somewhere inside the sphere, a picture of 12×12 each."""
+    """Wide-angle cameras at random places inside the sphere, with pictures of 12×12."""
     generator = torch.Generator().manual_seed(0)
     rotation = roma.random_rotmat(count, generator=generator)
     place = 15 * torch.randn(count, 3, 1, generator=generator).clamp(-1, 1)
@@ -65,7 +65,7 @@ def inside(count: int) -> Camera:
 
 
 def gradients(renderer: Renderer, mesh: Tensor, texture: Tensor, topology: Topology, view: Camera, target: Tensor):
-    """Gradients of the loss to vertices, texture, intrinsics and extrinsics."""
+    """Compute the gradients of the loss with respect to vertices, texture, intrinsics and extrinsics."""
     leaves = [each.clone().requires_grad_() for each in (mesh, texture, view.intrinsics, view.extrinsics)]
     view = replace(view, intrinsics=leaves[2], extrinsics=leaves[3])
     loss = (renderer(leaves[0], leaves[1], topology, view).image - target).square().mean()

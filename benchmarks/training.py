@@ -20,7 +20,7 @@ import lightning_fabric
 import torch
 
 from lipflow_core.specs import load_spec
-from lipflow_core.training import objective, stage, train
+from lipflow_core.training import stage, stage_loss, train
 
 WARM_UP = 20
 
@@ -71,7 +71,7 @@ def main() -> None:
     spec = load_spec(args.spec, ["preset=small", "device=cpu", *size, *often, *args.overrides])
     clock = Clock(time.perf_counter if args.clock == "wall" else time.thread_time)
 
-    objective.Objective.forward = clock.timed("forward", objective.Objective.forward)
+    stage_loss.StageLoss.forward = clock.timed("forward", stage_loss.StageLoss.forward)
     stage.StageTraining._evaluate = clock.timed("evaluations", stage.StageTraining._evaluate)
     stage.StageTraining._save = clock.timed("checkpoints", stage.StageTraining._save)
     lightning_fabric.Fabric.backward = clock.timed("backward", lightning_fabric.Fabric.backward)

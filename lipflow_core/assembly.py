@@ -1,4 +1,4 @@
-"""From a spec to a built model."""
+"""Builds a model from a spec."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def assemble(
 
     Args:
         spec: A spec, its file, or the name of a shipped one.
-        template: The subject's template; the capture's if None, which may have to be made first.
-        device: Where the model goes; the spec's `device` if None.
-        **instances: Components built elsewhere, by slot ("encoder", "driving", "prior", "decoder", "renderer"), each
-            used in place of the one that the spec names.
+        template: Template of the subject; if None, that of the capture, which may have to be made first.
+        device: Device to put the model on; the spec's `device` if None.
+        **instances: Components built elsewhere, by slot ("encoder", "driving", "prior", "decoder", "renderer"). Each
+            replaces the component that the spec names.
 
     Raises:
-        lipflow_core.errors.CompatibilityError: If parts do not fit together, or the device is not there.
+        lipflow_core.errors.CompatibilityError: If parts do not fit together, or the device does not exist.
 
     Example:
         >>> avatar = assemble(load_spec("lip-flow-hmc", ["preset=tiny"]))
@@ -62,13 +62,13 @@ def assemble(
 def build(
     blueprint: Blueprint, template: Template, device: str | torch.device | None = None, **instances: nn.Module
 ) -> Avatar:
-    """Build what was planned.
+    """Build the model that was planned.
 
     Args:
-        blueprint: The plan.
-        template: The subject's template.
-        device: Where the model goes; the blueprint's device type if None.
-        **instances: As in `assemble`.
+        blueprint: Plan of the model.
+        template: Template of the subject.
+        device: Device to put the model on; the blueprint's device type if None.
+        **instances: Components built elsewhere, by slot, as in `assemble`.
     """
     _check_template(blueprint, template)
     built: dict[int, nn.Module] = {}
@@ -80,7 +80,7 @@ def build(
             built[id(planned)] = _seeded_build(planned, blueprint.spec.seed)
         return built[id(planned)]
 
-    # P before Q: where they are the same, the part is P's.
+    # P before Q: if the two are shared, the built part is P's.
     driving = None if blueprint.driving is None else component(blueprint.driving, "driving")
     avatar = Avatar(
         encoder=component(blueprint.encoder, "encoder"),
@@ -98,7 +98,7 @@ def build(
 
 
 def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
-    """Build with a seed of the slot's own, so that exchanging one part leaves the start of the others as it was."""
+    """Build a part with a seed of its slot, so that another part in one slot leaves the initial weights of the rest."""
     digest = hashlib.sha256(f"{seed}/{planned.slot}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest[:7], "big"))
@@ -108,21 +108,21 @@ def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
         raise PluginError(
             f"{planned} of {planned.part.distribution}: {planned.part.component.implementation} is a "
             f"{type(module).__name__}, not a {expected.__name__}",
-            "This is a bug of the plugin; `lipflow-core plugins check` may tell more.",
+            "This is a bug in the plugin; `lipflow-core plugins check` may tell more.",
         )
     return module
 
 
 def usable_devices() -> tuple[str, ...]:
-    """Name the device types of this machine, the fastest first: what `device: auto` chooses from."""
+    """List the device types of this machine, fastest first; `device: auto` chooses from them."""
     return ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
 
 
 def on_device(spec: Spec, device: str | torch.device | None) -> Spec:
-    """Give the spec with another `device`; the same if None.
+    """Return the spec with another `device`, or the spec itself if None.
 
     Raises:
-        lipflow_core.errors.CompatibilityError: If the device that is then asked for is not there.
+        lipflow_core.errors.CompatibilityError: If the device does not exist on this machine.
     """
     wanted = spec.device if device is None else str(device)
     try:
@@ -131,14 +131,14 @@ def on_device(spec: Spec, device: str | torch.device | None) -> Spec:
         raise CompatibilityError(f"there is no device '{wanted}'", "Give cpu, cuda or cuda:N.") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise CompatibilityError(
-            f"device '{wanted}' is asked for, but torch {torch.__version__} sees no CUDA device",
+            f"device '{wanted}' was requested, but torch {torch.__version__} sees no CUDA device",
             "Set device=cpu, or install a torch for your GPU and its driver.",
         )
     return spec if kind == spec.device else spec.model_copy(update={"device": kind})
 
 
 def blank_template(blueprint: Blueprint) -> Template:
-    """A template of the planned shapes with nothing in it, for looking at a model without making its capture."""
+    """Make a template of zeros with the planned shapes, to inspect a model without making its capture."""
     surface = blueprint.observations[blueprint.roles.surface]
     vertices, _ = surface["vertices"]
     triangles = torch.zeros(blueprint.shapes.get("topology.triangles", (0, 3)), dtype=torch.int64)
@@ -157,7 +157,7 @@ def _check_instances(spec: Spec, instances: Mapping[str, Any]) -> None:
     if "driving" in instances and spec.driving is None:
         raise CompatibilityError(
             "a driving encoder was given, but the spec's slot 'driving' is empty",
-            "Name an encoder there; the one given takes its place.",
+            "Name an encoder in that slot; the given one replaces it.",
         )
     for slot, instance in instances.items():
         if slot not in _SLOTS:
@@ -171,6 +171,6 @@ def _check_template(blueprint: Blueprint, template: Template) -> None:
     for name, mean in (("vertices", template.vertices_mean), ("texture", template.texture_mean)):
         if tuple(mean.shape) != tuple(surface[name]):
             raise CompatibilityError(
-                f"the template's {name} {tuple(mean.shape)} are not those that the model is planned for, "
-                f"{surface[name]}"
+                f"the template's {name} has shape {tuple(mean.shape)}, but the model was planned for {surface[name]}; "
+                "give the template of the spec's capture"
             )

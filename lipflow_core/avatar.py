@@ -1,9 +1,10 @@
-"""The assembled model: components in their slots, and the subject's template that ties them to millimetres."""
+"""The assembled model: components in their slots, and the subject's template, which gives them millimetres."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 
 import torch
 from einops import rearrange, repeat
@@ -16,53 +17,41 @@ from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, 
 
 
 class TemplateBuffers(nn.Module):
-    """A `Template` as buffers, so that it moves and saves with the model."""
+    """Module that holds a `Template` as buffers, so that it moves and is saved with the model."""
 
     def __init__(self, template: Template):
         super().__init__()
         self.set(template)
 
     def set(self, template: Template) -> None:
-        """Replace the template."""
-        topology = template.topology
-        tensors = {
-            "triangles": topology.triangles,
-            "uv": topology.uv,
-            "uv_triangles": topology.uv_triangles,
-            "vertices_mean": template.vertices_mean,
-            "vertices_scale": template.vertices_scale,
-            "texture_mean": template.texture_mean,
-            "texture_scale": template.texture_scale,
-            "landmarks": template.landmarks,
-        }
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.detach().clone())
+        """Store a template in place of the present one."""
+        for name, tensor in template.tensors():
+            self.register_buffer(name.removeprefix("topology."), tensor.detach().clone())
 
     @property
     def record(self) -> Template:
-        return Template(
-            topology=Topology(self.triangles, self.uv, self.uv_triangles),
-            vertices_mean=self.vertices_mean,
-            vertices_scale=self.vertices_scale,
-            texture_mean=self.texture_mean,
-            texture_scale=self.texture_scale,
-            landmarks=self.landmarks,
-        )
+        return template_of(dict(self.named_buffers()))
+
+
+def template_of(tensors: Mapping[str, Tensor]) -> Template:
+    """Make a template from the tensors that `TemplateBuffers` holds, by name."""
+    topology = {field.name: tensors[field.name] for field in fields(Topology)}
+    return Template(Topology(**topology), **{name: t for name, t in tensors.items() if name not in topology})
 
 
 class Avatar(nn.Module):
     """A latent-variable face model: encoders, priors, decoder and renderer, assembled.
 
     Args:
-        encoder: Training-time encoder Q; may be the very object given as `driving`.
+        encoder: Training-time encoder Q; may be the same object as `driving`.
         driving: Inference-time encoder P, or None.
-        prior: The prior of training.
+        prior: Prior used in training.
         decoder: The decoder D.
         renderer: The renderer R.
-        template: The subject's template.
-        stage_priors: Training stage's name → its prior, where that differs.
-        fitting_prior: The prior while fitting; `prior` if None.
-        capture: Plan of the capture that it was assembled for: shapes and roles; None if unknown.
+        template: Template of the subject.
+        stage_priors: Training stage's name → its prior, for stages with a prior of their own.
+        fitting_prior: Prior used in fitting; `prior` if None.
+        capture: Plan of the capture that the model was assembled for, with shapes and roles; None if unknown.
 
     Example:
         >>> avatar = lipflow_core.assemble(lipflow_core.load_spec("lip-flow-hmc", ["preset=tiny"]))
@@ -90,7 +79,7 @@ class Avatar(nn.Module):
         self.prior = prior
         self.decoder = decoder
         self.renderer = renderer
-        # ModuleDict refuses names that it has as attributes, and a stage may well be called "train".
+        # ModuleDict refuses the names of its own attributes, and a stage may be called "train".
         self.stage_priors = nn.ModuleDict({f"stage {name}": prior for name, prior in (stage_priors or {}).items()})
         self.fitting_prior = prior if fitting_prior is None else fitting_prior
         self.template_buffers = TemplateBuffers(template)
@@ -111,26 +100,34 @@ class Avatar(nn.Module):
 
     @property
     def roles(self) -> Roles:
-        """Which observations of its capture the core uses.
+        """Roles of its capture's observations: which one is the surface, the training views and the scored view.
 
         Raises:
-            lipflow_core.errors.SpecError: If it was put together without a capture's plan.
+            lipflow_core.errors.SpecError: If the model was constructed without a capture's plan.
         """
         if self.capture is None or self.capture.roles is None:
-            raise SpecError("this model knows no capture", "assemble it from a spec, or give Avatar(capture=…) a plan")
+            raise SpecError(
+                "this model was constructed without the plan of a capture",
+                "assemble it from a spec, or pass the plan as Avatar(capture=…)",
+            )
         return self.capture.roles
 
     def part(self, name: str) -> nn.Module | None:
-        """The component in slot "encoder", "driving", "prior", "decoder" or "renderer"."""
+        """Return the component in slot "encoder", "driving", "prior", "decoder" or "renderer"; None if it is empty."""
         return getattr(self, name)
 
+    def __repr__(self) -> str:
+        slots = ("encoder", "driving", "prior", "decoder", "renderer")
+        parts = [f"{slot}={type(self.part(slot)).__name__}" for slot in slots if self.part(slot) is not None]
+        return f"Avatar({', '.join(parts)}, parameters={sum(p.numel() for p in self.parameters())})"
+
     def prior_of(self, stage: str) -> LatentPrior:
-        """The prior that a training stage uses."""
+        """Return the prior that a training stage uses."""
         key = f"stage {stage}"
         return self.stage_priors[key] if key in self.stage_priors else self.prior  # noqa: SIM401
 
     def priors(self) -> Iterator[LatentPrior]:
-        """Every distinct prior: training's, the stages', fitting's."""
+        """Yield each distinct prior of training, of its stages and of fitting once."""
         seen: set[int] = set()
         for prior in (self.prior, *self.stage_priors.values(), self.fitting_prior):
             if id(prior) not in seen:
@@ -138,11 +135,11 @@ class Avatar(nn.Module):
                 yield prior
 
     def encode(self, frame: Frame) -> Encoding:
-        """Q's posterior of each sample; the frame needs the observation `encoder.modality`."""
+        """Encode each sample to Q's posterior; the frame needs the observation `encoder.modality`."""
         return self._encode(self.encoder, frame)
 
     def drive(self, frame: Frame) -> Encoding | None:
-        """P's encoding of each sample, None without a driving encoder."""
+        """Encode each sample with P; None without a driving encoder. Needs the observation `driving.modality`."""
         return None if self.driving is None else self._encode(self.driving, frame)
 
     def _encode(self, encoder: ObservationEncoder, frame: Frame) -> Encoding:
@@ -152,11 +149,11 @@ class Avatar(nn.Module):
         return encoder(observation)
 
     def decode(self, code: Tensor, camera: Camera) -> FaceState:
-        """Decode for cameras.
+        """Decode codes to meshes and to one texture for each camera.
 
         Args:
             code: (B, D).
-            camera: Leading axes (B, N), head frame → camera.
+            camera: Cameras with leading axes (B, N), head frame → camera.
 
         Returns:
             vertices (B, V, 3) in millimetres, texture (B, N, 3, T, T) in [0, 1] (not clamped).
@@ -164,19 +161,19 @@ class Avatar(nn.Module):
         return self.template.restore(self.decoder(code, camera.view_direction))
 
     def geometry(self, code: Tensor) -> Tensor:
-        """Vertices (B, V, 3) in millimetres, without the texture."""
+        """Decode codes (B, D) to vertices (B, V, 3) in millimetres, without the texture."""
         return self.template.restore(FaceState(self.decoder.geometry(code))).vertices
 
     def render(self, face: FaceState, camera: Camera, background: Tensor | None = None) -> Rendering:
-        """Draw a decoded face from its cameras.
+        """Draw decoded faces as their cameras see them.
 
         Args:
             face: vertices (B, V, 3) millimetres, texture (B, N, 3, T, T).
-            camera: Leading axes (B, N).
+            camera: Cameras with leading axes (B, N).
             background: (B·N or 1, 3, H, W); black if None.
 
         Returns:
-            Rendering of B·N pictures, ordered sample by sample.
+            Renderings of B·N pictures, ordered sample by sample.
         """
         views = camera.extrinsics.shape[1]
         vertices = repeat(face.vertices, "b v xyz -> (b n) v xyz", n=views)
@@ -186,7 +183,7 @@ class Avatar(nn.Module):
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients to parameters inside; everything as before outside."""
+    """Put a model in evaluation mode without gradients to its parameters, and restore both on exit."""
     modes = {module: module.training for module in model.modules()}
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class SlotMarker:
-    """Marks a field that takes a component; `lipflow_core.parts.SlotOf` is the one there is."""
+    """Marks a field that takes a component; its only subclass is `lipflow_core.parts.SlotOf`."""
 
 
 class Deferred(ABC):
-    """A default that is known only when a block is validated; given to a field as its `default_factory`."""
+    """A default that is resolved when a block is validated; pass it to a field as `default_factory`."""
 
     @abstractmethod
     def resolve(self, context: Mapping[str, Any] | None) -> Any:
-        """Give the default, as data, for the context of a validation."""
+        """Return the default as plain data, for the context of a validation."""
 
     def __call__(self) -> Any:
         return self.resolve(None)
@@ -60,7 +60,7 @@ class Config(BaseModel):
     )
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Preset's name → option → default at that preset, laid under what the user gives."""
+    """Preset's name → option → default at that preset. Values that the user gives win."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,13 +68,13 @@ class Config(BaseModel):
         return lay_defaults_under(cls, data, info.context) if isinstance(data, Mapping) else data
 
     def plan(self, given: Any) -> Plan:
-        """Say what the component will be for these inputs.
+        """Plan the component for these inputs, without building it.
 
         Args:
-            given: The inputs of the component's kind, from `lipflow_core.plans`.
+            given: Inputs of the component's kind, from `lipflow_core.plans`.
 
         Raises:
-            lipflow_core.plans.Mismatch: If it can't be built from them.
+            lipflow_core.plans.Mismatch: If the component can't be built from these inputs.
         """
         raise NotImplementedError(f"{type(self).__name__} must define plan()")
 
@@ -90,7 +90,7 @@ class Ramp(Config):
     """Number of steps over which the weight changes."""
 
     def at(self, step: int) -> float:
-        """Give the weight at a step."""
+        """Return the weight at a step."""
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
 
@@ -101,32 +101,32 @@ class ObjectiveConfig(Config):
     """Factor on the loss. In training it may be a ramp `{start, end, steps}`."""
 
     def weight_at(self, step: int) -> float:
-        """Give the weight at a step of a stage or a fit."""
+        """Return the weight at a step of a stage or a fit."""
         return self.weight.at(step) if isinstance(self.weight, Ramp) else self.weight
 
     @property
     def final_weight(self) -> float:
-        """The weight after any ramp."""
+        """Weight after the ramp, if it is one."""
         return self.weight.end if isinstance(self.weight, Ramp) else self.weight
 
 
 class MetricConfig(Config):
-    """Base of the options of every metric; the class variables say how tables and reports show it."""
+    """Base of the options of every metric; its class variables define how tables and reports show the values."""
 
     heading: ClassVar[str]
-    """Short name at the head of a column, such as "PSNR"."""
+    """Column heading in tables, such as "PSNR"."""
     unit: ClassVar[str] = ""
     """Unit of the values, such as "dB"; empty if they have none."""
     digits: ClassVar[int] = 2
     """Decimal places that tables print."""
     higher_is_better: ClassVar[bool] = False
-    """Whether a larger value is a better one."""
+    """Whether larger values are better."""
     definition: ClassVar[str]
-    """What exactly is computed, in one or two sentences that reports print."""
+    """Exact definition of the metric in one or two sentences, printed in reports."""
 
 
 def summary(documented: object) -> str:
-    """Give the first paragraph of an object's docstring in one line; empty if it has none."""
+    """Return the first paragraph of an object's docstring in one line; empty if it has none."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
     return " ".join(text.partition("\n\n")[0].split())
 
@@ -134,23 +134,23 @@ def summary(documented: object) -> str:
 def lay_defaults_under(
     config_class: type[Config], given: Mapping[str, Any], context: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Complete the options given to a block.
+    """Complete the options given to a block by its defaults.
 
-    - The preset's values stand where nothing was given.
-    - Blocks that were not given are validated anew, so that they too take on the preset's sizes.
-    - A slot's options given without a `type` belong to the component that stands there by default.
-    - `{"0": …}` given for a list changes its entry 0, `{"divergence": …}` its entry of that `type`.
+    - The preset's value is used for an option that was not given.
+    - Blocks that were not given are validated again, so that they too take the preset's sizes.
+    - Options of a slot without a `type` belong to the slot's default component.
+    - `{"0": …}` given for a list changes its entry 0; `{"divergence": …}` changes its entry of that `type`.
 
     Args:
-        config_class: The block's model.
-        given: What was written for it.
-        context: Of the validation: "preset", the active preset's name, and "registry", where it has them.
+        config_class: Model of the block.
+        given: Options that the user wrote.
+        context: Context of the validation; "preset" holds the active preset's name, "registry" the registry.
     """
     preset = (context or {}).get("preset")
     presets = config_class.presets.get(preset, {}) if preset else {}
     unknown = [name for name in presets if name not in config_class.model_fields]
     if unknown:
-        raise TypeError(f"{config_class.__name__}.presets['{preset}'] sets '{unknown[0]}', which is no option of it")
+        raise TypeError(f"{config_class.__name__}.presets['{preset}'] sets '{unknown[0]}', which it has no option for")
     completed = {**presets, **given}
     for name, field in config_class.model_fields.items():
         deferred = field.default_factory if isinstance(field.default_factory, Deferred) else None
@@ -159,18 +159,33 @@ def lay_defaults_under(
         else:
             default = as_given(field.get_default()) if deferred is None else deferred.resolve(context)
         if name in given:
-            if isinstance(given[name], bool) and field.annotation in (int, float):
-                # pydantic would take true for 1; as a word it is refused in its place.
-                completed[name] = str(given[name]).lower()
-                continue
-            completed[name] = _over(default, given[name], field, name)
+            completed[name] = _over(default, _without_booleans(given[name], field), field, name)
         elif name in presets or deferred is not None or _holds_blocks(default):
             completed[name] = default
     return completed
 
 
+def _without_booleans(value: Any, field: FieldInfo) -> Any:
+    """Turn true and false into words for fields that are not boolean: pydantic would read them as 1 and 0."""
+    if bool in (field.annotation, *_arguments(field.annotation)):
+        return value
+    # Values inside a block or a component are checked by its own fields.
+    nested = _is_slot(field) or _is_block(field)
+    return value if nested and not isinstance(value, bool) else _spelled(value)
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    return value
+
+
 def as_given(value: Any) -> Any:
-    """A validated block as the data that it was made from, so that it can be validated again under a preset."""
+    """Turn a validated block back into the data given for it, so that it can be validated again under a preset."""
     if isinstance(value, Config):
         return {name: as_given(getattr(value, name)) for name in value.model_fields_set}
     if isinstance(value, tuple | list):
@@ -183,7 +198,7 @@ def _holds_blocks(value: Any) -> bool:
 
 
 def _over(default: Any, given: Any, field: FieldInfo, name: str) -> Any:
-    """What the user gave for one option, laid over its default."""
+    """Merge what the user gave for one option into its default."""
     if isinstance(default, list):
         entries = isinstance(given, Mapping) and given and "type" not in given
         return _entries_over(default, given, name) if entries else given
@@ -221,28 +236,28 @@ def entry_position(entries: Sequence[Any], key: str | int, name: str) -> int:
     """Find an entry of a list by its position, or in a list of components by its `type`.
 
     Args:
-        entries: As data.
-        key: 0, "0" or a type such as "divergence".
-        name: How messages call the list.
+        entries: Entries of the list, as plain data.
+        key: Position such as 0 or "0", or a type such as "divergence".
+        name: Name of the list in messages.
 
     Raises:
-        LookupError: If there is none, or several are of that type.
+        LookupError: If no entry matches, or several are of that type.
     """
     if str(key).isdecimal():
         if int(key) < len(entries):
             return int(key)
         count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-        raise LookupError(f"'{name}' has {count}, counted from 0, so there is none at {key}")
+        raise LookupError(f"'{name}' has {count}; position {key} does not exist (positions count from 0)")
     types = [entry.get("type") if isinstance(entry, Mapping) else entry for entry in entries]
     found = [position for position, kind in enumerate(types) if kind == key]
     if len(found) == 1:
         return found[0]
     named = [kind for kind in types if isinstance(kind, str)]
     if found:
-        raise LookupError(f"'{name}' has {len(found)} entries of type '{key}'; name one by position: {found}")
+        raise LookupError(f"'{name}' has {len(found)} entries of type '{key}'; give a position instead: {found}")
     if named:
-        raise LookupError(f"'{name}' has no entry of type '{key}'; it has: {', '.join(named)}, or name a position")
-    raise LookupError(f"'{name}' is a list: '{key}' must be a position in it, from 0")
+        raise LookupError(f"'{name}' has no entry of type '{key}'; give one of {', '.join(named)}, or a position")
+    raise LookupError(f"'{name}' is a list: '{key}' must be a position in it, counted from 0")
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,7 +280,7 @@ def _is_block(field: FieldInfo) -> bool:
 
 
 def _arguments(annotation: Any) -> list[Any]:
-    """Everything named inside a type such as `Annotated[Part, SlotOf("flow")] | None`."""
+    """Collect all type arguments, nested ones included, of a type such as `Annotated[Part, SlotOf("flow")] | None`."""
     found = []
     for argument in get_args(annotation):
         found += [argument, *_arguments(argument)]

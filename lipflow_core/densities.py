@@ -1,34 +1,34 @@
-"""Densities that priors are put together from: diagonal Gaussians, and any density seen through a flow.
+"""Densities that priors are built from: diagonal Gaussians, and any density seen through a flow.
 
-Each is a `ConditionedPrior`: what `LatentPrior.condition` gives, or the base of one. `SeenThroughFlow` is the prior
-around the last of them, for all kinds of base.
+Each is a `ConditionedPrior`, the result of `LatentPrior.condition`. `SeenThroughFlow` is the base of priors whose
+density is seen through a flow.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.distributions import Normal
 
-from lipflow_core.config import Config
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 
 FREE_LOG_STD = 8.0
-"""Predicted log standard deviations within ±8 are taken as they are …"""
+"""Predicted log standard deviations within ±8 are used unchanged …"""
 LARGEST_LOG_STD = 10.0
-"""… and those beyond are bent to stay within ±10, so that no likelihood or KL overflows in float32."""
+"""… and those beyond are squashed into ±10, so that no likelihood or KL overflows in float32."""
 
 
 def bounded_log_std(log_std: Tensor) -> Tensor:
-    """Bend log σ into ±LARGEST_LOG_STD; the identity within ±FREE_LOG_STD, once differentiable everywhere.
+    """Squash log σ into ±LARGEST_LOG_STD; the identity within ±FREE_LOG_STD, once differentiable everywhere.
 
-    Its slope falls off with the square of the excess and not exponentially, so that a head that went astray comes back.
+    The slope falls with the square of the excess, not exponentially, so that a head that diverged can recover.
     """
     room = LARGEST_LOG_STD - FREE_LOG_STD
     free = log_std.clamp(-FREE_LOG_STD, FREE_LOG_STD)
@@ -37,50 +37,54 @@ def bounded_log_std(log_std: Tensor) -> Tensor:
 
 
 def bounded_normal(encoding: Encoding) -> Normal:
-    """An encoding's Gaussian with bounded log σ, as D independent normals: batch shape (B, D)."""
+    """Make an encoding's Gaussian with bounded log σ, as D independent normals: batch shape (B, D)."""
     return Normal(encoding.mean, bounded_log_std(encoding.log_std).exp(), validate_args=False)
 
 
 def entropy(encoding: Encoding) -> Tensor:
-    """Entropy of an encoding's Gaussian, (B,) nats per dimension."""
+    """Compute the entropy of an encoding's Gaussian, (B,) nats per dimension."""
     return bounded_log_std(encoding.log_std).mean(dim=1) + 0.5 * math.log(2 * math.pi * math.e)
 
 
 class Density(ConditionedPrior, ABC):
-    """A conditioned prior that may stand for all codes with one row.
+    """A conditioned prior that may have one row for all codes.
 
     Attributes:
-        broadcasts: Its one row stands for every code, so that `rows` leaves it as it is.
+        broadcasts: Whether its single row is used for every code; `rows` then returns it unchanged.
     """
 
     broadcasts: bool = False
 
 
 class BaseDensity(Density):
-    """A density that a flow is put around."""
+    """A density that can be the base of a flow."""
 
     @abstractmethod
     def entropy(self) -> Tensor:
-        """Entropy in nats, (B,), or (1,) if it broadcasts."""
+        """Compute the entropy in nats, (B,), or (1,) if the density broadcasts."""
+
+    @abstractmethod
+    def rows(self, index: Tensor) -> BaseDensity:
+        """As in `ConditionedPrior`."""
 
 
 class GaussianDensity(BaseDensity):
-    """Diagonal Gaussian.
+    """A diagonal Gaussian over the code.
 
     Args:
         mean: (B, D), or (1, D) if it broadcasts.
-        log_std: As `mean`.
-        broadcasts: Its one row stands for every code.
+        log_std: Natural logarithm of σ, with the shape of `mean`.
+        broadcasts: Whether the single row is used for every code.
 
     Attributes:
-        normal: As D independent normals, batch shape as `mean`.
+        normal: The Gaussian as D independent normals, with the batch shape of `mean`.
     """
 
     def __init__(self, mean: Tensor, log_std: Tensor, broadcasts: bool = False):
         self.mean = mean
         self.log_std = log_std
         self.broadcasts = broadcasts
-        # Not torch's Independent, which fails on a batch of none.
+        # torch's Independent fails on an empty batch.
         self.normal = Normal(mean, log_std.exp(), validate_args=False)
 
     def log_prob(self, code: Tensor) -> Tensor:
@@ -101,9 +105,9 @@ class GaussianDensity(BaseDensity):
         return self if self.broadcasts else GaussianDensity(self.mean[index], self.log_std[index])
 
 
-def driving_gaussian(driving: Encoding, std: str | float) -> GaussianDensity:
-    """The driving encoder's Gaussian N(μ^p, σ^p), with σ^p fixed if `std` is a number."""
-    if std == "driving":
+def driving_gaussian(driving: Encoding, std: Literal["driving"] | float) -> GaussianDensity:
+    """Make the driving encoder's Gaussian N(μ^p, σ^p), with σ^p fixed to `std` if that is a number."""
+    if isinstance(std, str):
         return GaussianDensity(driving.mean, bounded_log_std(driving.log_std))
     return GaussianDensity(driving.mean, torch.full_like(driving.mean, math.log(std)))
 
@@ -112,8 +116,8 @@ class FlowDensity(Density):
     """A base density seen through a flow: log p(z) = log p_base(F(z; h)) + log|det ∂F(z; h)/∂z|, with h fixed.
 
     Args:
-        flow: F at fixed h.
-        base: p_base, in LiP-Flow N(μ^p, σ^p); broadcasts if F is unconditional.
+        flow: Flow F with its context h fixed.
+        base: Density p_base, in LiP-Flow N(μ^p, σ^p); broadcasts if F is unconditional.
     """
 
     def __init__(self, flow: ConditionedFlow, base: BaseDensity):
@@ -126,7 +130,7 @@ class FlowDensity(Density):
         return self.base.log_prob(mapped) + log_abs_det
 
     def mode(self) -> Tensor:
-        """F^-1 of the base's mode, where the paper starts fitting; the mode itself if F preserves volume."""
+        """Map the base's mode by F^-1: the paper's start of fitting, and the true mode if F preserves volume."""
         return self.flow.inverse(self.base.mode())[0]
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -145,28 +149,31 @@ class FlowDensity(Density):
 class SeenThroughFlow(LatentPrior, ABC):
     """A prior whose density is a base seen through the spec's flow; implement `base`.
 
-    The flow is conditioned on the driving encoder's features, or on nothing where `flow_inputs` gives it no context.
-    The divergence is −log p(z^q) / D with p as in `FlowDensity` (supplement, section H.1), less Q's entropy where
-    that is kept, plus `prior_entropy` times the entropy of p,
+    The flow is conditioned on the driving encoder's features, or is unconditional if `flow_inputs` has no context. The
+    divergence is −log p(z^q) / D with p as in `FlowDensity` (supplement, section H.1), minus Q's entropy where that is
+    kept, plus `prior_entropy` times the entropy of p in Q's space,
 
-        H(p) = H(p_base) − E log|det ∂F/∂z|,
+        H(p) = H(p_base) − E log|det ∂F/∂z|.
 
-    which is that of p as Q sees it: base and flow may shrink together without changing it. The expectation is exact for
-    a flow that preserves volume and is taken at z^q for any other.
+    Base and flow may shrink together without changing it. The expectation is exact for a flow that preserves volume;
+    for any other flow it is estimated at z^q.
 
     Args:
-        config: With a method `flow_inputs(given)` that says what the flow is built from, and options
-            `posterior_entropy`, "keep" or "drop", and `prior_entropy`, a weight.
-        given: With the flow.
+        config: Options of the prior. A method `flow_inputs(given)` gives the inputs of the flow; `posterior_entropy` is
+            "keep" or "drop"; `prior_entropy` is a weight.
+        given: Inputs of the prior, with the flow.
 
     Attributes:
-        flow: F.
+        flow: Flow F, built.
         zero: (1, D) zeros, for a base that does not depend on the driving encoder.
     """
 
-    def __init__(self, config: Config, given: PriorInputs):
+    config: Any
+
+    def __init__(self, config: Any, given: PriorInputs):
         super().__init__(config, given)
         flow_inputs = config.flow_inputs(given)
+        assert given.flow is not None, "its Config plans no prior without a flow"
         self.flow = given.flow.build(flow_inputs)
         self._conditional = flow_inputs.context > 0
         # A buffer so that it follows the model's device and dtype; constant, so not saved.
@@ -174,7 +181,7 @@ class SeenThroughFlow(LatentPrior, ABC):
 
     @abstractmethod
     def base(self, driving: Encoding | None) -> BaseDensity:
-        """The density in P's space, of B rows; of one row that broadcasts where the flow is unconditional."""
+        """Make the density in P's space: B rows, or one row that broadcasts if the flow is unconditional."""
 
     def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
         base = self.base(driving)
@@ -186,7 +193,7 @@ class SeenThroughFlow(LatentPrior, ABC):
         return divergence - entropy(posterior) if self.config.posterior_entropy == "keep" else divergence
 
     def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
-        # Not through `condition`, whose flow may give gradients to the code alone.
+        # A conditioned flow may give gradients to the code alone, so `condition` is not used here.
         self.check_driving(driving)
         return FlowDensity(ConditionedFlow(self.flow, self._context(driving)), self.base(driving)).log_prob(code)
 
@@ -203,4 +210,4 @@ class SeenThroughFlow(LatentPrior, ABC):
         self.flow.initialize(code, self._context(driving))
 
     def _context(self, driving: Encoding | None) -> Tensor | None:
-        return driving.features if self._conditional else None
+        return driving.features if self._conditional and driving is not None else None

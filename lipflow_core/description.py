@@ -1,4 +1,4 @@
-"""What a model is made of: its parts with shapes, parameters and compute, counted on the model itself."""
+"""Describes a model: its parts with shapes, numbers of parameters and compute, counted on the model itself."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Row:
     """One part of a model.
 
     Args:
-        slot: Its slot in the spec.
-        kind: Its kind.
-        component: Its name.
-        plugin: The distribution that brought it.
-        version: That distribution's version.
-        inputs: Name → shape of one sample.
-        outputs: Name → shape of one sample.
-        parameters: Numbers that training may change; a part within another is counted in both.
-        macs: Multiply-accumulates of one sample; None where they say nothing (renderers) or can't be counted.
-        device: Where it is.
+        slot: Path of its slot in the spec.
+        kind: Kind of the component, such as "encoder".
+        component: Name of the component.
+        plugin: Distribution that provides it.
+        version: Version of that distribution.
+        inputs: Input's name → shape of one sample.
+        outputs: Output's name → shape of one sample.
+        parameters: Number of parameters; a part nested in another is counted in both.
+        macs: Multiply-accumulates of one sample; None for renderers and where they can't be counted.
+        device: Device that the part is on.
     """
 
     slot: str
@@ -51,15 +51,15 @@ class Row:
 
 
 def describe(avatar: Avatar, blueprint: Blueprint, registry: Registry | None = None) -> list[Row]:
-    """A row for each part of a model, and one for the flow within each prior.
+    """Make a row for each part of a model, and one for the flow within each prior.
 
-    Compute is counted at batch 1: of an encoder, one observation; of a prior, the log-probability of one code as in
-    training; of a flow, one code forward; of a decoder, one face and one view.
+    Compute is counted at batch 1: an encoder encodes one observation, a prior takes the log-probability of one code as
+    in training, a flow maps one code forward, a decoder decodes one face and one view.
 
     Args:
-        avatar: The model.
-        blueprint: What it was built from.
-        registry: Where versions are looked up; the default registry if None.
+        avatar: Model to describe.
+        blueprint: Plan that the model was built from.
+        registry: Registry that versions are looked up in; the default registry if None.
     """
     from lipflow_core.avatar import frozen
 
@@ -137,7 +137,7 @@ def _encoding(blueprint: Blueprint, device: torch.device) -> Encoding:
 def sample_observation(
     observations: Mapping[str, Mapping[str, Shape]], name: str, device: torch.device | str = "cpu"
 ) -> Record | None:
-    """One sample of an observation, all zeros; None if it is not one of the records that the core knows."""
+    """Make one all-zero sample of an observation; None if it is not one of the core's records."""
     shapes = observations.get(name, {})
 
     def zeros(tensor: str) -> Tensor:

@@ -1,7 +1,7 @@
-"""Errors that lipflow-core raises, each with the exit code that the command line ends with.
+"""Errors that lipflow-core raises, each with the command line's exit code.
 
-Every message says what was wrong, where, and what to do. A caller catches `LipflowError`; the subclasses say whose
-move it is.
+Every message says what was wrong, where, and what to do. Catch `LipflowError` for all of them; the subclasses tell
+where to look.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ class LipflowError(Exception):
     """Base of every error that lipflow-core raises on purpose.
 
     Args:
-        message: What was wrong and where.
-        hint: What to do about it; printed on a line of its own.
+        message: Sentence that says what was wrong and where.
+        hint: Sentence that says what to do; printed on a line of its own.
     """
 
     exit_code = 1
@@ -24,13 +24,13 @@ class LipflowError(Exception):
 
 
 class UsageError(LipflowError):
-    """What was asked for on the command line can't be done (exit code 2)."""
+    """A request on the command line can't be carried out (exit code 2)."""
 
     exit_code = 2
 
 
 class SpecError(LipflowError):
-    """A spec or an override does not say something that can be built (exit code 3)."""
+    """A spec or an override is invalid (exit code 3)."""
 
     exit_code = 3
 
@@ -42,7 +42,7 @@ class CompatibilityError(SpecError):
 
 
 class PluginError(LipflowError):
-    """A plugin is missing, broken, of another API, or clashes with another (exit code 5)."""
+    """A plugin is missing or broken, has another API version, or clashes with another plugin (exit code 5)."""
 
     exit_code = 5
 
@@ -54,24 +54,30 @@ class CaptureError(LipflowError):
 
 
 class ModelError(LipflowError):
-    """A model directory or checkpoint is missing, damaged or not of this spec (exit code 7)."""
+    """A model directory or checkpoint is missing, damaged or made from another spec (exit code 7)."""
+
+    exit_code = 7
+
+
+class ResultError(LipflowError):
+    """A file of results, such as evaluation.json, is damaged or not of this format (exit code 7)."""
 
     exit_code = 7
 
 
 class StorageError(LipflowError):
-    """Something could not be written: unwritable folder, full disk (exit code 8)."""
+    """A file or folder could not be written, for example because the disk is full (exit code 8)."""
 
     exit_code = 8
 
 
 class NumericalError(LipflowError):
-    """A computation gave NaN or infinity where it must not (exit code 9)."""
+    """A computation gave NaN or infinity and can't continue (exit code 9)."""
 
     exit_code = 9
 
 
 class Interrupted(LipflowError):
-    """INT or TERM was received; the work so far was saved (exit code 130)."""
+    """The signal INT or TERM was received; the work so far was saved (exit code 130)."""
 
     exit_code = 130

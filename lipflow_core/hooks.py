@@ -1,13 +1,14 @@
-"""What a plugin and the core say to each other: the hook, the descriptor, the API version.
+"""What a plugin and the core say to each other: two hooks, their descriptors, the API version.
 
-Imports neither torch nor pydantic, so that listing plugins stays fast.
+A plugin implements at least one of the two hooks. Imports neither torch nor pydantic, so that listing plugins stays
+fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import pluggy
 
@@ -25,10 +26,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """What the core knows of a component before importing it.
+    """Describes a component, so that the core knows it without importing it.
 
     Args:
-        kind: Which contract it fulfils; one of `KINDS`.
+        kind: The contract that it fulfils; one of `KINDS`.
         name: The name used in specs; lower case with hyphens.
         implementation: Import path of the class, "package.module:Class".
         config: Import path of its pydantic Config, "package.module:Class". Neither this module nor the one that
@@ -37,9 +38,9 @@ class Component:
         api: Plugin API that it was written for, (major, minor). It runs on the same major with this minor or a later.
         capabilities: Free-form facts to choose by, such as "cuda" or "volume-preserving".
         aliases: Other names that specs may use.
-        deprecated: What to use instead, if it is to go.
+        deprecated: Replacement to use, if this component is deprecated.
         requires: Import names of optional packages that it needs.
-        install: Command that installs what it requires, shown when that is missing.
+        install: Command that installs these packages, shown when one is missing.
     """
 
     kind: Kind
@@ -51,6 +52,32 @@ class Component:
     capabilities: frozenset[str] = field(default_factory=frozenset)
     aliases: tuple[str, ...] = ()
     deprecated: str | None = None
+    requires: tuple[str, ...] = ()
+    install: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Describes a command of `lipflow-core`, so that `--help` lists it without importing it.
+
+    Args:
+        name: The word after `lipflow-core`; lower case with hyphens.
+        summary: One line for `--help`, such as "write a report of an evaluation".
+        module: Import path of its module, "package.module". The module is imported when the command is called. It has
+            two functions: `add_arguments(parser)`, which adds the command's arguments to an
+            `argparse.ArgumentParser`, and `run(args)`, which does the work and returns the exit code. `run` raises an
+            error of `lipflow_core.errors` where the user must act; any other error is taken for a fault of the plugin.
+        api: Plugin API that it was written for, (major, minor). It runs on the same major with this minor or a later.
+        requires: Import names of optional packages that it needs.
+        install: Command that installs these packages, shown when one is missing.
+    """
+
+    kind: ClassVar[Literal["command"]] = "command"
+
+    name: str
+    summary: str
+    module: str
+    api: tuple[int, int] = API_VERSION
     requires: tuple[str, ...] = ()
     install: str | None = None
 
@@ -73,5 +100,38 @@ def lipflow_components() -> Iterable[Component]:
             config="my_prior:LaplaceConfig",
             summary="Independent Laplace densities: most of the code near zero",
         )
+    ```
+    """
+
+
+@hookspec
+def lipflow_commands() -> Iterable[Command]:
+    """Yield a descriptor for every command that this plugin offers.
+
+    As in the plugin `my_tools.py` of docs/plugins.md:
+
+    ```python
+    from lipflow_core.hooks import Command, hookimpl
+
+    @hookimpl
+    def lipflow_commands():
+        yield Command(name="weigh", summary="list the parts of a model by their size", module="my_weigh")
+    ```
+
+    where `my_weigh.py`, imported when `lipflow-core weigh MODEL` is called, is:
+
+    ```python
+    from lipflow_core.tables import table
+
+    def add_arguments(parser):
+        parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
+
+    def run(args):
+        from lipflow_core import open_model
+
+        avatar = open_model(args.model).avatar
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in avatar.named_children()}
+        print(table(("part", "parameters"), [(name, str(size)) for name, size in sizes.items()], left=1))
+        return 0
     ```
     """

@@ -1,7 +1,7 @@
-"""A model on disk: `spec.yaml` (resolved), `weights.safetensors`, and `lock.json`, which says what made it.
+"""Saves and opens model directories: `spec.yaml` (resolved), `weights.safetensors` and `lock.json` (versions, hashes).
 
-Opening one runs no code from it: components are looked up by name among what the user's own registry enables, and
-registry files in it are not read.
+Opening a model runs no code from its directory: components are looked up by name in the user's own registry, and
+registry files in the directory are not read.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lipflow_core.assembly import build, on_device, usable_devices
-from lipflow_core.avatar import Avatar, TemplateBuffers
+from lipflow_core.avatar import Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
 from lipflow_core.model_lock import (
     FORMAT,
@@ -44,23 +44,26 @@ from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
+_TEMPLATE_NAMES = [f.name for record in (Topology, Template) for f in fields(record) if f.name != "topology"]
+_TRAINING = ("training", "seed", "name", "preset", "version")
+"""Blocks and options of a spec that only training uses."""
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
 """Blocks of a spec that do not shape the weights."""
 
 
 class ModelWarning(UserWarning):
-    """A model was opened with other versions than those that made it."""
+    """A model was opened with other versions of its plugins than it was made with."""
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model as it was opened. It unpacks to its first two fields: `avatar, spec = open_model(directory)`.
+    """An opened model. It unpacks to its first two fields: `avatar, spec = open_model(directory)`.
 
     Args:
-        avatar: The model.
-        spec: The spec that it was made from, with the overrides.
-        blueprint: What it was built from.
-        lock: What made it, and what its files hold.
+        avatar: The model, in evaluation mode.
+        spec: Spec of the model, with the overrides.
+        blueprint: Plan that the model was built from.
+        lock: Content of its `lock.json`.
     """
 
     avatar: Avatar
@@ -73,20 +76,22 @@ class OpenedModel:
 
 
 def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], registry: Registry | None = None) -> Path:
-    """Write a model into a folder, whole or not at all; one that is there is replaced, other files are left alone.
+    """Write a model into a folder, completely or not at all.
+
+    A model that is there is replaced; other files are left alone.
 
     Args:
-        avatar: The model; its weights are copied from whatever device they are on.
-        spec: What it was assembled from.
-        directory: Where.
-        registry: Where versions are looked up; the default registry if None.
+        avatar: Model to save, on any device.
+        spec: Spec that the model was assembled from.
+        directory: Folder to write to.
+        registry: Registry that versions are looked up in; the default registry if None.
 
     Returns:
         The directory.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written, or would overwrite a training run's model or files
-            that are no model's.
+        lipflow_core.errors.StorageError: If it can't be written, or if it would overwrite a training run's model or
+            files that belong to no model.
     """
     path = Path(directory)
     check_place(path)
@@ -95,7 +100,7 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
 
 
 def write_model(avatar: Avatar, spec: Spec, path: Path, registry: Registry | None = None) -> None:
-    """What `save_model` does, without asking what stands there."""
+    """Write a model without checking what the folder holds; otherwise like `save_model`."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
     content = {
         SPEC: dump_spec(spec).encode(),
@@ -113,48 +118,49 @@ def open_model(
     registry: Registry | None = None,
     overrides: Iterable[str] = (),
 ) -> OpenedModel:
-    """Read a model directory, without the capture that it was trained on.
+    """Open a model directory; the capture that the model was trained on is not needed.
 
     Args:
-        directory: The model.
-        device: Where the model goes; the spec's `device` if None.
-        registry: Where components are looked up; the default registry if None.
-        overrides: Such as "fitting.steps=50"; options that shape the weights can't be changed.
+        directory: Model directory to open.
+        device: Device to put the model on; the spec's `device` if None.
+        registry: Registry that components are looked up in; the default registry if None.
+        overrides: Changes to the spec, such as "fitting.steps=50". Options that shape the weights can't be changed.
 
     Returns:
         The model in evaluation mode, and its spec.
 
     Raises:
         lipflow_core.errors.ModelError: If a file is missing, damaged or edited, or the weights do not fit the spec.
-        lipflow_core.errors.SpecError: If an override can't be used, or makes the weights not fit.
-        lipflow_core.errors.PluginError: If a plugin that the model is made of is missing, naming its distribution.
+        lipflow_core.errors.SpecError: If an override is invalid, or makes the weights not fit.
+        lipflow_core.errors.PluginError: If a plugin that the model needs is missing, naming its distribution.
 
     Warns:
-        ModelWarning: If plugins have other versions than those that made the model.
+        ModelWarning: If plugins have other versions than the model was made with.
     """
     path = Path(directory)
     registry = registry or default_registry()
     overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    _check_effect(overrides)
     lock = read_lock(path)
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
     weights = _read_weights(path / WEIGHTS)
     template = _template(weights, path)
     _check_shapes(template, lock, path)
-    # A device that is not there is no fault of the model; parts that fit on none are.
+    # A missing device is no fault of the model, but parts that no longer fit together are.
     placed = on_device(spec, device)
     try:
         blueprint = plan(placed, devices=usable_devices(), capture=lock.capture)
         avatar = build(blueprint, template, "cpu")
     except CompatibilityError as error:
-        if overrides and _fits_without_overrides(path, lock, registry):
+        if overrides and _works_without_overrides(path, registry, lock):
             raise
         raise ModelError(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
         ) from error
     stored = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     if len(stored) == 1:
-        avatar.to(dtype=stored.pop())  # a model trained in float64 stays one
+        avatar.to(dtype=stored.pop())  # a model trained in float64 stays in float64
     try:
         load_weights(avatar, weights, str(path / WEIGHTS))
     except ModelError as error:
@@ -168,11 +174,11 @@ def open_model(
 
 
 class EditedModelError(ModelError):
-    """The spec of a model was edited: what is there may be a user's work, and no damage."""
+    """The spec of a model was edited after it was saved; this may be a user's work and not damage."""
 
 
 def check_model(directory: str | os.PathLike[str]) -> None:
-    """Check that the files of a model are those that were saved, without building it.
+    """Check that the files of a model are unchanged since it was saved, without building it.
 
     Raises:
         EditedModelError: If the spec was edited.
@@ -182,7 +188,7 @@ def check_model(directory: str | os.PathLike[str]) -> None:
 
 
 def check_place(directory: str | os.PathLike[str]) -> None:
-    """Raise a StorageError if a model can't be written there, before the work is done that it is to keep."""
+    """Raise a StorageError if a model can't be written to a folder; call it before the work that it would lose."""
     path = Path(directory)
     if (path / RUN).exists():
         raise StorageError(f"{path}: holds a training run, whose model would be lost", "Choose another folder.")
@@ -212,11 +218,11 @@ def _check_hashes(path: Path, lock: Lock) -> None:
             continue
         if name == SPEC:
             raise EditedModelError(
-                f"{path / name}: was edited after the model was saved and may no longer say what the weights are",
+                f"{path / name}: was edited after the model was saved, so that it may no longer describe the weights",
                 "Undo the edit; give options of fitting and evaluation as overrides instead.",
             )
-        _read_weights(path / name)  # tells what is wrong with a damaged one
-        raise ModelError(f"{path / name}: is not the file that {LOCK} was written with", "Copy the model again.")
+        _read_weights(path / name)  # raises an error that says what is damaged
+        raise ModelError(f"{path / name}: does not have the hash that {LOCK} lists", "Copy the model again.")
 
 
 def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[str]) -> Spec:
@@ -229,49 +235,52 @@ def _load_spec(path: Path, lock: Lock, registry: Registry, overrides: Iterable[s
             raise PluginError(f"{path}: this model needs {made_by}\n{error.message}", _cure(absent)) from error
         if isinstance(error, PluginError):
             raise
-        if overrides and _loads_without_overrides(path, registry):
+        if overrides and _works_without_overrides(path, registry):
             raise
         raise ModelError(f"{path}: its spec can't be used: {error.message}", error.hint) from error
 
 
-def _loads_without_overrides(path: Path, registry: Registry) -> bool:
-    try:
-        load_spec(path / SPEC, (), registry)
-    except (SpecError, PluginError):
-        return False
-    return True
+def _check_effect(overrides: Sequence[str]) -> None:
+    """Refuse overrides that change nothing in a trained model."""
+    for text in overrides:
+        block = text.partition("=")[0].strip().partition(".")[0]
+        if block in _TRAINING:
+            raise SpecError(
+                f"override '{text}' would have no effect: the model is trained, and only training uses '{block}'",
+                "Give it to `lipflow-core train`, or leave it out.",
+            )
 
 
-def _fits_without_overrides(path: Path, lock: Lock, registry: Registry) -> bool:
+def _works_without_overrides(path: Path, registry: Registry, lock: Lock | None = None) -> bool:
+    """Tell whether the model's own spec loads and, given its lock, can be planned."""
     try:
-        plan(load_spec(path / SPEC, (), registry), capture=lock.capture)
+        spec = load_spec(path / SPEC, (), registry)
+        if lock is not None:
+            plan(spec, capture=lock.capture)
     except (SpecError, PluginError):
         return False
     return True
 
 
 def _shaped_otherwise(path: Path, overrides: list[str]) -> SpecError:
-    """What to say of overrides with which the weights do not fit."""
+    """Make the error for overrides that change the shapes of the weights."""
     blamed = [text for text in overrides if text.partition("=")[0].strip().partition(".")[0] not in _FREE] or overrides
     return SpecError(
-        f"override {', '.join(map(repr, blamed))}: {path} is trained already, and its weights do not fit a model "
-        "changed so",
+        f"override {', '.join(map(repr, blamed))}: the trained weights of {path} do not fit this change",
         "Only options of fitting, evaluation, capture and renderer can be changed for trained weights; "
-        "to change others, train the model anew with them.",
+        "to change others, train a new model with them.",
     )
 
 
 def _cure(absent: list[LockedPart]) -> str:
-    # A plugin given by path is nobody's distribution: an upload of its name would be a stranger's.
+    # A plugin given by path is not published: a package index may have a stranger's upload of the same name.
     local = sorted({part.distribution for part in absent if part.version.startswith("sha256:")})
     if local:
-        return f"Name the files of {', '.join(local)} in your project's registry.toml; its version is their hash."
+        return f"Add the files of {', '.join(local)} to your project's registry.toml; the version is their hash."
     others = sorted({part.distribution for part in absent} - {"lipflow-core"})
     if others:
-        return (
-            f"Install what is missing and open the model again, with `pip install {' '.join(others)}` if it is public."
-        )
-    return "Switch its plugin on, or upgrade lipflow-core; `lipflow-core plugins list` shows what is off or broken."
+        return f"Install the missing plugins and open the model again; if public: `pip install {' '.join(others)}`."
+    return "Enable its plugin, or upgrade lipflow-core; `lipflow-core plugins list` shows disabled and broken ones."
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
@@ -280,26 +289,23 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
             return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"{file}: is truncated, or no safetensors file: {error}", "Copy the model again, or train it again."
+            f"{file}: is truncated or not a safetensors file: {error}", "Copy the model again, or train it again."
         ) from error
 
 
 def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
     try:
-        held = {name: weights[_TEMPLATE + name] for name in _template_names()}
+        held = {name: weights[_TEMPLATE + name] for name in _TEMPLATE_NAMES}
     except KeyError as error:
         raise ModelError(
-            f"{path / WEIGHTS}: the weights are not those of a lipflow-core model: there is no {error.args[0]}"
+            f"{path / WEIGHTS}: is not the weights file of a lipflow-core model: it lacks {error.args[0]}"
         ) from error
     _check_mesh(held, path)
-    return Template(
-        topology=Topology(held.pop("triangles"), held.pop("uv"), held.pop("uv_triangles")),
-        **held,
-    )
+    return template_of(held)
 
 
 def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
-    """Raise a ModelError where a renderer or an objective would read outside its tensors, or draw NaN."""
+    """Raise a ModelError if a renderer or an objective would read outside the template's tensors, or draw NaN."""
 
     def refuse(reason: str) -> NoReturn:
         raise ModelError(
@@ -317,7 +323,7 @@ def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
     for name, limit in limits.items():
         indices = held[name]
         if indices.is_floating_point() or indices.is_complex():
-            refuse(f"{name} holds {indices.dtype}, no indices")
+            refuse(f"{name} has dtype {indices.dtype}, which can't be indices")
         if indices.numel() and (indices.min() < 0 or indices.max() >= limit):
             refuse(f"{name} has indices outside 0 … {limit - 1}")
     if held["triangles"].shape != held["uv_triangles"].shape:
@@ -325,7 +331,7 @@ def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _check_shapes(template: Template, lock: Lock, path: Path) -> None:
-    """Raise a ModelError where the lock tells of another mesh or texture, lest a small file ask for any memory."""
+    """Raise a ModelError if the lock's shapes differ from the weights: a tiny file must not request huge memory."""
     held = {
         f"{lock.roles.surface}.vertices": template.vertices_mean,
         f"{lock.roles.surface}.texture": template.texture_mean,
@@ -334,13 +340,7 @@ def _check_shapes(template: Template, lock: Lock, path: Path) -> None:
     for name, tensor in held.items():
         if name in lock.shapes and lock.shapes[name] != tuple(tensor.shape):
             raise ModelError(
-                f"{path / LOCK}: is damaged: shapes.{name} is {lock.shapes[name]}, but the weights hold "
+                f"{path / LOCK}: is damaged: shapes.{name} is {lock.shapes[name]}, but the weights have "
                 f"{tuple(tensor.shape)}",
                 "Copy the model again.",
             )
-
-
-def _template_names() -> list[str]:
-    empty = torch.zeros(0)
-    blank = Template(Topology(empty, empty, empty), empty, empty, empty, empty, empty)
-    return [name for name, _ in TemplateBuffers(blank).named_buffers()]

@@ -1,11 +1,10 @@
-"""`lock.json` of a model directory: what made the model, and what its files hold."""
+"""Makes and reads `lock.json` of a model directory: the versions that made the model, and hashes of its files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,18 +17,19 @@ from lipflow_core.parts import Part
 from lipflow_core.plans import Plan, Roles
 from lipflow_core.registry import Registry
 from lipflow_core.specs import Spec, shipped_specs
+from lipflow_core.spelling import canonical
 from lipflow_core.version import __version__
 
 SPEC, WEIGHTS, LOCK = "spec.yaml", "weights.safetensors", "lock.json"
 RUN, RESULT = "run.json", "result.json"
-"""Marks the folder of a training run, whose model only the run itself writes."""
+"""RUN marks the folder of a training run, whose model only the run itself writes; RESULT marks a finished run."""
 FORMAT = "lipflow-core model 1"
 LARGEST = 2**22
-"""Of a shape in a lock file: a model of a few bytes may not ask for any amount of memory."""
+"""Largest size in a shape of a lock file, so that a model of a few bytes can't request unlimited memory."""
 
 
 class LockedPart(BaseModel):
-    """A component and who brought it."""
+    """A component with the distribution that provides it, and its version."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -39,28 +39,18 @@ class LockedPart(BaseModel):
     version: str
 
 
-class LockedRoles(BaseModel):
-    """Which observations of the capture the core used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    surface: str
-    training_views: str
-    scored_view: str
-
-
 class Lock(BaseModel):
-    """What made a model.
+    """The content of `lock.json`: the versions that made a model, its capture's plan, and hashes of its files.
 
     Args:
-        format: Of the directory.
+        format: Format of the model directory.
         lipflow_core: Version of lipflow-core.
-        plugin_api: (major, minor).
+        plugin_api: Version of the plugin API, (major, minor).
         torch: Version of torch.
         parts: Every component in the spec.
-        shapes: Of what the capture offered, so that the model opens without it.
-        roles: Which of the capture's observations the core used.
-        sha256: File → hash of its content.
+        shapes: Shapes of the capture's tensors, so that the model opens without the capture.
+        roles: Roles of the capture's observations.
+        sha256: File's name → hash of its content.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -71,24 +61,24 @@ class Lock(BaseModel):
     torch: str
     parts: tuple[LockedPart, ...]
     shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
-    roles: LockedRoles
+    roles: Roles
     sha256: dict[str, str]
 
     @property
     def capture(self) -> Plan:
-        """The plan of the capture, as far as opening the model needs it."""
-        return Plan(outputs=self.shapes, roles=Roles(**self.roles.model_dump()), differentiable=False)
+        """Plan of the capture, as far as opening the model needs it."""
+        return Plan(outputs=self.shapes, roles=self.roles, differentiable=False)
 
 
 def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:
-    """The lock of a model.
+    """Make the lock of a model.
 
     Args:
-        spec: What it was assembled from.
+        spec: Spec that the model was assembled from.
         capture: Plan of its capture.
-        torch_version: Of the torch that made it.
-        content: File → content of the model's other files.
-        registry: Where versions are looked up.
+        torch_version: Version of torch that made the model.
+        content: File's name → content, for the model's other files.
+        registry: Registry that versions are looked up in.
     """
     parts = [
         LockedPart(
@@ -106,7 +96,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         torch=torch_version,
         parts=tuple(dict.fromkeys(parts)),
         shapes=dict(capture.outputs),
-        roles=LockedRoles(**asdict(capture.roles)),
+        roles=capture.roles,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
     )
 
@@ -115,7 +105,7 @@ def read_lock(directory: Path) -> Lock:
     """Read `lock.json`.
 
     Raises:
-        lipflow_core.errors.ModelError: If there is no model, or one of another format, or a damaged one.
+        lipflow_core.errors.ModelError: If the model is missing or damaged, or has another format.
     """
     if not directory.is_dir():
         if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
@@ -131,7 +121,7 @@ def read_lock(directory: Path) -> Lock:
             f"{directory}: its training is finished, but {LOCK} is gone"
             if finished
             else f"{directory}: its training is not finished, so there is no model yet",
-            f"{'Write the model anew' if finished else 'Go on'} with the command that started it and --resume: "
+            f"{'Write the model again' if finished else 'Continue'} with the command that started it and --resume: "
             f"`lipflow-core train SPEC [KEY=VALUE …] --out {directory} --resume`.",
         )
     missing = [name for name in (LOCK, SPEC, WEIGHTS) if not (directory / name).is_file()]
@@ -160,7 +150,7 @@ def read_lock(directory: Path) -> Lock:
 
 
 def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
-    """A line for everything that has another version here than when the model was made."""
+    """Yield a line for each version that differs from the one that the model was made with."""
     if lock.lipflow_core != __version__:
         yield f"was made with lipflow-core {lock.lipflow_core}; this is {__version__}"
     current = {(part.kind, part.name): part for part in _parts(spec)}
@@ -169,9 +159,8 @@ def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
         if part is None:
             continue  # replaced by an override
         version = registry.version(part.component)
-        if (locked.distribution, locked.version) != (part.distribution, version) and not (
-            locked.distribution == part.distribution == "lipflow-core"
-        ):
+        same = canonical(locked.distribution) == canonical(part.distribution)
+        if (not same or locked.version != version) and not (locked.distribution == part.distribution == "lipflow-core"):
             yield (
                 f"{locked.kind} '{locked.name}' was {locked.distribution} {locked.version}; "
                 f"here it is {part.distribution} {version}"
@@ -179,7 +168,7 @@ def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
 
 
 def _parts(block: Config) -> list[Part]:
-    """Every component in a spec, nested ones included."""
+    """Collect every component in a spec, nested ones included."""
     found: list[Part] = []
     for name in type(block).model_fields:
         value = getattr(block, name)

@@ -1,4 +1,7 @@
-"""Decoding codes, and drawing them as a capture's cameras saw them: once for all objectives or metrics that look."""
+"""Decoding codes, and drawing them as a capture's cameras saw them: once for all objectives or metrics that look.
+
+Here alone is asked whether what a model made is finite (`faults`) and whether a frame shows anything (`shows_nothing`).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar
+from lipflow_core.errors import NumericalError
 from lipflow_core.plans import Needs
-from lipflow_core.records import Camera, FaceState, Frame, Rendering, Template
+from lipflow_core.records import Camera, FaceState, Frame, Keypoints, Rendering, Template, Views
 
 
 def observe(
@@ -21,21 +25,21 @@ def observe(
     cameras: Mapping[str, Camera],
     directions: Tensor | None = None,
 ) -> tuple[FaceState | None, Mapping[str, Rendering]]:
-    """Decode codes and render what is needed: one decoding for all views, one rendering for each picture size.
+    """Decode codes and render the needed observations: one decoding for all views, one rendering per picture size.
 
     Under autocast only the decoder runs in half precision.
 
     Args:
-        avatar: The model.
-        template: Its template, read once by the caller.
+        avatar: Model that decodes and renders.
+        template: Template of the model, read once by the caller.
         code: (B, D).
-        needs: What objectives or metrics look at; nothing else is made.
+        needs: Needs of the objectives or metrics; nothing else is computed.
         cameras: Observation's name → its cameras (B, N), for each of `needs.rendered`.
-        directions: (B, N, 3) what `view_directions` gives for these cameras, if the caller has it.
+        directions: (B, N, 3) result of `view_directions` for these cameras; computed if None.
 
     Returns:
-        The face in millimetres and [0, 1], without texture unless something is rendered, or None if none is needed; and
-        observation's name → renderings of its N views, B·N pictures ordered sample by sample.
+        The face in millimetres and [0, 1], or None if no face is needed; it has a texture only if something is
+        rendered. And observation's name → renderings of its N views, B·N pictures ordered sample by sample.
     """
     if not needs.face:
         return None, {}
@@ -58,21 +62,91 @@ def observe(
 
 
 def view_directions(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> Tensor | None:
-    """Give the view directions of all rendered pictures in the order that they are drawn in, (B, N, 3).
-
-    None if nothing is rendered.
-    """
+    """Collect the view directions of all rendered pictures in rendering order, (B, N, 3); None without pictures."""
     names = [name for group in _by_size(cameras, rendered) for name in group]
     return torch.cat([cameras[name].view_direction for name in names], dim=1) if names else None
 
 
 def cameras_of(frame: Frame, observations: Sequence[str]) -> dict[str, Camera]:
-    """Collect the cameras of those observations that have some."""
+    """Collect the cameras of the observations that have cameras."""
     return {name: frame[name].camera for name in observations if hasattr(frame[name], "camera")}
 
 
+@torch.no_grad()
+def draw(avatar: Avatar, code: Tensor, camera: Camera) -> tuple[Tensor, dict[int, str]]:
+    """Decode codes and draw them as pictures to look at.
+
+    Args:
+        avatar: The model, in evaluation mode.
+        code: (B, D).
+        camera: Leading axes (B, N).
+
+    Returns:
+        The pictures (B, N, C, H, W) in [0, 1], and the `faults` of the samples.
+    """
+    face = avatar.decode(code, camera)
+    rendering = avatar.render(face, camera)
+    pictures = rendering.image.unflatten(0, camera.extrinsics.shape[:2]).clamp(0, 1)
+    return pictures, faults(code, face, {"": rendering})
+
+
+def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Rendering]) -> dict[int, str]:
+    """Find the samples whose code, surface or pictures hold NaN or infinity.
+
+    Args:
+        code: (B, D).
+        face: What was decoded, if anything was.
+        renderings: What was drawn, as `observe` gives it.
+
+    Returns:
+        Number of a sample → what of it is not finite, the first thing that was made: "code", "decoded vertices",
+        "decoded texture" or "rendered picture". Samples that are sound are not in it.
+    """
+    made = [("code", code)]
+    if face is not None:
+        made += [("decoded vertices", face.vertices), ("decoded texture", face.texture)]
+    made += [("rendered picture", rendering.image) for rendering in renderings.values()]
+    found: dict[int, str] = {}
+    for name, tensor in made:
+        # One pass and no temporary: a sum is finite only if everything in it is.
+        if tensor is not None and not torch.isfinite(tensor.sum()):
+            bad = ~tensor.reshape(len(code), -1).isfinite().all(dim=1)
+            for sample in bad.nonzero()[:, 0].tolist():
+                found.setdefault(sample, name)
+    return found
+
+
+def sound(face: FaceState) -> Tensor:
+    """Tell which samples have finite vertices, (B,) bool, without waiting for the device and without a gradient."""
+    return face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+
+
+def not_finite(what: str) -> NumericalError:
+    """Make the error of a model that gives NaN or infinity; `what` names the model, the frame and the part."""
+    return NumericalError(
+        f"{what} holds NaN or infinity",
+        "The model's weights are damaged or its training ran away; `metrics.jsonl` of its folder may tell when.",
+    )
+
+
+def shows_nothing(frame: Frame) -> Tensor:
+    """Tell which samples show nothing to compare with: every mask of their views is empty, every keypoint hidden.
+
+    Returns:
+        (B,) bool; False where an observation is of another kind, or there is none.
+    """
+    shown = torch.zeros(len(frame), dtype=torch.bool, device=frame.numbers.device)
+    for observation in frame.observations.values():
+        match observation:
+            case Views(mask=counted) | Keypoints(visible=counted):
+                shown |= (counted > 0).flatten(1).any(dim=1)
+            case _:
+                return torch.zeros_like(shown)
+    return ~shown if frame.observations else shown
+
+
 def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[list[str]]:
-    """Observations whose pictures are of one size, and so can be drawn at once."""
+    """Group observations by picture size: pictures of one size are rendered together."""
     groups: dict[tuple[int, int], list[str]] = {}
     for name in rendered:
         groups.setdefault((cameras[name].height, cameras[name].width), []).append(name)
@@ -80,7 +154,7 @@ def _by_size(cameras: Mapping[str, Camera], rendered: Sequence[str]) -> list[lis
 
 
 def _side_by_side(cameras: Sequence[Camera]) -> Camera:
-    """The views of all observations, (B, N), as those of one."""
+    """Concatenate the cameras of all observations along the view axis, (B, N)."""
     if len(cameras) == 1:
         return cameras[0]
     intrinsics = torch.cat([camera.intrinsics for camera in cameras], dim=1)
@@ -89,7 +163,7 @@ def _side_by_side(cameras: Sequence[Camera]) -> Camera:
 
 
 def _parted(rendering: Rendering, views: Mapping[str, int]) -> dict[str, Rendering]:
-    """Each observation's part of a rendering of B times all their views."""
+    """Split a rendering of all observations' views into one for each observation."""
     if len(views) == 1:
         return dict.fromkeys(views, rendering)
     parts, first, every = {}, 0, sum(views.values())

@@ -1,15 +1,15 @@
-"""Slots and what fills them: pydantic types by which a Config or spec names a component.
+"""Slots, pydantic types by which a Config or spec names a component, and the parts that fill them.
 
 A Config declares a slot with the kind's type, `coupling: CouplingSlot = "additive"`. In YAML a slot is a component's
-name or a mapping with `type:` and that component's options. Validated, it is a `Part`: the component, its options and
-the power to plan and to build it. Imports pydantic, not torch.
+name or a mapping with `type:` and that component's options. Validation turns it into a `Part`, which holds the
+component and its options and can plan and build it. Imports pydantic, not torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
@@ -18,9 +18,7 @@ from lipflow_core.config import Config, Deferred, SlotMarker
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component, Kind
 from lipflow_core.plans import Plan
-
-if TYPE_CHECKING:
-    from lipflow_core.registry import Registry
+from lipflow_core.registry import Registry, default_registry, load_object
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class Part:
     """A filled slot: a component with its validated options.
 
     Attributes:
-        kind: The component's kind.
-        component: Its descriptor.
-        distribution: Name of the distribution that brought it.
-        config: Its validated options.
-        spelling: What names it unambiguously in a spec: its name, or "DISTRIBUTION:NAME" where two share that.
+        kind: Kind of the component.
+        component: Descriptor of the component.
+        distribution: Name of the distribution that provides it.
+        config: Validated options.
+        spelling: Unambiguous name for specs: the component's name, or "DISTRIBUTION:NAME" if two components share it.
     """
 
     kind: Kind
@@ -51,13 +49,11 @@ class Part:
 
     def build(self, given: Any) -> Any:
         """Import the implementation and construct it: `Implementation(config, given)`."""
-        from lipflow_core.registry import load_object
-
         implementation = load_object(self.component.implementation, self.component)
         return implementation(self.config, given)
 
     def as_data(self) -> dict[str, Any]:
-        """The slot as it is written in a resolved spec: `type` first, then every option."""
+        """Return the slot as plain data for a resolved spec: `type` first, then every option."""
         return {"type": self.spelling or self.name, **self.config.model_dump(mode="json")}
 
 
@@ -74,7 +70,7 @@ class SlotOf(SlotMarker):
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"x-lipflow-slot": self.kind}  # which components fill it is the registry's to say: specs/schema.py
+        return {"x-lipflow-slot": self.kind}  # specs/schema.py replaces it by the registry's components
 
     @property
     def _a_kind(self) -> str:
@@ -109,10 +105,10 @@ class SlotOf(SlotMarker):
 
 
 class SameAs(Config):
-    """In place of a slot: use the component of another slot, weights and all."""
+    """Fills a slot with the component of another slot, so that the two share their weights."""
 
     same_as: Literal["driving"]
-    """Name of that slot."""
+    """Slot whose component is used here too; both slots then share one component and its weights."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +136,14 @@ def _error(kind: str, message: str) -> PydanticCustomError:
 
 def _registry(context: Mapping[str, Any] | None) -> Registry:
     registry = (context or {}).get("registry")
-    if registry is None:
-        from lipflow_core.registry import default_registry
-
-        registry = default_registry()
-    return registry
+    return default_registry() if registry is None else registry
 
 
 @dataclass(frozen=True)
 class RegistryDefault(Deferred):
-    """The default of an option that names components: what `[defaults]` of registry.toml says under a key.
+    """Default of an option that names components, read from a key of `[defaults]` in registry.toml.
 
-    The core names no component. A field says `Field(default_factory=RegistryDefault("renderer"))` instead.
+    The core names no component; a field uses `Field(default_factory=RegistryDefault("renderer"))` instead.
     """
 
     key: str

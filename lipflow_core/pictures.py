@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import io
-
 import torch
 from einops import rearrange, repeat
-from PIL import Image
 from torch import Tensor
 
+from lipflow_core.png import encode_png
 from lipflow_core.records import Frame, Keypoints, Views
 
 
 def png(picture: Tensor) -> bytes:
     """Encode a picture (3 or 1, H, W) in [0, 1] as PNG; values outside are clamped."""
     levels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-    if levels.shape[0] == 1:
-        image = Image.fromarray(levels[0].numpy())
-    else:
-        image = Image.fromarray(rearrange(levels, "c h w -> h w c").contiguous().numpy())
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return encode_png(rearrange(levels, "c h w -> h w c").contiguous().numpy())
 
 
 def strip(pictures: Tensor) -> Tensor:
-    """Pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
+    """Place pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
     return rearrange(pictures, "n c h w -> c h (n w)")
 
 
 def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """A contact sheet, row by row on white.
+    """Lay out a contact sheet, row by row on white.
 
     Args:
         pictures: (N, C, H, W).
@@ -50,7 +42,7 @@ def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
 
 
 def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
-    """What one frame's observation looks like; None if it is not of a kind that can be shown.
+    """Show one frame's observation as a picture; None if it is not of a kind that can be shown.
 
     Args:
         frame: B frames.

@@ -1,8 +1,8 @@
-"""What fits with what, known before anything is built: inputs and plans of components, in plain Python.
+"""Inputs and plans of components, in plain Python: they tell which parts fit together before anything is built.
 
-Each component's Config has a method `plan(given)` which takes the inputs of its kind (below) and returns a `Plan`, or
-raises `Mismatch` with a sentence that says which two parts don't fit and why. The same inputs are then handed to the
-component's constructor, `Implementation(config, given)`.
+Each component's Config has a method `plan(given)`. It takes the inputs of its kind (below) and returns a `Plan`, or
+raises `Mismatch` with a sentence that names the two parts that don't fit, and why. The component's constructor then
+takes the same inputs: `Implementation(config, given)`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Shape = tuple[int, ...]
 """Shape of one sample, without the batch axis."""
 
 Observations = Mapping[str, Mapping[str, Shape]]
-"""Per observation of a capture the shapes of its tensors without batch axis, as in
-`{"headset": {"images": (3, 1, 48, 64)}}`. Observations have the names that the capture gives them."""
+"""Observation's name → tensor's name → shape without batch axis, such as
+`{"markers": {"points": (24, 2), "visible": (24,)}}`. The capture chooses the names of its observations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """Which observations of a capture the core itself uses, and what for.
+    """Names of the observations that the core itself uses, by the role they play.
 
     Args:
-        surface: The `FaceState` that is learned: tracked vertices and average texture. Its shapes are the decoder's,
-            encoders see it standardised, and geometry is compared with it.
-        training_views: The `Views` of the calibrated cameras that training compares renders with. The cameras of
-            `Split.cameras` are these.
-        scored_view: The `Views` that scores compare pictures in, unless `evaluation.view` names another.
+        surface: `FaceState` that the model learns: tracked vertices and average texture. The decoder makes tensors of
+            its shapes, encoders see it standardised, and geometry is compared with it.
+        training_views: `Views` of the calibrated cameras that training compares renderings with; `Split.cameras` names
+            these cameras.
+        scored_view: `Views` that scores compare pictures in, unless `evaluation.view` names another observation.
     """
 
     surface: str
@@ -40,25 +40,25 @@ class Roles:
 
 
 class Mismatch(Exception):
-    """Raised by `Config.plan`: two parts do not fit. The message names both."""
+    """Raised by `Config.plan` if two parts do not fit together; the message names both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a component will be once built.
+    """Describes a component before it is built.
 
     Args:
-        inputs: Name → shape of what it consumes, without batch axis.
-        outputs: Name → shape of what it makes.
+        inputs: Input's name → shape, without batch axis.
+        outputs: Output's name → shape, without batch axis.
         devices: Device types that it runs on.
-        differentiable: Gradients flow from outputs to inputs.
-        invertible: It has an inverse (flows, couplings).
-        volume_preserving: Its log|det| depends on neither code nor context (flows, couplings).
-        needs: Names of further things that it needs, in the terms of its kind: for an encoder its modality, for an
-            objective the observations it compares with.
+        differentiable: Whether gradients flow from outputs to inputs.
+        invertible: Whether it has an inverse (flows, couplings).
+        volume_preserving: Whether its log|det| depends on neither code nor context (flows, couplings).
+        needs: Names of further things that it needs. An encoder names its modality, an objective or metric the
+            observations that it compares with.
         parts: Plans of the components nested in it, by the option's name.
-        roles: Which of its observations the core uses (captures).
-        divergence_weight: Weight in training of the divergence from it where the spec gives none (priors).
+        roles: Roles of the capture's observations (captures).
+        divergence_weight: Weight of the prior's divergence in training if the spec gives none (priors).
     """
 
     inputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -72,17 +72,27 @@ class Plan:
     roles: Roles | None = None
     divergence_weight: float = 0.01
 
+    @property
+    def observations(self) -> Observations:
+        """Shapes of a capture's outputs by observation and tensor, those of topology and template left out."""
+        found: dict[str, dict[str, Shape]] = {}
+        for name, shape in self.outputs.items():
+            observation, _, tensor = name.partition(".")
+            if observation not in ("topology", "template"):
+                found.setdefault(observation, {})[tensor] = tuple(shape)
+        return found
+
 
 @dataclass(frozen=True)
 class Needs:
-    """What has to be made for some objectives or metrics, read off the `needs` of their plans.
+    """Lists what has to be computed for some objectives or metrics, from the `needs` of their plans.
 
     Args:
-        rendered: Observations that decoded codes are drawn as, from "render:NAME".
-        targets: Observations that are compared with, from "render:NAME" and "target:NAME".
-        vertices: Whether decoded vertices are looked at.
-        prior: Whether the conditioned prior is asked.
-        divergence: Whether the prior's divergence from the posterior is taken.
+        rendered: Observations whose cameras render the decoded codes, from "render:NAME".
+        targets: Observations to load and compare with, from "render:NAME" and "target:NAME".
+        vertices: Whether decoded vertices are needed.
+        prior: Whether the conditioned prior is needed.
+        divergence: Whether the prior's divergence from the posterior is needed.
     """
 
     rendered: tuple[str, ...]
@@ -103,18 +113,18 @@ class Needs:
 
     @property
     def face(self) -> bool:
-        """Whether codes are decoded at all."""
+        """Whether codes have to be decoded."""
         return self.vertices or bool(self.rendered)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureInputs:
-    """Given to a capture: nothing yet."""
+    """Inputs of a capture; empty so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderInputs:
-    """Given to an encoder: the code's size, what the capture offers to observe, and which of it is the surface."""
+    """Inputs of an encoder: the code's size, the capture's observations and their roles."""
 
     code: int
     observations: Observations
@@ -123,14 +133,14 @@ class EncoderInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorInputs:
-    """Given to a prior.
+    """Inputs of a prior.
 
     Args:
         code: Size of the latent code.
-        driving: Plan of the driving encoder, whose outputs are "mean" (code,), "log_std" (code,) and "features"
-            (h,); None if the spec names none.
-        driving_name: How the spec calls it, for messages.
-        flow: The spec's flow, still to be planned and built by the prior with `FlowInputs`; None if it names none.
+        driving: Plan of the driving encoder, with outputs "mean" (code,), "log_std" (code,) and "features" (h,); None
+            if the spec has no driving encoder.
+        driving_name: Name of the driving encoder, for messages.
+        flow: Flow of the spec, which the prior plans and builds with `FlowInputs`; None if the spec has no flow.
     """
 
     code: int
@@ -139,13 +149,13 @@ class PriorInputs:
     flow: Part | None = None
 
     def driving_shapes(self, prior: str) -> dict[str, Shape]:
-        """Shapes of the driving encoding, "mean", "log_std" and "features", for a prior that needs it.
+        """Return the shapes of the driving encoding, "mean", "log_std" and "features", for a prior that needs it.
 
         Args:
-            prior: The prior's name, for messages.
+            prior: Name of the prior, for messages.
 
         Raises:
-            Mismatch: If there is no driving encoder or its code has another size.
+            Mismatch: If there is no driving encoder, or its code has another size.
         """
         if self.driving is None:
             raise Mismatch(
@@ -162,7 +172,7 @@ class PriorInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowInputs:
-    """Given to a flow: width of the code and of the context (0 for an unconditional flow)."""
+    """Inputs of a flow: width of the code, and width of the context, 0 for an unconditional flow."""
 
     features: int
     context: int = 0
@@ -170,16 +180,16 @@ class FlowInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class CouplingInputs:
-    """Given to a coupling.
+    """Inputs of a coupling.
 
     Args:
         features: Width of the code.
-        context: Width of the context, 0 for none.
+        context: Width of the context; 0 for an unconditional coupling.
         hidden: Width of the conditioner network.
-        blocks: Residual blocks of the conditioner network.
+        blocks: Number of residual blocks of the conditioner network.
         batch_norm: Whether the conditioner uses batch norm within its layers.
         dropout: Dropout probability of the conditioner.
-        flip: Which half is transformed: False the odd features, True the even ones.
+        flip: Whether the even features are transformed; False transforms the odd ones.
     """
 
     features: int
@@ -193,7 +203,7 @@ class CouplingInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderInputs:
-    """Given to a decoder: the code's size, the mesh's vertex count and the texture's shape (3, height, width)."""
+    """Inputs of a decoder: the code's size, the mesh's vertex count and the texture's shape (3, height, width)."""
 
     code: int
     vertices: int
@@ -202,7 +212,7 @@ class DecoderInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class RendererInputs:
-    """Given to a renderer: the device type that it must run on and what it will draw."""
+    """Inputs of a renderer: its device type, numbers of vertices and triangles, texture shape (3, height, width)."""
 
     device: str
     vertices: int
@@ -212,15 +222,15 @@ class RendererInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveInputs:
-    """Given to an objective.
+    """Inputs of an objective.
 
     Args:
         code: Size of the latent code.
-        observations: What the capture offers as targets.
-        roles: Which of them are the surface, the training views and the scored view.
-        landmarks: Number of landmarks in the template, 0 if none.
-        has_driving: Whether a driving encoder conditions the prior.
-        phase: Whether it is a term of a training stage or of a fit.
+        observations: Observations that the capture offers as targets.
+        roles: Roles of these observations.
+        landmarks: Number of landmarks in the template; 0 if it has none.
+        has_driving: Whether the spec has a driving encoder.
+        phase: "training" for a term of a training stage, "fitting" for a term of a fit.
     """
 
     code: int
@@ -233,14 +243,14 @@ class ObjectiveInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInputs:
-    """Given to a metric.
+    """Inputs of a metric.
 
     Args:
         code: Size of the latent code.
-        observations: What the capture offers as targets.
-        roles: Which of them are the surface and the training views.
-        view: Observation that pictures are compared in: `evaluation.view`, or the capture's scored view.
-        landmarks: Number of landmarks in the template, 0 if none.
+        observations: Observations that the capture offers as targets.
+        roles: Roles of these observations.
+        view: Observation whose pictures are compared: `evaluation.view`, or the capture's scored view.
+        landmarks: Number of landmarks in the template; 0 if it has none.
     """
 
     code: int

@@ -1,7 +1,7 @@
-"""What passes between components: cameras, faces, observations, encodings and renderings, always in batches.
+"""Records that components exchange: cameras, faces, observations, encodings and renderings, always in batches.
 
-Conventions, once for all: lengths in millimetres; the head frame has x to the subject's left, y up, z out of the face.
-Cameras follow OpenCV (x right, y down, z forward); pixel centres lie at integer coordinates and the origin is the
+Conventions of all of them: lengths are in millimetres; the head frame has x to the subject's left, y up, z out of the
+face. Cameras follow OpenCV (x right, y down, z forward); pixel centres lie at integer coordinates and the origin is the
 top-left pixel. Images and textures are channels-first RGB (or grey) in [0, 1] with row 0 on top. uv has v up, so that
 texture row 0 is v = 1.
 """
@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 
+@dataclass(frozen=True)
 class Record:
-    """Base of all records: walks over every tensor in it, nested records and mappings included."""
+    """Base of all records: it walks over every tensor of a record, nested records and mappings included."""
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Make the same record with `function` applied to each tensor."""
+        """Make a copy of the record with `function` applied to each tensor."""
         return replace(self, **{f.name: _apply(getattr(self, f.name), function) for f in fields(self)})
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -34,16 +35,25 @@ class Record:
         return self.apply(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, index: Tensor) -> Self:
-        """Take the samples that `index` names along the batch axis; index: (N,) int64 or (B,) bool."""
+        """Select samples along the batch axis; index: (N,) int64 or (B,) bool."""
         return self.apply(lambda tensor: tensor[index])
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Concatenate records along the batch axis. What is no tensor is taken from the first one."""
+        """Concatenate records along the batch axis, tensor by tensor of one name.
+
+        What is no tensor is taken from the first record.
+
+        Raises:
+            ValueError: If the records do not have the same tensors.
+        """
         if len(parts) == 1:
             return parts[0]
-        columns = zip(*([tensor for _, tensor in part.tensors()] for part in parts), strict=True)
-        joined = iter([torch.cat(column) for column in columns])
+        columns = [dict(part.tensors()) for part in parts]
+        for column in columns[1:]:
+            if column.keys() != columns[0].keys():
+                raise ValueError(f"records that are joined differ in {', '.join(column.keys() ^ columns[0].keys())}")
+        joined = iter([torch.cat([column[name] for column in columns]) for name in columns[0]])
         return parts[0].apply(lambda _: next(joined))
 
 
@@ -74,8 +84,8 @@ class Camera(Record):
     Args:
         intrinsics: (..., 3, 3) pixels.
         extrinsics: (..., 3, 4) [R|t], head frame (or world) → camera frame, millimetres.
-        height: Rows of the picture.
-        width: Columns of the picture.
+        height: Number of rows of the picture.
+        width: Number of columns of the picture.
     """
 
     intrinsics: Tensor
@@ -85,24 +95,24 @@ class Camera(Record):
 
     @property
     def position(self) -> Tensor:
-        """(..., 3) centre of projection in the frame that extrinsics map from."""
+        """Centre of projection (..., 3), in the frame that extrinsics map from."""
         rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3]
         return -torch.einsum("...ji,...j->...i", rotation, translation)
 
     @property
     def view_direction(self) -> Tensor:
-        """(..., 3) unit vector from that frame's origin to the camera: what view-conditioned decoders take."""
+        """Unit vector (..., 3) from that frame's origin to the camera; view-conditioned decoders take it."""
         return torch.nn.functional.normalize(self.position, dim=-1)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Project points.
+        """Project points to pixel coordinates.
 
         Args:
-            points: (..., N, 3) millimetres, in the frame that extrinsics map from; leading axes as the cameras'.
+            points: (..., N, 3) millimetres, in the frame that extrinsics map from; leading axes as the camera's.
 
         Returns:
             Pixel coordinates (..., N, 2), x then y, and depth (..., N) in millimetres. Points with depth ≤ 0 lie
-            behind the camera; their pixel coordinates mean nothing.
+            behind the camera; their pixel coordinates are meaningless.
         """
         rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3]
         in_camera = torch.einsum("...ij,...nj->...ni", rotation, points) + translation[..., None, :]
@@ -112,13 +122,13 @@ class Camera(Record):
         return homogeneous[..., :2] / safe[..., None], depth
 
     def moved(self, pose: Tensor) -> Camera:
-        """The cameras after the head moved by `pose`: (..., 3, 4) [R|t] applied to points before extrinsics."""
+        """Move the head by `pose` before the cameras: (..., 3, 4) [R|t], applied to points before extrinsics."""
         rotation, translation = self.extrinsics[..., :3], self.extrinsics[..., 3:]
         moved = torch.cat([rotation @ pose[..., :3], rotation @ pose[..., 3:] + translation], dim=-1)
         return replace(self, extrinsics=moved)
 
     def flatten(self) -> Camera:
-        """The same cameras with all leading axes joined into one."""
+        """Join all leading axes of the cameras into one."""
         return replace(self, intrinsics=self.intrinsics.reshape(-1, 3, 3), extrinsics=self.extrinsics.reshape(-1, 3, 4))
 
 
@@ -128,7 +138,7 @@ them."""
 
 
 def luminance(image: Tensor) -> Tensor:
-    """The grey picture of a colour one: (..., 3, H, W) → (..., 1, H, W), weighted by `LUMINANCE`."""
+    """Convert a colour picture to grey by `LUMINANCE`: (..., 3, H, W) → (..., 1, H, W)."""
     red, green, blue = image.unbind(-3)
     weights = LUMINANCE
     return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(-3)
@@ -136,7 +146,7 @@ def luminance(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Topology(Record):
-    """Connectivity of the mesh and its texture atlas; one for all samples.
+    """Connectivity of the mesh and its texture atlas, shared by all samples.
 
     Args:
         triangles: (F, 3) int64, indices into the vertices, counter-clockwise seen from outside.
@@ -154,11 +164,11 @@ class Topology(Record):
 
 @dataclass(frozen=True)
 class FaceState(Record):
-    """A textured surface such as a face: what a decoder makes and what a capture's tracker gives.
+    """A textured surface such as a face, made by a decoder or tracked by a capture.
 
     Args:
         vertices: (B, V, 3). Millimetres in the head frame, or standardised where the contract says so.
-        texture: (B, 3, T, T), or (B, N, 3, T, T) for N views; None where only geometry was asked for.
+        texture: (B, 3, T, T), or (B, N, 3, T, T) for N views; None if only geometry was requested.
             RGB in [0, 1], or standardised where the contract says so.
     """
 
@@ -173,7 +183,7 @@ class Views(Record):
     Args:
         images: (B, N, C, H, W) in [0, 1]; C is 3, or 1 for grey pictures.
         camera: Cameras with leading axes (B, N); extrinsics map the *head frame* to the camera.
-        mask: (B, N, H, W) in [0, 1]: the part of each picture that a mesh can explain and that losses may use.
+        mask: (B, N, H, W) in [0, 1], 1 for pixels that a mesh can explain; losses use these pixels only.
     """
 
     images: Tensor
@@ -187,7 +197,7 @@ class Keypoints(Record):
 
     Args:
         points: (B, K, 2) pixels, x then y.
-        visible: (B, K) in [0, 1], 0 where the landmark is hidden or was not found.
+        visible: (B, K) in [0, 1], 0 for landmarks that are hidden or were not found.
         camera: Camera with leading axis (B,), head frame → camera.
     """
 
@@ -198,14 +208,14 @@ class Keypoints(Record):
 
 @dataclass(frozen=True)
 class Frame(Record):
-    """A batch of captured instants: what the capture's cameras and trackers recorded of each.
+    """A batch of captured instants with the observations that the capture's cameras and trackers recorded.
 
     Args:
         segments: Name of each sample's segment (a take such as "EXP_smile"), B of them.
         numbers: (B,) int64 frame numbers within the segments.
         observations: Name → record, such as a `FaceState` of tracked vertices in millimetres and the average texture
-            (B, 3, T, T), the `Views` of some cameras, or `Keypoints`. The names are the capture's; its plan's `roles`
-            tell which of them the core uses.
+            (B, 3, T, T), the `Views` of some cameras, or `Keypoints`. The capture chooses the names; the `roles` of its
+            plan tell which of them the core uses.
     """
 
     segments: tuple[str, ...]
@@ -220,6 +230,15 @@ class Frame(Record):
     def __len__(self) -> int:
         return len(self.segments)
 
+    @classmethod
+    def join(cls, parts: Sequence[Frame]) -> Frame:
+        segments = tuple(segment for part in parts for segment in part.segments)
+        return replace(super().join(parts), segments=segments)
+
+    def __repr__(self) -> str:
+        segments = len(set(self.segments))
+        return f"Frame(frames={len(self)}, segments={segments}, observations={list(self.observations)})"
+
     def rows(self, index: Tensor) -> Frame:
         chosen = torch.arange(len(self))[index.cpu()].tolist()
         picked = super().rows(index)
@@ -228,12 +247,12 @@ class Frame(Record):
 
 @dataclass(frozen=True)
 class Encoding(Record):
-    """A diagonal Gaussian over the code, and the features that it was made from.
+    """A diagonal Gaussian over the code, and the features that it was predicted from.
 
     Args:
         mean: (B, D).
         log_std: (B, D), natural logarithm of the standard deviation.
-        features: (B, h), what flows are conditioned on.
+        features: (B, h), the context that flows are conditioned on.
     """
 
     mean: Tensor
@@ -248,14 +267,14 @@ class Encoding(Record):
 
 @dataclass(frozen=True)
 class Rendering(Record):
-    """What a renderer makes of a batch of meshes.
+    """The pictures that a renderer draws of a batch of meshes.
 
     Args:
-        image: (B, C, H, W), the background where nothing is hit.
-        coverage: (B, H, W), 1 where a triangle is hit, else 0; its gradient carries the silhouette's motion.
-        depth: (B, H, W) millimetres along the optical axis, 0 where nothing is hit.
-        triangle: (B, H, W) int64 index of the triangle hit, -1 where none.
-        barycentric: (B, 3, H, W) perspective-correct weights of the hit triangle's corners, 0 where none.
+        image: (B, C, H, W), the background in pixels that no triangle covers.
+        coverage: (B, H, W), 1 in pixels that a triangle covers, else 0; its gradient carries the silhouette's motion.
+        depth: (B, H, W) millimetres along the optical axis, 0 in uncovered pixels.
+        triangle: (B, H, W) int64 index of the covering triangle, -1 in uncovered pixels.
+        barycentric: (B, 3, H, W) perspective-correct weights of that triangle's corners, 0 in uncovered pixels.
     """
 
     image: Tensor
@@ -267,7 +286,7 @@ class Rendering(Record):
 
 @dataclass(frozen=True)
 class Template(Record):
-    """What is the same in every frame of a subject: the mesh's topology, means and scales, landmarks.
+    """Constants of a subject, the same in every frame: the mesh's topology, means and scales, landmarks.
 
     Networks see standardised faces: (x − mean) / scale with one scalar scale for all vertices and one for all texels.
 
@@ -277,7 +296,7 @@ class Template(Record):
         vertices_scale: () millimetres, standard deviation over all frames, vertices and axes.
         texture_mean: (3, T, T) in [0, 1].
         texture_scale: () standard deviation over all frames and texels.
-        landmarks: (K,) int64 vertex of each keypoint; empty if the capture has none.
+        landmarks: (K,) int64 vertex of each keypoint; empty if the capture has no keypoints.
     """
 
     topology: Topology
@@ -291,11 +310,11 @@ class Template(Record):
         return self
 
     def standardize(self, face: FaceState) -> FaceState:
-        """Millimetres and [0, 1] → what networks see."""
+        """Standardise a face in millimetres and [0, 1] for the networks."""
         texture = None if face.texture is None else (face.texture - self.texture_mean) / self.texture_scale
         return FaceState((face.vertices - self.vertices_mean) / self.vertices_scale, texture)
 
     def restore(self, face: FaceState) -> FaceState:
-        """What networks make → millimetres and [0, 1] (not clamped)."""
+        """Turn a standardised face back into millimetres and [0, 1] (not clamped)."""
         texture = None if face.texture is None else face.texture * self.texture_scale + self.texture_mean
         return FaceState(face.vertices * self.vertices_scale + self.vertices_mean, texture)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
+
+from lipflow_core.errors import ResultError
 
 
 def _number(value: object) -> object:
@@ -21,16 +25,46 @@ Number = Annotated[float, BeforeValidator(_number), PlainSerializer(_finite, whe
 
 
 class Result(BaseModel):
-    """Base of results. `model_dump(mode="json")` is their JSON, `model_validate` reads it."""
+    """Base of results. `model_dump(mode="json")` is their JSON, `model_validate` reads it.
+
+    Computed fields stand in the JSON beside the others, and are computed anew when it is read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_computed(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and cls.model_computed_fields:
+            return {name: value for name, value in data.items() if name not in cls.model_computed_fields}
+        return data
 
     def json_text(self) -> str:
         """Write the result as JSON with a line break at its end."""
         return self.model_dump_json(indent=1) + "\n"
 
+    @classmethod
+    def read(cls, path: Path, hint: str) -> Self:
+        """Read a result from a JSON file, which may be damaged or a stranger's.
 
-def finite_mean(values: list[float] | tuple[float, ...]) -> float:
+        Args:
+            path: The file.
+            hint: What to do if it can't be used.
+
+        Raises:
+            lipflow_core.errors.ResultError: If it can't be read or is no such result, saying where and why.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ResultError(f"{path}: can't be read: {error.strerror or error}", hint) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ResultError(f"{path}: is damaged: {where + ': ' if where else ''}{first['msg']}", hint) from error
+
+
+def finite_mean(values: Sequence[float]) -> float:
     """Average what is finite; NaN if nothing is."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan

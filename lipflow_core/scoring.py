@@ -9,32 +9,31 @@ from torch import Tensor
 
 from lipflow_core.avatar import Avatar
 from lipflow_core.interfaces import Metric, State
-from lipflow_core.observing import cameras_of, observe
+from lipflow_core.interfaces.objective import numbered
+from lipflow_core.observing import cameras_of, faults, observe
 from lipflow_core.parts import MetricSlot, Part
 from lipflow_core.plans import MetricInputs, Needs
 from lipflow_core.records import Frame
 
 
 def build_metrics(avatar: Avatar, parts: Sequence[Part], view: str | None = None) -> dict[str, Metric]:
-    """Build metrics for what the model's capture offers, by name.
+    """Build metrics for what the model's capture offers, by name; a second one of a name gets "#2" and so on.
 
     Args:
         avatar: The assembled model.
         parts: Such as `spec.evaluation.metrics`.
         view: Observation that pictures are compared in; the capture's scored view if None.
     """
-    from lipflow_core.planning.blueprint import observations_of
-
     roles = avatar.roles
     given = MetricInputs(
         code=avatar.decoder.given.code,
-        observations=observations_of(avatar.capture),
+        observations=avatar.capture.observations,
         roles=roles,
         view=view or roles.scored_view,
         landmarks=avatar.template.landmarks.numel(),
     )
     dtype = avatar.template.vertices_mean.dtype
-    return {part.name: part.build(given).to(avatar.device, dtype) for part in parts}
+    return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
 
 
 def default_metric(avatar: Avatar) -> Metric:
@@ -50,7 +49,7 @@ def default_metric(avatar: Avatar) -> Metric:
 @torch.no_grad()
 def score(
     avatar: Avatar, code: Tensor, target: Frame, metrics: Mapping[str, Metric]
-) -> tuple[dict[str, Tensor], State]:
+) -> tuple[dict[str, Tensor], dict[int, str]]:
     """Decode codes, draw them as the metrics need it, and score them.
 
     Args:
@@ -60,7 +59,8 @@ def score(
         metrics: By name.
 
     Returns:
-        Metric's name → (B,), and the state that the metrics looked at.
+        Metric's name → (B,), and the samples whose code, surface or pictures are not finite, as
+        `lipflow_core.observing.faults` gives them; all their scores are NaN.
     """
     offered = target.observations.keys()
     able = {name: metric for name, metric in metrics.items() if set(Needs.of([metric.planned]).targets) <= offered}
@@ -70,4 +70,9 @@ def score(
     face, renderings = observe(avatar, template, code, needs, cameras)
     state = State(code=code, template=template, face=face, renderings=renderings, cameras=cameras)
     unknown = code.new_full((code.shape[0],), torch.nan)
-    return {name: able[name](state, seen) if name in able else unknown for name in metrics}, state
+    found = faults(code, face, renderings)
+    bad = torch.tensor([row in found for row in range(len(code))], dtype=torch.bool, device=code.device)
+    scores = {
+        name: able[name](state, seen).masked_fill(bad, torch.nan) if name in able else unknown for name in metrics
+    }
+    return scores, found

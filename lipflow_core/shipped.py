@@ -1,4 +1,4 @@
-"""Where the files that come with lipflow-core lie: registry.toml, specs/ and, in a checkout, plugins/."""
+"""Finds the files that come with lipflow-core: registry.toml, specs/ and, in a checkout, plugins/."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(name: str) -> Path:
-    """The path of a shipped file or folder, such as "registry.toml" or "specs".
+    """Find a shipped file or folder, such as "registry.toml" or "specs".
 
     A wheel carries them within the package, in lipflow_core/shipped/; in a checkout or an editable install they lie
     beside the package, in the repository's root.
 
     Raises:
-        FileNotFoundError: If the installation lacks it.
+        FileNotFoundError: If the installation is incomplete.
     """
     for place in (_PACKAGE / "shipped" / name, _PACKAGE.parent / name):
         if place.exists():
@@ -23,6 +23,6 @@ def shipped(name: str) -> Path:
 
 
 def checkout_plugins() -> Path | None:
-    """The repository's plugins/ folder when running from a checkout, else None."""
+    """Find the repository's plugins/ folder; None unless lipflow-core runs from a checkout."""
     folder = _PACKAGE.parent / "plugins"
     return folder if (_PACKAGE.parent / "pyproject.toml").is_file() and folder.is_dir() else None

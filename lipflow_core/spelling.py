@@ -1,26 +1,35 @@
-"""What was probably meant by a misspelt word."""
+"""What was probably meant by a misspelt word, and which words are the same name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like another, or None if none is much like it."""
+    """Find the known word that is most like another; None if none is much like it."""
     import difflib
 
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
-    """`before` and "did you mean 'steps'?" for a misspelt word; empty if no known word is like it."""
+    """Write `before` and "did you mean 'steps'?" for a misspelt word; nothing if no known word is like it."""
     meant = closest(word, known)
     return "" if meant is None else f"{before}did you mean '{meant}'?"
 
 
 def choices(word: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt word: what was probably meant, and what there is."""
+    """Write a hint for a misspelt word: what was probably meant, and what there is."""
     known = list(known)
     meant = did_you_mean(word, known)
     there_is = f"There {'is' if len(known) == 1 else 'are'}: {', '.join(sorted(known)) or 'none'}"
     return f"{meant} {there_is}" if meant else there_is
+
+
+def canonical(distribution: str) -> str:
+    """Give the one spelling of a distribution's name (PEP 503): "Acme_Prior" and "acme.prior" are "acme-prior"."""
+    import re
+
+    return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -1,37 +1,70 @@
-"""Frames of a split: which to take, loading them, and whether those that were loaded are sound."""
+"""Frames of a capture: opening it for a model, which frames to take, loading them, and whether they are sound."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from lipflow_core.errors import CaptureError, SpecError, UsageError
+from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
+from lipflow_core.planning.blueprint import Blueprint
+from lipflow_core.plans import CaptureInputs, Mismatch
 from lipflow_core.records import Frame
+from lipflow_core.selection import positions
+
+
+def open_capture(blueprint: Blueprint) -> Capture:
+    """Build the capture of a model's spec, which overrides may have changed.
+
+    Raises:
+        CompatibilityError: If its surface, or what the encoders see, has other shapes than the model is made for, or an
+            objective or metric can't use its observations.
+    """
+    part, made_for = blueprint.spec.capture, blueprint.capture.outputs
+    found = part.plan(CaptureInputs())
+    offered = found.outputs
+    encoders = [planned for planned in (blueprint.encoder, blueprint.driving) if planned is not None]
+    names = dict.fromkeys(name for planned in encoders for name in planned.plan.inputs)
+    names |= dict.fromkeys(name for name in made_for if name.startswith((f"{blueprint.roles.surface}.", "topology.")))
+    for name in names:
+        if name in made_for and offered.get(name) != tuple(made_for[name]):
+            raise CompatibilityError(
+                f"capture '{part.name}' gives {name} of shape {offered.get(name)}, but the model is made for "
+                f"{tuple(made_for[name])}",
+                "Leave the capture's sizes as they were in training, or train a model with the new ones.",
+            )
+    for term in (*blueprint.objectives, *blueprint.metrics):
+        try:
+            term.part.plan(replace(term.given, observations=found.observations))
+        except Mismatch as mismatch:
+            raise CompatibilityError(f"{term.slot}: {mismatch}") from mismatch
+    return part.build(CaptureInputs())
 
 
 def open_split(capture: Capture, name: str) -> Split:
-    """Open a split of a capture, which must have frames.
+    """Open a split of a capture that has at least one frame.
 
     Raises:
         CaptureError: If there is no such split, or it is empty.
     """
     split = capture.split(name)
     if len(split) == 0:
-        raise CaptureError(f"split '{name}' of the capture has no frames", hint="choose another split or capture")
+        raise CaptureError(
+            f"split '{name}' of the capture has no frames", hint="choose another split, or change the capture's options"
+        )
     return split
 
 
 def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) -> Frame:
-    """Load frames with the named observations, of the training views all cameras.
+    """Load frames with the named observations and all cameras of the training views.
 
     Args:
         split: A split of a capture.
-        indices: (B,) positions within it.
-        observations: Names; duplicates are ignored.
+        indices: (B,) positions of the frames within the split.
+        observations: Names of the observations; duplicates are ignored.
 
     Raises:
         CaptureError: If a frame is damaged or holds NaN or infinity.
@@ -48,7 +81,7 @@ def spread(count: int, total: int) -> np.ndarray:
 
 
 def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor holds NaN or infinity."""
+    """Raise a CaptureError that names segment, frame and observation if a captured tensor has NaN or infinity."""
     for name, observation in frame.observations.items():
         for label, tensor in observation.tensors():
             # One pass and no temporary: a sum is finite only if everything in it is.
@@ -58,67 +91,16 @@ def check_finite(frame: Frame) -> None:
                         raise CaptureError(
                             f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
                             f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair or leave out this frame of the capture",
+                            "repair this frame of the capture, or leave it out",
                         )
 
 
 def select(split: Split, text: str) -> np.ndarray:
-    """Find the positions of the frames that a user names.
-
-    Args:
-        split: A split of a capture.
-        text: Comma-separated: a position "5", a range "0:32" or "0:320:10" as in Python, a segment "EXP_smile", or
-            one frame of it "EXP_smile/000123".
-
-    Returns:
-        (N,) int64 in the order named, without repeats.
-
-    Raises:
-        SpecError: If a piece is of no such form.
-        UsageError: If the split has no such frame.
-    """
-    chosen: list[int] = []
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        found = _positions(split, piece)
-        if not found:
-            raise UsageError(
-                f"no frame '{piece}' in this split, which has {len(split)} frames of "
-                f"{len(set(split.segments))} segments",
-                hint="name positions such as 5, ranges such as 0:32, segments, or frames of them such as "
-                f"SEGMENT/000004; its segments: {_few(sorted(set(split.segments)))}",
-            )
-        chosen += found
-    if not chosen:
-        raise SpecError("no frames named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
-    return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+    """Find the positions of the frames of a split that a user names; see `lipflow_core.selection.positions`."""
+    return positions(split.segments, split.numbers, text)
 
 
 def file_stem(segment: str, number: int) -> str:
     """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
     return f"{safe}-{number:06d}"
-
-
-def _positions(split: Split, piece: str) -> list[int]:
-    if re.fullmatch(r"-?\d*(:-?\d*){1,2}", piece):
-        bounds = [int(number) if number else None for number in piece.split(":")]
-        if len(bounds) == 3 and bounds[2] == 0:
-            raise SpecError(f"frames '{piece}': a step of 0 goes nowhere", hint="use a step of 1 or more")
-        return list(range(len(split)))[slice(*bounds)]
-    if re.fullmatch(r"\d+", piece):
-        return [int(piece)] if int(piece) < len(split) else []
-    segment, slash, number = piece.rpartition("/")
-    if not slash:
-        segment = piece
-    elif not number.isdecimal():
-        raise SpecError(f"frames '{piece}': '{number}' is not a frame number", hint="write SEGMENT/NUMBER")
-    wanted = int(number) if slash else None
-    return [
-        i
-        for i, (name, frame) in enumerate(zip(split.segments, split.numbers, strict=True))
-        if name == segment and wanted in (None, int(frame))
-    ]
-
-
-def _few(names: Sequence[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

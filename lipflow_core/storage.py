@@ -1,8 +1,12 @@
 """Writing files and folders whole or not at all.
 
-Everything is written under a temporary name beside its place, flushed to the disk and renamed. Whatever goes wrong,
-what stood there before stays, and nothing temporary remains, unless the process is killed: then `remove_temporaries`
-takes away what it left.
+Everything is written under a temporary name beside its place, flushed to the disk and renamed. If anything goes wrong,
+the earlier content stays, and nothing temporary remains unless the process is killed; `remove_temporaries` clears that
+away.
+
+A path that the user named is taken as it is: a link is followed, and a pipe or terminal is written to. Within a folder
+of results (argument `within`) no link is followed, since such folders are passed on: a link in a stranger's folder must
+not lead a write out of it.
 """
 
 from __future__ import annotations
@@ -13,53 +17,70 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from lipflow_core.errors import StorageError
 
+CLAIM = ".lock"
+"""Name of the file that `claimed` locks in a folder."""
+_NAME_KEPT = 40
+"""Letters of a file's name that its temporary one repeats: a name has at most 255 bytes, a character up to four."""
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]) -> None:
-    """Write a file, or leave what was there.
+AnyPath = str | os.PathLike[str]
+Content = bytes | str | Callable[[BinaryIO], None]
+"""What a file will hold: bytes, text (written as UTF-8), or a function that writes to the open file it is given."""
+
+
+def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None = None, durable: bool = True) -> None:
+    """Write a file whole, or leave what was there.
+
+    A pipe or character device is written to directly, since nothing can take its place.
 
     Args:
-        path: Where; a link is followed. The folder must exist.
-        content: What: bytes, text (written as UTF-8), or a function that writes to the open file it is given.
+        path: The file; its folder must exist.
+        content: What it will hold.
+        within: The folder of results that the file lies in. No link below it is followed: a link at the file's own
+            place is replaced, a folder that is a link is refused, and so is anything else that is no regular file.
+        durable: Whether to wait until the content is on the disk.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written: no such folder, no permission, no space.
+        lipflow_core.errors.StorageError: If it can't be written: no such folder, no permission, no space, a device.
+        BrokenPipeError: If the reader of a pipe went away.
     """
-    target = Path(os.path.realpath(path))
-    temporary = _beside(target, "tmp")
     try:
-        with open(temporary, "xb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        _flush_folder(target.parent)
+        target = Path(os.path.realpath(path)) if within is None else _inside(path, within)
+        if within is None and _takes_a_stream(path):
+            with open(path, "wb") as file:
+                _fill(file, content)
+            return
+        _refuse_all_but_files(target, links=within is None)
+        with _staged(target) as temporary:
+            _write(temporary, content, durable=durable)
+            os.replace(temporary, target)
+        if durable:
+            _flush_folder(target.parent)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise storage_error(path, error) from error
-    finally:
-        _remove(temporary)
 
 
-def write_together(folder: str | os.PathLike[str], contents: Mapping[str, bytes]) -> None:
+def write_together(folder: AnyPath, contents: Mapping[str, bytes]) -> None:
     """Write several files into a folder, the last one last, leaving other files in it alone.
 
-    Each is whole on the disk before the first takes its place, so that want of space or permission changes nothing.
-    Whether all belong together, should the machine stop between two renames, the last file must tell (by hashes).
+    Each is whole on the disk before the first takes its place, so that a full disk or missing permission changes
+    nothing. If the machine stops between two renames, the last file must tell by hashes whether all belong together.
+    Links in the folder are replaced, not followed.
 
     Args:
-        folder: Where; made, as a whole, if it does not exist.
+        folder: The folder; if it does not exist, it is made as a whole.
         contents: File name → content.
 
     Raises:
-        lipflow_core.errors.StorageError: If they can't be written; whatever stood there still does.
+        lipflow_core.errors.StorageError: If they can't be written; then the earlier files are unchanged.
     """
     target = Path(os.path.realpath(folder))
     if not target.exists():
@@ -67,47 +88,51 @@ def write_together(folder: str | os.PathLike[str], contents: Mapping[str, bytes]
             for name, content in contents.items():
                 (fresh / name).write_bytes(content)
         return
-    staged = {target / name: _beside(target / name, "tmp") for name in contents}
     try:
-        for (place, temporary), content in zip(staged.items(), contents.values(), strict=True):
-            if place.is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{place.name} is a folder")
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for place, temporary in staged.items():
-            os.replace(temporary, place)
+        with contextlib.ExitStack() as stack:
+            staged = []
+            for name, content in contents.items():
+                _refuse_all_but_files(target / name, links=False)
+                temporary = stack.enter_context(_staged(target / name))
+                _write(temporary, content)
+                staged.append((temporary, target / name))
+            for temporary, place in staged:
+                os.replace(temporary, place)
         _flush_folder(target)
     except OSError as error:
         raise storage_error(folder, error) from error
-    finally:
-        for temporary in staged.values():
-            _remove(temporary)
 
 
 @contextlib.contextmanager
-def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_folder(path: AnyPath, *, within: AnyPath | None = None) -> Iterator[Path]:
     """Fill a folder that takes its place, or replaces the one there, once it is complete.
 
     Args:
-        path: Where; folders above it are made.
+        path: The folder; folders above it are made.
+        within: The folder of results that it lies in, as in `write_atomically`.
 
     Yields:
         An empty temporary folder to write plain files into.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written; whatever stood there still does.
+        lipflow_core.errors.StorageError: If it can't be written; then an earlier folder is unchanged.
 
     Example:
-        >>> with written_folder("model") as folder:
-        ...     (folder / "spec.yaml").write_text("name: x")
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "model"
+        >>> with written_folder(place) as folder:
+        ...     _ = (folder / "spec.yaml").write_text("name: x")
+        >>> [file.name for file in place.iterdir()]
+        ['spec.yaml']
     """
-    target = Path(os.path.realpath(path))
+    try:
+        target = Path(os.path.realpath(path)) if within is None else _inside(path, within)
+    except OSError as error:
+        raise storage_error(path, error) from error
     temporary, replaced = _beside(target, "tmp"), _beside(target, "old")
     try:
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder")
+        if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+            raise NotADirectoryError(errno.ENOTDIR, f"{target.name} is {_kind(target)}, not a folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
@@ -131,49 +156,231 @@ def written_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
 
 
-def remove_temporaries(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files that killed processes left in a folder; only where no other process may be writing."""
-    for path in Path(folder).glob(".*.tmp"):
-        if is_temporary(path) and path.is_file():
-            _remove(path)
+def make_folder(path: AnyPath, *, within: AnyPath) -> Path:
+    """Make a folder below a folder of results, or keep the one there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        lipflow_core.errors.StorageError: If it can't be made, or a link or file stands in its place.
+    """
+    try:
+        place = _inside(path, within)
+        if place.is_symlink():
+            raise _link(place)
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return place
+
+
+def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:
+    """Open a file in a folder of results to append to it; a new one if there is none.
+
+    Raises:
+        lipflow_core.errors.StorageError: If it can't be opened, or is a link or no regular file.
+    """
+    try:
+        place = _inside(path, within)
+        if place.is_symlink():
+            raise _link(place)
+        _refuse_all_but_files(place, links=False)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        return os.fdopen(os.open(place, flags, 0o666), "ab")
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def refuse_links(folder: AnyPath) -> None:
+    """Raise a StorageError if a folder of results holds a link, at any depth."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(place, name)):
+                path = Path(place, name)
+                raise storage_error(path, _link(path))
+
+
+@contextlib.contextmanager
+def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
+    """Keep other processes from writing a folder of results; a folder that was made for it and stays empty goes again.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        doing: What is done there, for the message that others get, such as "fitting".
+
+    Raises:
+        lipflow_core.errors.StorageError: If another process has claimed the folder, or it can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(folder)
+    lock = FileLock(path / CLAIM)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StorageError(
+            f"{path}: another process is {doing} there", "Wait until it is done, or choose another --out."
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        if os.name == "nt":  # where files that are open can't be removed
+            lock.release()
+            _remove(path / CLAIM)
+        else:  # before it is released, so that nobody takes a file that is about to go
+            _remove(path / CLAIM)
+            lock.release()
+        with contextlib.suppress(OSError):
+            path.rmdir()  # fails where anything is in it
+
+
+def remove_temporaries(folder: AnyPath) -> None:
+    """Remove what killed processes left in a folder; only where no other process may be writing.
+
+    A folder that was about to be replaced takes its place again if the new one had not come to it yet.
+    """
+    if os.path.islink(folder):
+        return
+    for path in Path(folder).glob(".*"):
+        if is_temporary(path):
+            _remove_all(path)
+        elif match := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", path.name):
+            # Only names that were not cut tell what stood there.
+            target = path.with_name(match[1])
+            if len(match[1]) < _NAME_KEPT and not target.exists():
+                with contextlib.suppress(OSError):
+                    os.rename(path, target)
+            elif target.exists():
+                _remove_all(path)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder has the name of one that is still being written."""
+    """Tell whether a file or folder has the name of one that is still being written."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file or folder may have been left by a process that was killed before it wrote any result."""
+    return path.name == CLAIM or is_temporary(path)
+
+
+def check_folder(path: AnyPath) -> None:
     """Raise a StorageError if a folder can't be made or written there: a file in the way, no permission."""
     place = Path(os.path.realpath(path))
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise storage_error(path, NotADirectoryError(errno.ENOTDIR, f"{place} is a file, not a folder"))
+        raise storage_error(path, NotADirectoryError(errno.ENOTDIR, f"{place} is {_kind(place)}, not a folder"))
     if not os.access(place, os.W_OK | os.X_OK):
         raise storage_error(path, PermissionError(errno.EACCES, f"{place} is not yours to write to"))
 
 
-def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
-    """What to tell a user about an OSError met while writing `path`."""
+def storage_error(path: AnyPath, error: OSError) -> StorageError:
+    """Make the StorageError that tells a user of an OSError met while writing `path`."""
+    elsewhere = "make room, or write elsewhere."
+    in_the_way = "remove it, or write elsewhere."
     hints = {
-        errno.ENOSPC: "The disk is full: make room, or write elsewhere.",
-        errno.EDQUOT: "Your quota on this disk is used up: make room, or write elsewhere.",
+        errno.ENOSPC: f"The disk is full: {elsewhere}",
+        errno.EDQUOT: f"Your quota on this disk is used up: {elsewhere}",
         errno.EFBIG: "The file would be larger than this system allows: raise the limit, or write elsewhere.",
         errno.EROFS: "The disk is read-only: write elsewhere.",
         errno.EACCES: "You may not write there: change the folder's permissions, or write elsewhere.",
         errno.EPERM: "You may not write there: change the folder's permissions, or write elsewhere.",
         errno.ENOENT: "The folder does not exist: make it, or write elsewhere.",
-        errno.EEXIST: "A file stands where a folder is needed: remove it, or write elsewhere.",
-        errno.ENOTDIR: "A file stands where a folder is needed: remove it, or write elsewhere.",
+        errno.EEXIST: f"A file stands where a folder is needed: {in_the_way}",
+        errno.ENOTDIR: f"A file stands where a folder is needed: {in_the_way}",
+        errno.ELOOP: f"Links within a folder of results are not followed: {in_the_way}",
     }
     reason = error.strerror or str(error)
-    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", hints.get(error.errno, "Write elsewhere."))
+    cure = hints.get(error.errno or 0, "Write elsewhere.")
+    return StorageError(f"{os.fspath(path)}: can't be written: {reason}", cure)
+
+
+def _inside(path: AnyPath, within: AnyPath) -> Path:
+    """The place of a path below a folder of results. Raises OSError if a folder between the two is a link."""
+    relative = Path(path).relative_to(within)
+    if ".." in relative.parts:
+        raise PermissionError(errno.EPERM, f"{relative} leads out of the folder")
+    place = Path(os.path.realpath(within))
+    for name in relative.parts[:-1]:
+        place /= name
+        if place.is_symlink():
+            raise _link(place)
+    return place / relative.parts[-1]
+
+
+def _link(path: Path) -> OSError:
+    return OSError(errno.ELOOP, f"{path} is a link")
+
+
+def _takes_a_stream(path: AnyPath) -> bool:
+    """Whether a path that the user named is written to directly: a pipe, a terminal, or standard output by name."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    # /dev/stdout is a link to the open file: a rename would take the file away from whoever opened it.
+    named_by_system = os.path.abspath(path).startswith(("/dev/", "/proc/"))
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (named_by_system and stat.S_ISREG(mode))
+
+
+def _refuse_all_but_files(path: Path, *, links: bool) -> None:
+    """Raise an OSError unless a path is free or holds a regular file, or where `links` is False, a link."""
+    try:
+        mode = os.stat(path).st_mode if links else os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, f"{path.name} is a folder")
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EINVAL, f"{path.name} is {_kind(path)}, not a file")
+
+
+def _kind(path: Path) -> str:
+    mode = os.lstat(path).st_mode
+    kinds = {
+        stat.S_ISLNK: "a link",
+        stat.S_ISDIR: "a folder",
+        stat.S_ISFIFO: "a pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((name for test, name in kinds.items() if test(mode)), "a file")
+
+
+@contextlib.contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A temporary name beside a file's place, which is free again afterwards."""
+    temporary = _beside(target, "tmp")
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
 
 
 def _beside(target: Path, ending: str) -> Path:
     # In the same folder, since only there is a rename atomic; hidden, so that no listing takes it for a result.
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.{ending}")
+    return target.with_name(f".{target.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.{ending}")
+
+
+def _write(path: Path, content: Content, *, durable: bool = True) -> None:
+    with open(path, "xb") as file:
+        _fill(file, content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def _fill(file: BinaryIO, content: Content) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _remove(path: Path) -> None:
@@ -197,3 +404,10 @@ def _flush_folder(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _remove_all(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _remove(path)

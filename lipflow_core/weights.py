@@ -1,4 +1,4 @@
-"""A model's numbers by name: each stored once, whatever slots share it, and put back with every difference told."""
+"""Collects a model's weights by name, shared ones once, and loads them back or lists every difference."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from lipflow_core.errors import ModelError
 
 _SHOWN = 5
-"""Differences of one sort that a message lists."""
+"""Number of differences of each sort that a message lists."""
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and persistent buffers by name, those that several names share under the first of them."""
+    """Collect all parameters and persistent buffers by name; shared ones are stored once, under their first name."""
     stored: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
@@ -25,12 +25,12 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a module, all or none.
+    """Copy weights into a module: all of them, or none if any differs.
 
     Args:
-        module: Changed in place; its tensors keep their devices.
-        weights: As `weights_of` gives them for an equal module.
-        source: Where they are from, for messages.
+        module: Module to change in place; its tensors keep their devices.
+        weights: Result of `weights_of` for an equal module.
+        source: File that the weights come from, for messages.
 
     Raises:
         lipflow_core.errors.ModelError: If names, shapes or types differ, listing how.
@@ -54,7 +54,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) 
         lines = [f"{what}: {_listed(names)}" for what, names in differences.items() if names]
         raise ModelError(
             f"{source}: the weights do not fit the model that the spec describes\n  " + "\n  ".join(lines),
-            "The spec was edited since, or the weights are those of another model.",
+            "The spec was edited since, or the weights belong to another model.",
         )
     with torch.no_grad():
         for name, tensor in own.items():

@@ -34,7 +34,7 @@ def pytest_terminal_summary(terminalreporter):
         report
         for outcome in ("passed", "failed")
         for report in terminalreporter.stats.get(outcome, [])
-        if "conformance" in report.nodeid and report.when == "call"
+        if "test_shipped_components" in report.nodeid and report.when == "call"
     ]
     if ran:
         components = {report.nodeid.split("[")[1].split(":")[0] for report in ran if "[" in report.nodeid}

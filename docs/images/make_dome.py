@@ -30,7 +30,7 @@ def main() -> None:
             "texture": 512,
             "image": (SIZE, SIZE),
             "cameras": 5,
-            "headset": (SIZE * 3 // 4, SIZE),
+            "headset": {"size": (SIZE * 3 // 4, SIZE)},
             "sequences": 60,
             "held_out_sequences": 1,
             "frames_per_sequence": 3,

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
-        "spec", metavar="SPEC", nargs="?", help="spec file, or name of a shipped spec; --list shows what is shipped"
+        "spec", metavar="SPEC", nargs="?", help="spec file, or name of a shipped spec; --list shows these"
     )
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as preset=small"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="options of the spec to change, such as preset=small",
     )
     parser.add_argument("--list", action="store_true", help="list the shipped specs and stop")
-    parser.add_argument("--check", action="store_true", help="plan only: build nothing")
-    parser.add_argument("--out", metavar="DIR", help="write a model directory, weights freshly initialised")
+    parser.add_argument("--check", action="store_true", help="check and plan only, build nothing")
+    parser.add_argument("--out", metavar="DIR", help="write a model directory with freshly initialised weights")
     parser.add_argument("--json", action="store_true", help="print the parts as JSON")
     parser.add_argument("--print-spec", action="store_true", help="print the resolved spec and stop")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Check, plan or build, and print a row for each part."""
     if args.list:
         _list_shipped()
         return 0

@@ -10,54 +10,54 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("models", metavar="MODEL", nargs="+", help="model directories, as training leaves them")
     # Listed for the usage line: `models` takes them all.
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in all of them"
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change in every model's spec"
     )
-    parser.add_argument("--out", metavar="DIR", help="folder for scores, codes and pictures; done models are kept")
-    parser.add_argument("--frames", metavar="N", help="how many frames, evenly spread over the split")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for scores, codes and pictures; finished models in it are kept"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--count", metavar="N", type=int, help="number of frames, evenly spread over the split")
+    which.add_argument(
+        "--frames", metavar="WHICH", help="such as 0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,… instead of a count"
+    )
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
     parser.add_argument(
-        "--without-likelihood", action="store_true", help="fit a second time, without asking the prior for likelihood"
+        "--without-likelihood", action="store_true", help="fit a second time without the prior's likelihood"
     )
-    parser.add_argument("--force", action="store_true", help="run models again that are done")
+    parser.add_argument("--force", action="store_true", help="evaluate finished models again")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("--json", action="store_true", help="print the scores as JSON, and no progress")
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
+    """Evaluate, and print the table of scores."""
     from pathlib import Path
 
     from lipflow_core.cli.fit import print_choice
     from lipflow_core.errors import UsageError
     from lipflow_core.evaluation.evaluate import evaluate
     from lipflow_core.evaluation.folder import EVALUATION
-    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
-    from lipflow_core.tables import counted
+    from lipflow_core.tables import counted, printable
 
     # A folder may well be called "lr=0.1".
     given = [*args.models, *args.overrides]
     models = [argument for argument in given if "=" not in argument or Path(argument).is_dir()]
     if not models:
         raise UsageError("no model given", hint="name one or more model directories, as training leaves them")
-    try:
-        frames = None if args.frames is None else int(args.frames)
-    except ValueError:
-        raise UsageError(
-            f"--frames {args.frames}: evaluate takes a number of frames, which it spreads evenly over the split",
-            hint="such as --frames 32; it is fit that takes ranges and segments",
-        ) from None
-    if frames is not None and frames < 1:
-        raise UsageError(f"--frames {frames}: at least one frame is needed")
+    if args.count is not None and args.count < 1:
+        raise UsageError(f"--count {args.count}: at least one frame is needed")
     style: Style = "none" if args.quiet or args.json else "auto"
     with hushed(style):
         evaluation = evaluate(
             models,
-            frames=frames,
+            count=args.count,
+            frames=args.frames,
             split=args.split,
             out=args.out,
             overrides=[argument for argument in given if argument not in models],
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             style=style,
         )
     if args.json:
-        print(json.dumps(evaluation.as_data(), indent=2, allow_nan=False))
+        print(evaluation.json_text(), end="")
         return 0
     print(evaluation.table())
     if calibration := evaluation.calibration_table():
@@ -74,11 +74,10 @@ def run(args: argparse.Namespace) -> int:
     compared = counted(len(evaluation.models[0].frames), f"{evaluation.split} frame")
     print(f"\n{compared}, pictures compared in '{evaluation.view}'")
     for model in evaluation.models:
-        for code, grid in model.grid.items():
-            print_choice(GridChoice.model_validate(grid), f"{model.name}, {code}: ")
-        for code, count in model.nonfinite.items():
-            if count:
-                print(f"{model.name}, {code}: {counted(count, 'frame')} stopped early: their loss was not finite")
+        for code, choice in model.grid.items():
+            print_choice(choice, f"{printable(model.name)}, {code}: ")
+        for note in model.notes():
+            print(printable(note, lines=False))
     if args.out:
         print(f"written to {args.out}/{EVALUATION}; see it with: lipflow-core report {args.out} --out report.html")
     return 0

@@ -11,14 +11,19 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as fitting.steps=50"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="options of the spec to change, such as fitting.steps=50",
     )
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the codes; goes on with what it holds")
     parser.add_argument(
-        "--frames", metavar="WHICH", help="such as 0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,…; all if left out"
+        "--out", metavar="DIR", required=True, help="folder for the codes; an interrupted fit in it is continued"
     )
+    parser.add_argument("--frames", metavar="WHICH", help="0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,… (default: all)")
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
     parser.add_argument("--pictures", action="store_true", help="write a picture of each target beside its fit")
     shown = parser.add_mutually_exclusive_group()
@@ -27,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
+    """Fit, and print how it went."""
     from pathlib import Path
 
     from lipflow_core.fitting.model_fit import CODES, fit_model
-    from lipflow_core.fitting.result import GridChoice
     from lipflow_core.progress import hushed
-    from lipflow_core.tables import counted
+    from lipflow_core.tables import counted, printable
 
     style: Style = "none" if args.quiet or args.json else "auto"
     with hushed(style):
@@ -47,22 +51,20 @@ def run(args: argparse.Namespace) -> int:
             style=style,
         )
     if args.json:
-        print(json.dumps(result, indent=2))
+        print(result.json_text(), end="")
         return 0
-    frames = result["frames"]
-    stopped = sum(frame["stopped_not_finite"] for frame in frames)
-    steps = sum(frame["steps"] for frame in frames) / max(1, len(frames))
-    count = counted(len(frames), "frame")
-    print(f"fitted {count} with {result['name']} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
-    if stopped:
-        print(f"{stopped} of them stopped early because their loss was not finite")
-    if result["grid"]:
-        print_choice(GridChoice.model_validate(result["grid"]))
+    steps = sum(frame.steps for frame in result.frames) / max(1, len(result.frames))
+    count = counted(len(result.frames), "frame")
+    print(f"fitted {count} with {printable(result.name)} in {steps:.0f} steps on average: {Path(args.out) / CODES}")
+    for note in result.notes():
+        print(printable(note, lines=False))
+    if result.grid is not None:
+        print_choice(result.grid)
     return 0
 
 
 def print_choice(choice: GridChoice, who: str = "") -> None:
-    """A line on what a grid search chose, and one if its axes should be wider."""
+    """Print a line on what a grid search chose, and one if its axes should be wider."""
     print(f"{who}grid search chose {choice.describe()}")
     if choice.warning():
         print(f"{who}{choice.warning()}")

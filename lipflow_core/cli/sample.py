@@ -1,4 +1,4 @@
-"""`lipflow-core sample`: draw faces from a trained model's prior."""
+"""`lipflow-core sample`: draw samples from a trained model's prior."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="model directory, as training leaves it")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as renderer=torch"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="options of the spec to change, such as preset=small",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for codes.safetensors and samples.png")
-    parser.add_argument("--count", metavar="N", type=int, default=16, help="how many (default: 16)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the codes (default: 0)")
+    parser.add_argument("--count", metavar="N", type=int, default=16, help="number of faces (default: 16)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the codes (default: 0)")
     parser.add_argument(
-        "--frame", metavar="WHICH", default="0", help="the frame whose prior is sampled, a position or SEGMENT/NUMBER"
+        "--frame", metavar="WHICH", default="0", help="frame that conditions the prior: a position or SEGMENT/NUMBER"
     )
     parser.add_argument("--split", default="held-out", help="split of that frame (default: held-out)")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
-    from lipflow_core.errors import UsageError
+    """Draw, and print where the picture is."""
     from lipflow_core.sampling import sample_model
 
-    if args.count < 1:
-        raise UsageError(f"--count {args.count}: at least one sample is needed")
     written = sample_model(
         args.model,
         args.out,
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         overrides=args.overrides,
     )
     if args.json:
-        print(json.dumps(written, indent=2))
+        print(written.json_text(), end="")
     else:
-        print(f"drew {written['count']} faces from {written['prior']}: {written['picture']}")
+        print(f"drew {written.count} samples from {written.prior}: {written.picture}")
     return 0

@@ -6,10 +6,12 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="FILE", help="write it to a file instead of printing it")
+    """Add the command's arguments."""
+    parser.add_argument("--out", metavar="FILE", help="file to write instead of printing")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print or write the schema."""
     import json
 
     from lipflow_core.specs.schema import spec_schema

@@ -7,18 +7,26 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec such as lip-flow-hmc")
+    """Add the command's arguments."""
+    parser.add_argument("spec", metavar="SPEC", help="spec file, or name of a shipped spec (see assemble --list)")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="options to change, such as preset=small"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="options of the spec to change, such as preset=small",
     )
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the run; becomes a model directory")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR; start it if there is none")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder of the run, which becomes a model directory"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run in DIR, or start it if there is none")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train, and print how each stage ended."""
     import json
 
     from lipflow_core.progress import progress
@@ -36,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_first_process():
         return 0
     if args.json:
-        print(json.dumps({"path": str(result.path), **result.as_data()}, indent=2))
+        print(json.dumps({"path": str(result.path), **result.summary.model_dump(mode="json")}, indent=2))
         return 0
     for stage in result.stages:
         skipped = f", {stage.skipped} skipped" if stage.skipped else ""

@@ -9,16 +9,17 @@ region of level c holds z in c of all frames, whatever M is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import torch
+from pydantic import computed_field, model_validator
 from torch import Tensor
 
 from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import ConditionedPrior
 from lipflow_core.records import Encoding, Record
+from lipflow_core.results import Number, Result, finite_mean
 
 DRAWS = 199
 """Draws of the prior for each frame: 200 ranks, so that every level is a whole number of them."""
@@ -41,35 +42,58 @@ CALIBRATION_HEADINGS = {
     "width": "width",
 }
 """Columns of the calibration's table, as `Calibration.figure` takes them → their headings."""
+CALIBRATION_DEFINITIONS = {
+    "NLL": "−log p of Q's code under the prior that fits, in nats per dimension of the code; of Q's mean code, and "
+    "averaged over samples of Q. Standardised, the latter with codes in units of their spread over all frames: 1.42 is "
+    "then what a prior gives that knows no more than mean and spread of each dimension.",
+    "Coverage": "How many of Q's samples lie in the prior's credible region of a nominal level, by their rank among "
+    "draws of the prior; in each dimension, the central interval of the draws; joint, the region of highest density. A "
+    "prior that is right covers as much as its level says, an overconfident one less.",
+    "Width": "Standard deviation of the prior given a frame, over that of Q's codes of all frames, as a geometric mean "
+    "over dimensions and frames; 1 knows no more than how codes are spread.",
+}
+"""What the table's figures mean."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """How right the prior that fits is about Q's codes; see `lipflow_core.evaluation.DEFINITIONS`.
+class Calibration(Result):
+    """How right the prior that fits is about Q's codes; see `CALIBRATION_DEFINITIONS`."""
 
-    Args:
-        nll: "q_mean", Q's mean code, and "q_samples", the average over samples of Q → nats per dimension, a value per
-            frame; NaN where it is not finite.
-        levels: Nominal levels of credible regions.
-        coverage: "dimension", central intervals in each dimension, and "joint", highest-density regions of the whole
-            code → for each level the share of Q's samples inside.
-        width: Standard deviation of the prior given a frame, relative to the spread of Q's codes over all frames;
-            geometric mean over dimensions and frames.
-        spread: Standard deviation of Q's codes over all frames, a geometric mean over dimensions.
-        draws: Draws of the prior for each frame.
-        samples: Samples of Q for each frame.
-    """
-
-    nll: Mapping[str, Sequence[float]]
-    levels: Sequence[float]
-    coverage: Mapping[str, Sequence[float]]
-    width: float
-    spread: float
+    nll: dict[Literal["q_mean", "q_samples"], tuple[Number, ...]]
+    """"q_mean", Q's mean code, and "q_samples", the average over samples of Q → nats per dimension, a value per frame;
+    NaN where it is not finite."""
+    levels: tuple[float, ...]
+    """Nominal levels of credible regions; 0.5 and 0.9 are among them."""
+    coverage: dict[Literal["dimension", "joint"], tuple[Number, ...]]
+    """"dimension", central intervals in each dimension, and "joint", highest-density regions of the whole code → for
+    each level the share of Q's samples inside."""
+    width: Number
+    """Standard deviation of the prior given a frame, relative to the spread of Q's codes over all frames; geometric
+    mean over dimensions and frames."""
+    spread: Number
+    """Standard deviation of Q's codes over all frames, a geometric mean over dimensions."""
     draws: int
+    """Draws of the prior for each frame."""
     samples: int
+    """Samples of Q for each frame."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if not {0.5, 0.9} <= set(self.levels):
+            raise ValueError("levels lack 0.5 or 0.9")
+        if {*self.coverage} != {"dimension", "joint"} or {*map(len, self.coverage.values())} != {len(self.levels)}:
+            raise ValueError("coverage is not one value for each level, of 'dimension' and of 'joint'")
+        if {*self.nll} != {"q_mean", "q_samples"} or len({*map(len, self.nll.values())}) != 1:
+            raise ValueError("nll is not one value for each frame, of 'q_mean' and of 'q_samples'")
+        return self
+
+    @computed_field
+    @property
+    def figures(self) -> dict[str, Number]:
+        """The table's figures."""
+        return {name: self.figure(name) for name in CALIBRATION_HEADINGS}
 
     def figure(self, name: str) -> float:
-        """A figure of the table, such as "nll.q_mean" (the mean over frames), "joint.0.9" or "width".
+        """Give a figure of the table, such as "nll.q_mean" (the mean over frames), "joint.0.9" or "width".
 
         "nll.standardized" is that of samples in units of the codes' spread, so that models compare whose codes spread
         differently.
@@ -81,20 +105,7 @@ class Calibration:
             return finite_mean(self.nll["q_samples"]) - (math.log(self.spread) if self.spread > 0 else math.nan)
         if kind == "nll":
             return finite_mean(self.nll[which])
-        return self.coverage[kind][list(self.levels).index(float(which))]
-
-    def as_data(self) -> dict[str, Any]:
-        """For JSON; the table's figures stand beside the frames' values."""
-        return {**asdict(self), "figures": {name: self.figure(name) for name in CALIBRATION_HEADINGS}}
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `as_data` wrote, NaN as null."""
-        values = {name: value for name, value in data.items() if name != "figures"}
-        values["nll"] = {code: with_nan(column) for code, column in data["nll"].items()}
-        for name in ("width", "spread"):
-            values[name] = math.nan if data.get(name) is None else data[name]
-        return cls(**values)
+        return self.coverage[kind][self.levels.index(float(which))]
 
 
 @dataclass(frozen=True)
@@ -119,11 +130,6 @@ class Ranks(Record):
     prior_log_std: Tensor
     mean: Tensor
     variance: Tensor
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Several batches of frames as one."""
-        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 @torch.no_grad()
@@ -160,8 +166,10 @@ def rank(prior: ConditionedPrior, posterior: Encoding, generator: torch.Generato
 
 
 def calibration(ranks: Ranks) -> Calibration:
-    """What the ranks of all frames say."""
-    spread = (ranks.mean.var(dim=0, correction=0) + ranks.variance.mean(dim=0)).sqrt()
+    """Sum up the ranks of all frames. Frames whose code of Q is not finite count as outside of every region."""
+    sound = ranks.mean.isfinite().all(dim=1) & ranks.variance.isfinite().all(dim=1)
+    mean, variance = ranks.mean[sound], ranks.variance[sound]
+    spread = (mean.var(dim=0, correction=0) + variance.mean(dim=0)).sqrt()
     return Calibration(
         nll={"q_mean": ranks.nll_mean.tolist(), "q_samples": ranks.nll_samples.tolist()},
         levels=_LEVELS,
@@ -169,7 +177,7 @@ def calibration(ranks: Ranks) -> Calibration:
             kind: [float((levels < level).double().mean()) for level in _LEVELS]
             for kind, levels in (("dimension", ranks.dimension), ("joint", ranks.joint))
         },
-        width=float((ranks.prior_log_std - spread.log()).double().mean().exp()),
+        width=float((ranks.prior_log_std - spread.log()).double().nanmean().exp()),
         spread=float(spread.log().double().mean().exp()),
         draws=DRAWS,
         samples=SAMPLES,
@@ -177,17 +185,6 @@ def calibration(ranks: Ranks) -> Calibration:
 
 
 def _draw(prior: ConditionedPrior, frames: int, generator: torch.Generator) -> Tensor:
-    """Draws (M, N, D), or (M, 1, D) of a row that broadcasts; a few at once, as flows copy their rows for each."""
+    """Draw (M, N, D), or (M, 1, D) of a row that broadcasts; a few at once, as flows copy their rows for each."""
     together = max(1, _TOGETHER // frames)
     return torch.cat([prior.sample(min(together, DRAWS - i), generator) for i in range(0, DRAWS, together)])
-
-
-def finite_mean(values: Sequence[float]) -> float:
-    """The mean of what is finite; NaN if nothing is."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def with_nan(column: Sequence[float | None]) -> list[float]:
-    """A column read from JSON, where NaN is null."""
-    return [math.nan if value is None else value for value in column]

@@ -28,7 +28,7 @@ class Difference:
 
     @classmethod
     def of(cls, one: Iterable[float], other: Iterable[float]) -> Self:
-        """From both models' scores of the same frames; frames where either is not finite are left out.
+        """Take it from both models' scores of the same frames; frames where either is not finite are left out.
 
         Example:
             >>> print(Difference.of([31.0, 33.0, 35.0], [30.0, 31.0, 32.0]))
@@ -44,7 +44,7 @@ class Difference:
         return abs(self.mean) > BEYOND * self.error
 
     def text(self, digits: int) -> str:
-        """As "+0.36 ± 0.11"; a dash where it is unknown."""
+        """Print it as "+0.36 ± 0.11"; a dash where it is unknown."""
         return f"{self.mean:+.{digits}f} ± {self.error:.{digits}f}" if math.isfinite(self.error) else "–"
 
     def __str__(self) -> str:

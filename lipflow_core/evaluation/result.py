@@ -1,198 +1,275 @@
-"""What an evaluation gives back and writes: scores of every frame, plain enough for JSON."""
+"""What an evaluation gives back and writes: the scores of every frame, and what a reader needs to show them."""
 
 from __future__ import annotations
 
-import csv
-import io
+import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Literal, Self
 
-from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS, Calibration, finite_mean, with_nan
+from pydantic import Field, computed_field, model_validator
+
+from lipflow_core.config import MetricConfig
+from lipflow_core.evaluation.calibration import CALIBRATION_DEFINITIONS, Calibration
 from lipflow_core.evaluation.differences import Difference
-from lipflow_core.tables import table
+from lipflow_core.evaluation.text import calibration_table, notes, score_table
+from lipflow_core.fitting.result import GridChoice
+from lipflow_core.results import Number, Result, finite_mean
 
-METRICS = ("psnr", "ssim", "geom", "millimetres")
-HIGHER_IS_BETTER = frozenset({"psnr", "ssim"})
-
-CODES = {
+Code = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
+"""Which code of a frame is decoded and scored."""
+CODES: dict[Code, str] = {
     "posterior": "Q's code",
     "start": "before fitting",
     "fitted": "after fitting",
     "fitted-without-likelihood": "after, without likelihood",
 }
-"""Which code of a frame is decoded and scored → how tables call it."""
+"""Code → how tables call it."""
+OPTIONS = ("system", "preset", "seed", "prior", "fitting_prior", "driving", "flow", "overrides")
+"""Fields of `ModelScores` that tell how models differ: columns of `scores.csv`."""
 
-HEADINGS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "geom": "Geom ↓", "millimetres": "mm ↓", "distance": "travelled"}
-DIGITS = {"psnr": 2, "ssim": 4, "geom": 4, "millimetres": 3, "distance": 2}
+
+class Column(Result):
+    """A column of figures: how tables show it, and what it means."""
+
+    heading: str
+    """Short name, such as "PSNR"."""
+    unit: str = ""
+    """Unit of the values, such as "dB"; empty if they have none."""
+    digits: int = Field(default=2, ge=0, le=12)
+    """Decimal places that tables print."""
+    higher_is_better: bool | None = None
+    """Whether a larger value is a better one; null if neither is."""
+    definition: str = ""
+    """What exactly is computed."""
+
+    @classmethod
+    def of(cls, name: str, config: MetricConfig) -> Self:
+        """Describe a metric's column; `name` tells a second metric of one kind apart, as in "psnr#2"."""
+        _, mark, number = name.partition("#")
+        return cls(
+            heading=f"{config.heading} {mark}{number}".strip(),
+            unit=config.unit,
+            digits=config.digits,
+            higher_is_better=config.higher_is_better,
+            definition=config.definition,
+        )
+
+    @property
+    def title(self) -> str:
+        """The heading with an arrow to the better side."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return self.heading + arrow
+
+    def text(self, value: float, *, unit: bool = False) -> str:
+        """Print a value of the column, with its unit if asked for; a dash if it is not finite."""
+        if not math.isfinite(value):
+            return "–"
+        return f"{value:.{self.digits}f}{f' {self.unit}' if unit and self.unit else ''}"
 
 
-@dataclass(frozen=True)
-class ModelScores:
-    """One model's scores, frame by frame.
+TRAVELLED = Column(
+    heading="travelled",
+    definition="Euclidean distance between the fitted code and the code that fitting started from, divided by the root "
+    "mean square distance of the same frames' posterior codes from their mean.",
+)
+"""The column of `ModelScores.distance`."""
+DEFINITIONS = {"Travelled": TRAVELLED.definition, **CALIBRATION_DEFINITIONS}
+"""What the figures mean that an evaluation has beside its metrics."""
 
-    Args:
-        name: How tables call the model.
-        system: The spec's name.
-        preset: The spec's preset.
-        model: Folder of the model.
-        identity: Hash of everything that the scores depend on.
-        folder: Name of the model's folder within the evaluation's.
-        frames: Segment and number of each scored frame.
-        scores: Code (see `CODES`) → metric → a value per frame; NaN where a frame could not be scored.
-        distance: Fitted code → the distance travelled per frame, relative to the posterior codes' spread.
-        steps: Fitted code → updates made per frame.
-        nonfinite: Fitted code → how many frames stopped because their loss was not finite.
-        grid: Fitted code → the grid search's choice; empty without a grid.
-        calibration: Of the prior that fits, on the same frames; None where Q's codes say nothing of it.
-        not_calibrated: Why there is none.
-        seconds: Wall-clock time of fitting, all fits together.
-        provenance: Versions, capture and options, for the report.
-    """
+
+class Failure(Result):
+    """A frame that could not be scored, since a model made NaN or infinity of it."""
+
+    segment: str
+    """Segment of the frame."""
+    number: int
+    """Number of the frame within the segment."""
+    part: str
+    """What was not finite, such as "decoded vertices"."""
+
+
+class Provenance(Result):
+    """Where scores come from."""
+
+    capture: str = ""
+    """Identity of the capture: models of the same one compare."""
+    capture_name: str = ""
+    """How tables call the capture, such as "studio p01"."""
+    device: str = ""
+    """Device that the model was on."""
+    threads: int = 0
+    """Torch's threads."""
+    parameters: int = 0
+    """Number of the model's parameters."""
+
+
+class ModelScores(Result):
+    """One model's scores, frame by frame."""
 
     name: str
+    """How tables call the model."""
     system: str
+    """The spec's name."""
     preset: str
+    """The spec's preset."""
+    seed: int = 0
+    """The spec's seed."""
+    prior: str = ""
+    """The prior of training."""
+    fitting_prior: str = ""
+    """The prior of fitting."""
+    driving: str | None = None
+    """The driving encoder; null without one."""
+    flow: str | None = None
+    """The flow; null without one."""
+    overrides: tuple[str, ...] = ()
+    """Options that the evaluation changed, such as "fitting.steps=50"."""
     model: str
+    """Folder of the model; empty if it was given as an avatar."""
     identity: str
+    """Hash of everything that the scores depend on."""
     folder: str
-    frames: Sequence[tuple[str, int]]
-    scores: Mapping[str, Mapping[str, Sequence[float]]]
-    distance: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    nonfinite: Mapping[str, int] = field(default_factory=dict)
-    grid: Mapping[str, Any] = field(default_factory=dict)
+    """Name of the model's folder within the evaluation's."""
+    metrics: dict[str, Column]
+    """Metric → its column, in the order of the tables."""
+    frames: tuple[tuple[str, int], ...]
+    """Segment and number of each scored frame."""
+    scores: dict[Code, dict[str, tuple[Number, ...]]]
+    """Code → metric → a value per frame; NaN where a frame could not be scored."""
+    distance: dict[Code, tuple[Number, ...]] = Field(default_factory=dict)
+    """Fitted code → the distance travelled per frame, relative to the posterior codes' spread."""
+    steps: dict[Code, tuple[int, ...]] = Field(default_factory=dict)
+    """Fitted code → updates made per frame."""
+    nonfinite: dict[Code, int] = Field(default_factory=dict)
+    """Fitted code → number of frames that stopped because their loss was not finite."""
+    unseen: dict[Code, int] = Field(default_factory=dict)
+    """Fitted code → number of frames that showed nothing to fit to, such as those of empty masks."""
+    failures: dict[Code, tuple[Failure, ...]] = Field(default_factory=dict)
+    """Code → the frames that could not be scored because the model made NaN or infinity."""
+    grid: dict[Code, GridChoice] = Field(default_factory=dict)
+    """Fitted code → the grid search's choice; empty without a grid."""
     calibration: Calibration | None = None
+    """Calibration of the prior that fits, on the same frames; null where Q's codes say nothing of it."""
     not_calibrated: str | None = None
-    seconds: float = 0.0
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Why there is no calibration."""
+    seconds: Number = 0.0
+    """Wall-clock time of fitting, all fits together."""
+    provenance: Provenance = Provenance()
+    """Capture, device and size of the model."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # The folder's name may come from a stranger: it may not lead out of the evaluation's folder.
+        if self.folder in ("", ".", "..") or set(self.folder) & set("/\\:\0"):
+            raise ValueError(f"'{self.folder}' is not the name of a model's folder")
+        for code, columns in self.scores.items():
+            if columns.keys() != self.metrics.keys():
+                raise ValueError(f"scores of '{code}' are not those of the metrics {', '.join(self.metrics)}")
+        columns = [column for columns in self.scores.values() for column in columns.values()]
+        columns += [*self.distance.values(), *self.steps.values()]
+        if self.calibration is not None:
+            columns += self.calibration.nll.values()
+        if any(len(column) != len(self.frames) for column in columns):
+            raise ValueError(f"a column has not one value for each of the {len(self.frames)} frames")
+        if unknown := ({*self.distance, *self.steps} - {*self.scores}):
+            raise ValueError(f"there are no scores of {', '.join(unknown)}")
+        return self
+
+    @computed_field
+    @property
+    def means(self) -> dict[Code, dict[str, Number]]:
+        """Code → metric, or "distance" → the mean over the frames that have a value."""
+        found = {}
+        for code, columns in self.scores.items():
+            travelled = {"distance": self.travelled(code)} if code in self.distance else {}
+            found[code] = {**travelled, **{metric: finite_mean(values) for metric, values in columns.items()}}
+        return found
+
+    def mean(self, code: Code, metric: str) -> float:
+        """Average a metric over the frames for one of the codes; NaN if it was not scored."""
+        return finite_mean(self.scores[code][metric])
+
+    def travelled(self, code: Code) -> float:
+        """Average the distance of `TRAVELLED` over the frames; NaN for codes that were not fitted."""
+        return finite_mean(self.distance.get(code, ()))
 
     @property
     def capture(self) -> str:
         """What tells the capture best: its name, if it is known, or its identity."""
-        return str(self.provenance.get("capture_name") or self.provenance.get("capture", "–"))
+        return self.provenance.capture_name or self.provenance.capture or "–"
 
-    def mean(self, code: str, metric: str) -> float:
-        """Mean over the frames of a metric, or of "distance", for one of the codes; NaN if it was not scored."""
-        return finite_mean(self.distance.get(code, ()) if metric == "distance" else self.scores[code][metric])
-
-    def as_data(self) -> dict[str, Any]:
-        """For JSON: NaN and infinity become null, and means stand beside the frames' values."""
-        codes = {code: {metric: self.mean(code, metric) for metric in METRICS} for code in self.scores}
-        for code in self.distance:
-            codes[code]["distance"] = self.mean(code, "distance")
-        calibration = None if self.calibration is None else self.calibration.as_data()
-        return _without_nan({**asdict(self), "calibration": calibration, "mean": codes})
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `as_data` wrote.
-
-        Raises:
-            ValueError: If `folder` is not a plain name: it may not lead out of the evaluation's folder, which may come
-                from a stranger.
-        """
-        values = {name: value for name, value in data.items() if name != "mean"}
-        if values["folder"] in ("", ".", "..") or set(values["folder"]) & set("/\\:"):
-            raise ValueError(f"'{values['folder']}' is not the name of a model's folder")
-        values["frames"] = tuple((str(segment), int(number)) for segment, number in data["frames"])
-        values["scores"] = {
-            code: {metric: with_nan(column) for metric, column in metrics.items()}
-            for code, metrics in data["scores"].items()
-        }
-        values["distance"] = {code: with_nan(column) for code, column in data["distance"].items()}
-        if data.get("calibration") is not None:
-            values["calibration"] = Calibration.from_data(data["calibration"])
-        return cls(**values)
-
-    def csv(self) -> str:
-        """The frames as CSV, a column for each code and metric."""
-        columns = {
-            f"{code}_{metric}": values for code, metrics in self.scores.items() for metric, values in metrics.items()
-        }
-        columns |= {f"{code}_distance": values for code, values in self.distance.items()}
-        columns |= {f"{code}_steps": values for code, values in self.steps.items()}
-        if self.calibration is not None:
-            columns |= {f"{code}_nll": values for code, values in self.calibration.nll.items()}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["segment", "frame", *columns])
-        for (segment, number), *values in zip(self.frames, *columns.values(), strict=True):
-            writer.writerow([segment, number, *values])
-        return text.getvalue()
+    def notes(self) -> list[str]:
+        """Say what is amiss with single frames, a line for each."""
+        return list(notes(self, CODES))
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of several models on the same split.
+class Evaluation(Result):
+    """Scores of several models on the same split, by the same metrics."""
 
-    Args:
-        models: In the order given.
-        split: Which split.
-        view: Observation that pictures were compared in.
-        definitions: What each metric means.
-        created: When, ISO 8601, UTC.
-        versions: Of lipflow-core, Python and torch.
-    """
-
-    models: Sequence[ModelScores]
+    format: Literal[2] = 2
+    """Format of evaluation.json."""
+    created: str = ""
+    """When the evaluation was made, ISO 8601, UTC."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of lipflow-core, Python and torch."""
     split: str
+    """Split that the frames are of."""
     view: str
-    definitions: Mapping[str, str]
-    created: str
-    versions: Mapping[str, str]
+    """Observation that pictures were compared in."""
+    definitions: dict[str, str] = DEFINITIONS
+    """What the figures mean that are not metrics."""
+    models: tuple[ModelScores, ...]
+    """Scores in the order in which the models were given."""
 
-    def as_data(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "format": 1,
-            "created": self.created,
-            "versions": dict(self.versions),
-            "split": self.split,
-            "view": self.view,
-            "definitions": dict(self.definitions),
-            "models": [model.as_data() for model in self.models],
-        }
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for model in self.models[1:]:
+            if model.metrics != self.metrics:
+                raise ValueError(f"'{model.name}' and '{self.models[0].name}' are scored by different metrics")
+        return self
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `as_data` wrote."""
-        values = {name: value for name, value in data.items() if name not in ("format", "models")}
-        return cls(models=tuple(ModelScores.from_data(model) for model in data["models"]), **values)
+    @property
+    def metrics(self) -> dict[str, Column]:
+        """Metric → its column, the same for all models."""
+        return self.models[0].metrics if self.models else {}
 
     @property
     def comparable(self) -> bool:
         """Whether all models were scored on the same capture."""
-        return len({model.provenance.get("capture") for model in self.models}) <= 1
+        return len({model.provenance.capture for model in self.models}) <= 1
+
+    @property
+    def competing(self) -> bool:
+        """Whether there are several models that compare."""
+        return len(self.models) > 1 and self.comparable
 
     @property
     def captures(self) -> str:
-        """What the models were scored on, such as "dome p01_caucasian_male"; of each model where they differ."""
+        """What the models were scored on, such as "studio p01"; of each model where they differ."""
         if self.comparable:
             return next((model.capture for model in self.models), "")
         return ", ".join(f"{model.name} on {model.capture}" for model in self.models)
 
     def warning(self) -> str | None:
-        """What stands against comparing the models; None if nothing does."""
+        """Say what stands against comparing the models; None if nothing does."""
         if self.comparable:
             return None
         return f"the models were scored on different captures ({self.captures}), so that their scores do not compare"
 
-    def best(self, code: str, metric: str) -> ModelScores | None:
-        """The model of the best mean of a metric, for one of the codes; None if there is nothing to compete for.
-
-        That is so for a single model, for models of different captures, and for "distance", which has no better side.
-        """
-        scored = [model for model in self.models if code in model.scores and metric in METRICS]
-        scored = [model for model in scored if math.isfinite(model.mean(code, metric))]
-        if len(self.models) < 2 or not self.comparable or not scored:
+    def best(self, code: Code, metric: str) -> ModelScores | None:
+        """Find the model of the best mean of a metric, for one of the codes; None if there is no competition."""
+        scored = [model for model in self.models if code in model.scores and math.isfinite(model.mean(code, metric))]
+        if not self.competing or not scored:
             return None
-        choose = max if metric in HIGHER_IS_BETTER else min
+        choose = max if self.metrics[metric].higher_is_better else min
         return choose(scored, key=lambda model: model.mean(code, metric))
 
-    def to_best(self, model: ModelScores, code: str, metric: str) -> Difference | None:
-        """The model's scores less those of the best, over the frames of both; None if there is no best, or it is it."""
+    def to_best(self, model: ModelScores, code: Code, metric: str) -> Difference | None:
+        """Take the model's scores less those of the best, over the frames of both.
+
+        None if there is no best, or the model is it.
+        """
         best = self.best(code, metric)
         if best is None or model is best:
             return None
@@ -200,71 +277,36 @@ class Evaluation:
         shared = [frame for frame in ours if frame in theirs]
         return Difference.of([ours[frame] for frame in shared], [theirs[frame] for frame in shared])
 
-    def is_best(self, model: ModelScores, code: str, metric: str) -> bool:
-        """Whether a model is the best, prints the same figure, or its frames do not tell it apart from the best."""
+    def is_best(self, model: ModelScores, code: Code, metric: str) -> bool:
+        """Tell whether a model is the best, prints its figure, or is not told apart from it by the frames."""
         best = self.best(code, metric)
         if best is None or not math.isfinite(model.mean(code, metric)):
             return False
-        as_printed = {round(one.mean(code, metric), DIGITS[metric]) for one in (model, best)}
+        as_printed = {round(one.mean(code, metric), self.metrics[metric].digits) for one in (model, best)}
         difference = self.to_best(model, code, metric)
         return len(as_printed) == 1 or (math.isfinite(difference.error) and not difference.told_apart)
 
-    def rows(self) -> Iterator[tuple[ModelScores, str]]:
-        """The table's rows: each model's codes, in the order of `CODES`."""
+    def rows(self) -> Iterator[tuple[ModelScores, Code]]:
+        """Yield the table's rows: each model's codes, in the order of `CODES`."""
         for model in self.models:
             for code in CODES:
                 if code in model.scores:
                     yield model, code
 
     def table(self) -> str:
-        """The scores as plain text; an asterisk marks the best of each kind of code where several models compete.
+        """Print the scores as plain text; an asterisk marks the best of each kind of code where models compete.
 
         It marks as well whatever is not told apart from the best. Models of different captures do not compete: a line
         below tells.
         """
-        rows: list[list[str]] = []
-        rules: list[int] = []
-        above: ModelScores | None = None
-        several = len(self.models) > 1 and self.comparable
-        for model, code in self.rows():
-            if model is not above:
-                rules.append(len(rows))
-            cells = ["" if model is above else model.name, CODES[code]]
-            above = model
-            for metric in HEADINGS:
-                value = model.mean(code, metric) if metric != "distance" or code in model.distance else math.nan
-                text = f"{value:.{DIGITS[metric]}f}" if math.isfinite(value) else "–"
-                cells.append(text + ("*" if self.is_best(model, code, metric) else " " if several else ""))
-            rows.append(cells)
-        below = [f"warning: {self.warning()}"] if self.warning() else []
-        if several:
-            below = [
-                "* among the same kind of code the best of the models, or within two standard errors of it",
-                "  (of the difference, paired over frames)",
-            ]
-        return "\n".join([table(["model", "decoded", *HEADINGS.values()], rows, left=2, rules=rules), *below])
+        return score_table(self, CODES, TRAVELLED)
 
     def calibration_table(self) -> str:
-        """How right each model's prior is about Q's codes, as plain text; a line below tells why one is not asked."""
-        rows, below = [], []
-        for model in self.models:
-            if model.calibration is not None:
-                figures = [model.calibration.figure(name) for name in CALIBRATION_HEADINGS]
-                rows.append([model.name, *(f"{value:.2f}" if math.isfinite(value) else "–" for value in figures)])
-            elif model.not_calibrated:
-                below.append(f"{model.name}: {model.not_calibrated}")
-        if rows:
-            below.append("NLL in nats per dimension; 50 %: the share of Q's samples in regions that should hold 50 %")
-            rows = [table(["prior of", *CALIBRATION_HEADINGS.values()], rows, left=1)]
-        return "\n".join([*rows, *below])
+        """Print how right each model's prior is about Q's codes; a line below tells why one is not asked."""
+        return calibration_table(self)
 
+    def __repr__(self) -> str:
+        return f"<Evaluation of {', '.join(model.name for model in self.models)} on {self.captures}>"
 
-def _without_nan(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {name: _without_nan(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_without_nan(item) for item in value]
-    return value
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"

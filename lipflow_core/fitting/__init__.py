@@ -1,6 +1,6 @@
-"""Fitting latent codes to poor observations: many frames at once, each a row of its own.
+"""Fits latent codes to poor observations: many frames at once, each in a row of its own.
 
-Networks are frozen; only each row's code, and the pose of the driving device if asked for, carries gradients. Rows are
+Networks are frozen; only each row's code, and the pose of the driving device if requested, carries gradients. Rows are
 independent: every row has its own loss, learning rate, weights, stopping and best code.
 """
 

@@ -23,7 +23,7 @@ class RowAdam(Record):
     Args:
         first: (B, P) running mean of gradients.
         second: (B, P) running mean of squared gradients.
-        steps: (B,) int64, updates made.
+        steps: (B,) int64 number of updates.
         learning_rate: (B, P).
     """
 
@@ -34,12 +34,12 @@ class RowAdam(Record):
 
     @classmethod
     def start(cls, learning_rate: Tensor) -> Self:
-        """The state before the first update; learning_rate: (B, P)."""
+        """Make the state before the first update; learning_rate: (B, P)."""
         steps = torch.zeros(learning_rate.shape[0], dtype=torch.int64, device=learning_rate.device)
         return cls(torch.zeros_like(learning_rate), torch.zeros_like(learning_rate), steps, learning_rate)
 
     def update(self, parameters: Tensor, gradient: Tensor) -> tuple[Tensor, Self]:
-        """One update of every row.
+        """Update the parameters of every row once.
 
         Args:
             parameters: (B, P).

@@ -1,4 +1,4 @@
-"""Fitting the frames of a capture: the public entry."""
+"""Fits the frames of a capture: the public entry."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
+from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
 from lipflow_core.plans import ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
@@ -38,17 +39,17 @@ def fit(
     random.
 
     Args:
-        avatar: The assembled model; left as it was.
-        target: B frames with every observation that the objectives compare with, the driving one if the prior needs
-            it, and what the metric compares with if there is a grid.
-        fitting: Objectives, steps, learning rate and so on.
-        objectives: Built objectives to use in place of `fitting.objectives`.
-        metric: What a grid search chooses by; the first of the registry's default metrics if None.
-        chosen: Learning rate and latent weight of an earlier grid search, in place of a new one.
-        progress: Advanced by each finished frame (`lipflow_core.progress`).
+        avatar: Assembled model; it is left unchanged.
+        target: B frames with every observation that the objectives compare with, the driving observation if the prior
+            needs it, and the metric's observations if there is a grid.
+        fitting: Options of fitting: objectives, steps, learning rate and so on.
+        objectives: Built objectives that replace `fitting.objectives`.
+        metric: Metric that a grid search chooses by; the first of the registry's default metrics if None.
+        chosen: Result of an earlier grid search, which replaces a new search.
+        progress: Progress that each finished frame advances (`lipflow_core.progress`).
 
     Returns:
-        B fitted rows.
+        The result of B fitted rows.
 
     Raises:
         lipflow_core.errors.CaptureError: If a target holds NaN or infinity.
@@ -65,11 +66,12 @@ def fit(
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
+        rate = fitting.learning_rate if chosen is None else chosen.learning_rate
         result = minimize(
             problem,
             fitting,
             frames=torch.arange(count, device=avatar.device),
-            learning_rate=torch.full((count,), _learning_rate(fitting, chosen), dtype=dtype, device=avatar.device),
+            learning_rate=torch.full((count,), rate, dtype=dtype, device=avatar.device),
             weights=torch.tensor(_weights(built, chosen), dtype=dtype, device=avatar.device).expand(count, -1),
             progress=progress,
         )
@@ -85,9 +87,9 @@ def choose(
     metric: Metric | None = None,
     progress: Progress | None = None,
 ) -> GridChoice | None:
-    """Choose learning rate and latent weight on these frames by `fitting.grid`; None without one.
+    """Choose learning rate and latent weight on some frames by `fitting.grid`; None without a grid.
 
-    Arguments are those of `fit`; the result is for its `chosen`.
+    The arguments are those of `fit`, whose argument `chosen` takes the result.
     """
     if fitting.grid is None:
         return None
@@ -97,8 +99,37 @@ def choose(
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
 
 
+def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
+    """Say what of the first frame is not finite before the first step of a fit; "loss" if nothing else is.
+
+    Args:
+        avatar: The assembled model.
+        target: As in `fit`.
+        fitting: As in `fit`.
+
+    Returns:
+        Such as "driving encoding", "first code", "decoded vertices", or "loss of objective 'photometric'".
+    """
+    one = target.rows(torch.tensor([0]))
+    objectives = build_objectives(avatar, one, fitting.objectives)
+    with frozen(avatar), torch.no_grad():
+        if avatar.driving is not None and avatar.driving.modality in one.observations:
+            encoding = avatar.drive(one.to(avatar.device))
+            if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
+                return "driving encoding"
+        problem = Problem.of(avatar, one, objectives, fitting.start)
+        code = problem.start(fitting.start)
+        face, renderings = observe(avatar, problem.template, code, problem.needs, problem.cameras, problem.directions)
+        found = faults(code, face, renderings).get(0)
+        if found is not None:
+            return "first code" if found == "code" else found
+        losses = problem.losses(code)[0]
+    bad = [f"loss of objective '{name}'" for name, loss in zip(objectives, losses, strict=True) if not loss.isfinite()]
+    return bad[0] if bad else "loss"
+
+
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
-    """Build the objectives for what the frames offer, by name; a second one of a name gets "#2" and so on."""
+    """Build the objectives for the frames' observations, by name; repeated names get "#2" and so on."""
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),
@@ -111,7 +142,7 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
-    """Collect the shapes of what a frame offers, as components' plans take them."""
+    """Collect the shapes of a frame's observations, as the inputs of components take them."""
     return {
         name: {tensor: tuple(value.shape[1:]) for tensor, value in record.tensors()}
         for name, record in frame.observations.items()
@@ -120,10 +151,6 @@ def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
 
 def _named(objectives: Sequence[Objective]) -> dict[str, Objective]:
     return numbered([type(objective).__name__ for objective in objectives], objectives)
-
-
-def _learning_rate(fitting: Fitting, chosen: GridChoice | None) -> float:
-    return fitting.learning_rate if chosen is None else chosen.learning_rate
 
 
 def _weights(objectives: Mapping[str, Objective], chosen: GridChoice | None) -> list[float]:

@@ -1,4 +1,4 @@
-"""Choosing learning rate and latent weight on a first batch of frames, all points of the grid at once."""
+"""Chooses learning rate and latent weight on a first batch of frames, all points of the grid at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lipflow_core.specs.model import Fitting, Grid
 
 
 def asks_prior(objective: Objective) -> bool:
-    """Tell whether an objective asks the prior, so that the grid searches its weight."""
+    """Tell whether an objective needs the prior; the grid then searches its weight."""
     return "prior" in objective.planned.needs
 
 
@@ -38,24 +38,24 @@ def search(
     """Fit the problem's frames at every point of the grid together and score the fitted codes.
 
     Args:
-        avatar: The assembled model, frozen.
-        problem: The first batch's losses.
-        target: The same frames, with what the metric compares with.
-        fitting: How to fit.
-        grid: The axes.
-        metric: What decides; the first of the registry's default metrics if None.
-        progress: Advanced by each finished row, of which there are frames × points.
+        avatar: Assembled model, frozen.
+        problem: Losses of the first batch.
+        target: The same frames, with the observations that the metric compares with.
+        fitting: Options of fitting.
+        grid: Axes of the grid.
+        metric: Metric to choose by; the first of the registry's default metrics if None.
+        progress: Progress that each finished row advances; there are frames × points rows.
 
     Raises:
-        SpecError: If the frames lack an observation that the metric compares with.
+        lipflow_core.errors.SpecError: If the frames lack an observation that the metric compares with.
     """
     metric = default_metric(avatar) if metric is None else metric
     for name in Needs.of([metric.planned]).targets:
         if name not in target.observations:
             raise SpecError(
-                f"the grid search scores frames against the observation '{name}', which they do not have; they have "
-                f"{', '.join(target.observations)}",
-                hint="load that observation too, or leave out fitting.grid",
+                f"the grid search scores frames by metric '{metric.config.heading}', which needs the observation "
+                f"'{name}'; the frames have {', '.join(target.observations)}",
+                hint="load this observation too, or set fitting.grid=null",
             )
     latent = [asks_prior(objective) for objective in problem.objectives.values()]
     points = list(product(grid.learning_rate, grid.latent_weight if any(latent) else (None,)))
@@ -64,7 +64,7 @@ def search(
     weights = [
         [rate_weight[1] if asks else own for own, asks in zip(fixed, latent, strict=True)] for rate_weight in points
     ]
-    # Frame by frame, so that the points of one frame, which need about as many steps, are at work together.
+    # Frame by frame: the points of one frame need a similar number of steps, so that they stop together.
     result = minimize(
         problem,
         fitting,
@@ -75,16 +75,14 @@ def search(
     )
     compared = replace(target, observations={name: target[name] for name in Needs.of([metric.planned]).targets})
     # A batch at a time, so that the pictures of all points need not be in memory together.
-    scores = torch.cat(
-        [
-            score(avatar, codes, compared.rows(torch.div(rows, len(points), rounding_mode="floor")), {"": metric})[0][
-                ""
-            ]
-            for rows, codes in zip(
-                torch.arange(len(result)).split(fitting.batch), result.codes.split(fitting.batch), strict=True
-            )
-        ]
-    ).view(count, len(points))
+    scored = []
+    for rows, codes in zip(
+        torch.arange(len(result)).split(fitting.batch), result.codes.split(fitting.batch), strict=True
+    ):
+        frames = torch.div(rows, len(points), rounding_mode="floor")
+        values, _ = score(avatar, codes, compared.rows(frames), {"chosen by": metric})
+        scored.append(values["chosen by"])
+    scores = torch.cat(scored).view(count, len(points))
     # A frame that can't be scored leaves the choice to the others.
     means = scores.nanmean(dim=0).tolist()
     sign = 1 if metric.config.higher_is_better else -1

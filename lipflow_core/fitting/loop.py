@@ -1,4 +1,4 @@
-"""The loop that minimises all rows' losses together while keeping them independent."""
+"""The loop that minimises the losses of all rows together and keeps the rows independent."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from lipflow_core.records import Record
 from lipflow_core.specs.model import Fitting
 
 _COMPACT = 8
-"""The batch is indexed anew once one row in this many has stopped: often enough to save work, seldom enough to cost
-little."""
+"""Stopped rows are removed once they are one in this many: often enough to save work, rarely enough to cost little."""
 _PAUSES = {"cpu": 1, "cuda": 8}
-"""Steps after which a device is asked how many rows have stopped: asking makes the processor wait for a GPU."""
+"""Steps between two queries of how many rows have stopped; a query makes the processor wait for a GPU."""
 
 
 @dataclass(frozen=True)
 class _Rows(Record):
-    """The rows at work: number (n,) of each among all rows, parameters (n, P) = code and pose, Adam's state, weights
-    (n, K) of the objectives, and the best so far."""
+    """The rows being fitted: number (n,) among all rows, parameters (n, P) = code and pose, Adam's state, weights
+    (n, K) of the objectives, and the best parameters so far."""
 
     number: Tensor
     parameters: Tensor
@@ -52,15 +51,15 @@ def minimize(
     """Fit R rows, at most `fitting.batch` of them at a time; a row that stops makes room for the next.
 
     Args:
-        problem: The frames' losses.
-        fitting: Steps, patience, start, pose and batch.
-        frames: (R,) int64, which of the problem's frames each row fits.
-        learning_rate: (R,) of each row's code.
-        weights: (R, K) of each row's objectives.
-        progress: Advanced by each finished row.
+        problem: Losses of the frames.
+        fitting: Options of fitting: steps, patience, start, pose and batch.
+        frames: (R,) int64 index of the problem's frame that each row fits.
+        learning_rate: (R,) learning rate of each row's code.
+        weights: (R, K) weights of each row's objectives.
+        progress: Progress that each finished row advances.
 
     Returns:
-        R fitted rows, in order.
+        The result of R fitted rows, in order.
     """
     starts = problem.start(fitting.start)[frames]
     total, size = starts.shape
@@ -107,15 +106,16 @@ def minimize(
         best_steps=every.best_step,
         nonfinite=every.nonfinite,
         skipped=every.skipped,
+        unseen=problem.unseen[frames],
         curves={name: curves[:, :, i] for i, name in enumerate(names)},
     )
 
 
 def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, progress: Progress | None) -> _Rows:
-    """Step until enough rows have stopped to be worth taking them out.
+    """Step until enough rows have stopped that removing them pays.
 
-    While stepping, the device is asked for nothing but how many rows have stopped, and a GPU only now and then, so that
-    it never waits for its next work. Rows that have stopped meanwhile stay as they are.
+    Between steps the device is queried only for the number of stopped rows, and a GPU only every few steps, so that it
+    never waits for its next work. Stopped rows stay unchanged.
     """
     enough = max(1, len(rows.number) // _COMPACT)
     youngest, oldest = (int(steps) for steps in rows.adam.steps.aminmax())
@@ -124,14 +124,14 @@ def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, progre
         rows = _step(problem, rows, fitting, curves, learning=youngest + taken < fitting.steps)
         over = youngest + taken >= fitting.steps or oldest + taken == fitting.steps
         if progress is not None:
-            # Rows finish together: without it nothing would be seen until they do.
+            # Rows tend to finish together; the step shows progress before they do.
             progress.advance(0, step=f"{oldest + taken}/{fitting.steps}")
         if (over or (taken + 1) % pause == 0) and int((~rows.running).sum()) >= enough:
             return rows
 
 
 def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, learning: bool) -> _Rows:
-    """Score every row's parameters; then, unless it was the last step of all, update those that go on."""
+    """Compute every row's loss; then, unless `learning` is False, update the rows that continue."""
     size, steps = problem.code_size, rows.adam.steps
     parameters = rows.parameters.detach()
     with torch.set_grad_enabled(learning):
@@ -160,7 +160,7 @@ def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, le
         return rows
     (gradient,) = torch.autograd.grad(torch.where(goes_on, total, 0).sum(), parameters)
     usable = gradient.isfinite().all(dim=1)
-    # Without a gradient the row coasts on its momentum: standing still would give the same gradient again.
+    # Without a finite gradient the row moves by its momentum; unmoved, it would get the same gradient again.
     moved, adam = rows.adam.update(parameters.detach(), torch.where(usable[:, None], gradient, 0))
     return replace(
         rows,

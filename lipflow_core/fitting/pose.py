@@ -1,8 +1,7 @@
-"""The rigid head-to-headset transform as six free parameters."""
+"""Parametrises the rigid pose of the driving cameras by six numbers."""
 
 from __future__ import annotations
 
-import roma
 import torch
 from torch import Tensor
 
@@ -10,7 +9,7 @@ PARAMETERS = 6
 
 
 def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
-    """An element of SE(3) from its parameters.
+    """Make rigid transforms, elements of SE(3), from their parameters.
 
     Args:
         parameters: (B, 6) rotation vector in radians about the head's origin, then the translation in units of
@@ -20,6 +19,8 @@ def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
     Returns:
         (B, 3, 4) [R|t] in millimetres, for `Camera.moved`.
     """
+    import roma  # brings torch's compiler in, two seconds that only fits of a pose need to wait
+
     rotation = roma.rotvec_to_rotmat(parameters[:, :3])
     translation = parameters[:, 3:, None] * translation_scale
     return torch.cat([rotation, translation], dim=-1)

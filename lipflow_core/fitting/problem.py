@@ -1,4 +1,4 @@
-"""What is minimised: the objectives of a batch of frames, and everything that is constant while codes change."""
+"""The minimised problem: the objectives of a batch of frames, and everything constant while codes change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe, view_directions
+from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
 from lipflow_core.splits import check_finite
@@ -19,21 +19,21 @@ from lipflow_core.splits import check_finite
 
 @dataclass(frozen=True)
 class Problem:
-    """Codes of B frames → one loss per objective and frame.
+    """A function from codes of B frames to one loss per objective and frame.
 
-    Only what the objectives declare in their plan's `needs` is made, once for all of them: one decoding for all views
-    of all observations, one rendering per picture size.
+    Only what the objectives declare in their plan's `needs` is computed, once for all of them: one decoding for all
+    views of all observations, one rendering per picture size.
 
     Args:
-        avatar: The assembled model, frozen by the caller (`frozen`).
-        objectives: By name.
-        target: The observations that the objectives compare with, on the model's device.
-        prior: The prior given each frame's driving signal; None if nothing asks it.
-        template: The subject's template.
-        needs: What the objectives look at.
+        avatar: Assembled model, frozen by the caller (`frozen`).
+        objectives: Objectives by name.
+        target: Frames with the observations that the objectives compare with, on the model's device.
+        prior: Prior conditioned on each frame's driving signal; None if it is not needed.
+        template: Template of the subject.
+        needs: Needs of the objectives.
         moving: Observations whose cameras move with the fitted pose.
-        cameras: Observation → its cameras with the head at rest.
-        directions: (B, N, 3) view directions of all rendered pictures with the head at rest.
+        cameras: Observation's name → its cameras before the pose is applied.
+        directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
     """
 
     avatar: Avatar
@@ -48,17 +48,17 @@ class Problem:
 
     @classmethod
     def of(cls, avatar: Avatar, target: Frame, objectives: Mapping[str, Objective], start: str = "prior") -> Problem:
-        """Condition the prior once and set aside all that stays constant.
+        """Make the problem of some frames: condition the prior once and precompute everything that stays constant.
 
         Args:
-            avatar: The assembled model.
-            target: B frames with all targets, and with the driving observation if the prior is asked and needs it.
-            objectives: By name.
-            start: Where fitting starts; "zero" asks no prior.
+            avatar: Assembled model.
+            target: B frames with all targets, and with the driving observation if the prior is used and needs it.
+            objectives: Objectives by name.
+            start: Code that fitting starts from, "prior" or "zero"; "zero" does not need the prior.
 
         Raises:
-            SpecError: If an objective needs an observation that the frames lack.
-            CaptureError: If a target or driving observation holds NaN or infinity.
+            lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack.
+            lipflow_core.errors.CaptureError: If a target or driving observation holds NaN or infinity.
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
         asked = needs.prior or start == "prior"
@@ -68,7 +68,7 @@ class Problem:
             if name not in target.observations:
                 raise SpecError(
                     f"fitting needs the observation '{name}', but the frames have {', '.join(target.observations)}",
-                    hint="choose objectives for what the capture offers, or load that observation too",
+                    hint="choose objectives for observations of the capture, or load this observation too",
                 )
         target = replace(target, observations={name: target[name] for name in used}).to(avatar.device)
         check_finite(target)
@@ -77,8 +77,8 @@ class Problem:
             prior = avatar.fitting_prior.condition(encoding) if asked else None
         compared = replace(target, observations={name: target[name] for name in needs.targets})
         cameras = cameras_of(target, needs.targets)
-        # The pose is that of the driving device. A model without a driving encoder has no say in which cameras those
-        # are, so that all its targets move.
+        # The pose is that of the driving device. A model without a driving encoder does not tell which cameras those
+        # are, so all its targets move.
         driving = None if avatar.driving is None else avatar.driving.modality
         return cls(
             avatar=avatar,
@@ -96,7 +96,7 @@ class Problem:
         return len(self.target)
 
     def rows(self, index: Tensor) -> Problem:
-        """The same problem for the frames that `index` names; (N,) int64, repeats allowed."""
+        """Select frames of the problem; index: (N,) int64, repeats allowed."""
         cameras = {name: camera.rows(index) for name, camera in self.cameras.items()}
         return replace(
             self,
@@ -107,25 +107,30 @@ class Problem:
         )
 
     def start(self, start: str) -> Tensor:
-        """The first code of each frame, (B, D): the prior's mode, or zero."""
+        """Return the code that each frame starts from, (B, D): the prior's mode, or zero."""
         if start == "zero":
             return self.template.vertices_mean.new_zeros(len(self), self.code_size)
         with torch.no_grad():
             return self.prior.mode().expand(len(self), -1).contiguous()
 
     @property
+    def unseen(self) -> Tensor:
+        """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
+        return shows_nothing(self.target)
+
+    @property
     def code_size(self) -> int:
         return self.avatar.decoder.given.code
 
     def losses(self, code: Tensor, pose: Tensor | None = None) -> Tensor:
-        """Every objective's unweighted loss.
+        """Compute the unweighted loss of every objective.
 
         Args:
             code: (B, D).
-            pose: (B, 3, 4) the pose of the driving device, or None for the head at rest.
+            pose: (B, 3, 4) [R|t] pose of the driving device; None for the identity.
 
         Returns:
-            (B, K) in the order of `objectives`.
+            (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
         cameras, directions = self.cameras, self.directions
         if pose is not None:
@@ -137,7 +142,9 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        return torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
+        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
 from lipflow_core.records import Record
 from lipflow_core.results import Number, Result
+from lipflow_core.tables import counted
 
 
 class GridPoint(Result):
@@ -60,6 +61,63 @@ class GridChoice(Result):
         return f"the {' and '.join(names)} {verb} grid; better values may lie beyond"
 
 
+class FittedFrame(Result):
+    """How the fit of one frame ended."""
+
+    segment: str
+    """Segment of the frame."""
+    number: int
+    """Number of the frame within the segment."""
+    loss: Number
+    """Lowest total loss; NaN if it never was finite, or if the frame shows nothing to fit to."""
+    steps: int
+    """Updates made."""
+    distance: Number
+    """Euclidean distance between the fitted code and its start."""
+    stopped_not_finite: bool
+    """Whether it stopped because its loss was not finite."""
+    shows_nothing: bool
+    """Whether its targets show nothing, as views with empty masks do: the prior alone decided."""
+
+
+class Curve(Result):
+    """A loss over the steps of a fit."""
+
+    mean: tuple[Number, ...]
+    """Mean over the frames still at work, after 0, 1, … updates."""
+    rows: tuple[int, ...]
+    """Number of frames still at work."""
+
+
+class FitSummary(Result):
+    """What `fit.json` says of a fit."""
+
+    request: dict[str, Any]
+    """Everything that the fit depends on: weights, options, frames and version."""
+    name: str
+    """The spec's name."""
+    grid: GridChoice | None
+    """How learning rate and latent weight were chosen; null without a grid."""
+    frames: tuple[FittedFrame, ...]
+    """The frames in the order that they were asked for."""
+    curves: dict[str, Curve]
+    """Objective, or "total" → its loss over the steps."""
+
+    def notes(self) -> list[str]:
+        """Say what is amiss with single frames, a line for each kind."""
+        told = {
+            "stopped early because the loss was not finite": [f for f in self.frames if f.stopped_not_finite],
+            "showed nothing to fit to, as with an empty mask: the prior alone decided": [
+                f for f in self.frames if f.shows_nothing
+            ],
+        }
+        return [
+            f"{counted(len(found), 'frame')} {what} (the first is {found[0].segment}/{found[0].number:06d})"
+            for what, found in told.items()
+            if found
+        ]
+
+
 @dataclass(frozen=True)
 class FittingResult(Record):
     """B fitted rows. Each row's code, pose and loss are those of the step at which its total loss was lowest.
@@ -73,6 +131,7 @@ class FittingResult(Record):
         best_steps: (B,) int64 updates after which the loss was lowest.
         nonfinite: (B,) bool, rows that stopped because their loss was not finite.
         skipped: (B,) int64 updates made without a gradient because it was not finite.
+        unseen: (B,) bool, rows whose targets show nothing, such as views with empty masks: only the prior decided.
         curves: Objective's name → (B, S+1) its unweighted loss after 0, 1, … S updates, and "total" → the weighted sum;
             NaN after a row stopped.
         grid: How learning rate and latent weight were chosen; None without a grid.
@@ -86,6 +145,7 @@ class FittingResult(Record):
     best_steps: Tensor
     nonfinite: Tensor
     skipped: Tensor
+    unseen: Tensor
     curves: Mapping[str, Tensor]
     grid: GridChoice | None = None
 
@@ -93,17 +153,22 @@ class FittingResult(Record):
         return self.codes.shape[0]
 
     @property
+    def fitted(self) -> Tensor:
+        """(B,) bool, rows whose loss was finite at some step."""
+        return self.losses.isfinite()
+
+    @property
     def distance(self) -> Tensor:
         """(B,) Euclidean distance between each fitted code and its start."""
         return (self.codes - self.starts).norm(dim=1)
 
     def as_tensors(self) -> dict[str, Tensor]:
-        """Every tensor on the CPU by name, curves as "curves.OBJECTIVE", for safetensors; `from_tensors` reads it."""
+        """Name every tensor, on the CPU, curves as "curves.OBJECTIVE", for safetensors; `from_tensors` reads it."""
         return {name: tensor.cpu().contiguous() for name, tensor in self.tensors()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """What `as_tensors` made; without the grid."""
-        curves = {name.removeprefix("curves."): t for name, t in tensors.items() if name.startswith("curves.")}
+        """Read what `as_tensors` made; without the grid, and with the curves in alphabetical order."""
+        curves = {name.removeprefix("curves."): tensors[name] for name in sorted(tensors) if name.startswith("curves.")}
         plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("curves.")}
         return cls(**{"poses": None, **plain}, curves=curves)

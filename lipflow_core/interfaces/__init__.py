@@ -1,8 +1,8 @@
-"""The contracts: six kinds of component and the capture that feeds them.
+"""The contracts: an abstract base class for each kind of component.
 
-Each is an abstract base class that tells how to fulfil it and does the shape checks, so that implementations have none.
-A component is constructed as `Implementation(config, given)` with its Config and the inputs of its kind from
-`lipflow_core.plans`, and keeps what its Config planned in `self.planned`.
+Each tells what to implement and checks shapes, so that implementations need no checks. A component is constructed as
+`Implementation(config, given)` with its Config and the inputs of its kind from `lipflow_core.plans`; `self.planned`
+holds the plan that its Config made.
 """
 
 from lipflow_core.interfaces.capture import Capture, FrameRequest, Split

@@ -1,4 +1,4 @@
-"""The contract of captures: where frames come from."""
+"""The contract of captures, which provide frames."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lipflow_core.records import Frame, Template
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """Which frames, and what of them.
+    """A request for frames, with the observations and cameras to load.
 
     Args:
-        indices: (B,) positions within the split.
-        observations: Names of the observations wanted.
-        cameras: (B, N) positions within `Split.cameras` of the cameras wanted of each frame's training views; needed if
-            those are among the observations, otherwise without effect.
+        indices: (B,) positions of the frames within the split.
+        observations: Names of the observations to load.
+        cameras: (B, N) positions within `Split.cameras` of each frame's training views to load. Required if the
+            training views are among the observations, ignored otherwise.
     """
 
     indices: np.ndarray
@@ -33,8 +33,8 @@ class Split(ABC):
     """The frames of one split ("train" or "held-out") of a capture.
 
     Attributes:
-        segments: Segment of each frame, in order.
-        numbers: (N,) int64 frame number of each.
+        segments: Name of each frame's segment, in order.
+        numbers: (N,) int64 number of each frame within its segment.
         cameras: Names of the cameras of the training views.
     """
 
@@ -47,7 +47,7 @@ class Split(ABC):
 
     @abstractmethod
     def load(self, request: FrameRequest) -> Frame:
-        """Load a batch on the CPU. Safe to call from several threads and from forked processes.
+        """Load a batch on the CPU. Must be safe to call from several threads and from forked processes.
 
         Raises:
             lipflow_core.errors.CaptureError: If a frame is damaged, naming the file.
@@ -57,14 +57,14 @@ class Split(ABC):
 class Capture(ABC):
     """A recorded or simulated subject.
 
-    The Config's plan has as `outputs` the shape of each tensor of each observation, named "OBSERVATION.TENSOR": of a
-    surface `S.vertices` (V, 3) and `S.texture` (3, T, T), of views `V.images` (N, C, H, W) and `V.mask` (N, H, W), of
-    keypoints `K.points` (K, 2) and `K.visible` (K,); besides "topology.triangles": (F, 3) and "template.landmarks":
-    (K,). Its `roles` name the observations that the core uses.
+    The `outputs` of the Config's plan list the shape of each tensor of each observation, named "OBSERVATION.TENSOR": a
+    surface has `S.vertices` (V, 3) and `S.texture` (3, T, T), views have `V.images` (N, C, H, W) and `V.mask`
+    (N, H, W), keypoints have `K.points` (K, 2) and `K.visible` (K,). They also list "topology.triangles": (F, 3) and
+    "template.landmarks": (K,). The `roles` of the plan name the observations that the core uses.
 
     Args:
-        config: Its options.
-        given: Nothing yet.
+        config: Options of the capture.
+        given: Inputs of a capture; empty so far.
     """
 
     def __init__(self, config: Config, given: CaptureInputs):
@@ -74,17 +74,17 @@ class Capture(ABC):
 
     @abstractmethod
     def template(self) -> Template:
-        """What is the same in every frame."""
+        """Return what is the same in every frame: topology, means and scales, landmarks."""
 
     @abstractmethod
     def split(self, name: str) -> Split:
-        """The frames of split "train" or "held-out", made or opened on first use, with progress where it is long.
+        """Open split "train" or "held-out". The first call may have to make its frames, and shows its progress then.
 
         Raises:
-            lipflow_core.errors.CaptureError: If there is no such split or it has no frames.
+            lipflow_core.errors.CaptureError: If the split does not exist or has no frames.
         """
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Short hash of the capture's content, equal if and only if the frames are: part of a run's identity."""
+        """Short hash of the capture's content, equal if and only if the frames are equal."""

@@ -1,4 +1,4 @@
-"""What all component classes share: their configuration and plan, and the check of a tensor's shape."""
+"""The base of all component classes that are torch modules, and the check of a tensor's shape."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lipflow_core.plans import Plan
 
 
 class ComponentModule(nn.Module):
-    """A component that may hold parameters.
+    """A component that is a torch module and may hold parameters.
 
     Args:
-        config: Its options.
-        given: The inputs of its kind.
+        config: Options of the component.
+        given: Inputs of the component's kind.
 
     Attributes:
-        config: As given.
-        given: As given.
-        planned: `config.plan(given)`.
+        config: The options.
+        given: The inputs.
+        planned: The plan, `config.plan(given)`.
     """
 
     def __init__(self, config: Config, given: Any):
@@ -34,11 +34,11 @@ def check_shape(where: object, name: str, tensor: Tensor, pattern: str, **sizes:
     """Raise a ValueError unless `tensor` has the shape that `pattern` names.
 
     Args:
-        where: The object that checks, named in the message.
-        name: The tensor's name.
-        tensor: The tensor.
-        pattern: Axis names, space separated, such as "B D".
-        sizes: Known sizes by axis name; an axis not named here may have any size.
+        where: Object that makes the check; the message names its class.
+        name: Name of the tensor in the message.
+        tensor: Tensor to check.
+        pattern: Names of the axes, separated by spaces, such as "B D".
+        sizes: Known sizes by axis name; other axes may have any size.
     """
     axes = pattern.split()
     fits = tensor.ndim == len(axes) and all(

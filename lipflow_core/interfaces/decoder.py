@@ -13,19 +13,19 @@ from lipflow_core.records import FaceState
 class Decoder(ComponentModule, ABC):
     """Maps a code and view directions to a standardised face: one mesh, and a texture for each view.
 
-    Implement `decode`; override `geometry` where the mesh can be had without the texture. Results are standardised by
+    Implement `decode`; override `geometry` if the mesh can be decoded without the texture. Results are standardised by
     the capture's `Template`; the assembled avatar restores millimetres and colours.
     """
 
     def forward(self, code: Tensor, view_direction: Tensor) -> FaceState:
-        """Decode.
+        """Decode codes for view directions, after checking their shapes.
 
         Args:
             code: (B, D).
             view_direction: (B, N, 3) unit vectors from the head's origin to N cameras, head frame.
 
         Returns:
-            vertices (B, V, 3) and texture (B, N, 3, T, T), standardised.
+            Vertices (B, V, 3) and texture (B, N, 3, T, T), standardised.
         """
         check_shape(self, "code", code, "B D", D=self.given.code)
         check_shape(self, "view_direction", view_direction, "B N xyz", B=code.shape[0], xyz=3)
@@ -33,8 +33,8 @@ class Decoder(ComponentModule, ABC):
 
     @abstractmethod
     def decode(self, code: Tensor, view_direction: Tensor) -> FaceState:
-        """What `forward` does, without its checks."""
+        """Decode codes for view directions; arguments and result as in `forward`, shapes already checked."""
 
     def geometry(self, code: Tensor) -> Tensor:
-        """Vertices (B, V, 3) alone, standardised."""
+        """Decode codes (B, D) to vertices (B, V, 3) alone, standardised."""
         return self(code, code.new_zeros(code.shape[0], 0, 3)).vertices

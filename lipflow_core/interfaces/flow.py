@@ -13,8 +13,8 @@ from lipflow_core.interfaces.component import ComponentModule, check_shape
 class Flow(ComponentModule, ABC):
     """An invertible map of codes, conditioned on a context: z^p = F(z^q; h), from Q's space to P's.
 
-    Implement `transform` and `invert`; override `condition` where fixing the context lets work be folded away, and
-    `initialize` where parameters are set from data. log|det| is of the Jacobian of the direction asked for.
+    Implement `transform` and `invert`. Override `condition` if a fixed context allows work to be done once, and
+    `initialize` if parameters are set from data. Each direction returns log|det| of its own Jacobian.
     """
 
     def forward(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -37,14 +37,14 @@ class Flow(ComponentModule, ABC):
 
     @abstractmethod
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `forward` does, without its checks."""
+        """Map codes of Q's space to P's; arguments and results as in `forward`, shapes already checked."""
 
     @abstractmethod
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `inverse` does, without its checks."""
+        """Map codes of P's space back to Q's; arguments and results as in `forward`, shapes already checked."""
 
     def condition(self, context: Tensor | None) -> ConditionedFlow:
-        """The flow with its context fixed, for many evaluations at the same context, in evaluation mode.
+        """Fix the context, for many evaluations at the same context in evaluation mode.
 
         Args:
             context: (B, h); None for an unconditional flow.
@@ -53,22 +53,22 @@ class Flow(ComponentModule, ABC):
 
     @property
     def initialized(self) -> bool:
-        """Whether parameters that are set from data have been set."""
+        """Whether the parameters that are set from data are set; True if there are none."""
         return True
 
     def initialize(self, code: Tensor, context: Tensor | None) -> None:
-        """Set such parameters from codes accumulated over many batches; called once before training.
+        """Set parameters from codes of many batches; called once before training.
 
         Args:
             code: (N, D) with N ≥ 256 where the capture has that many.
-            context: (N, h) or None.
+            context: (N, h), or None for an unconditional flow.
         """
 
     def check_inputs(self, code: Tensor, context: Tensor | None) -> None:
-        """Refuse codes and contexts that are not what `forward` takes.
+        """Check the shapes of code and context.
 
         Raises:
-            ValueError: Naming the flow, what is wrong and what is expected.
+            ValueError: If `forward` does not take them; the message names the flow and what it takes.
         """
         check_shape(self, "code", code, "B D", D=self.given.features)
         if self.given.context == 0:
@@ -81,11 +81,11 @@ class Flow(ComponentModule, ABC):
 
 
 class ConditionedFlow:
-    """A flow with its context fixed. This one keeps the flow and the context; faster ones fold them.
+    """A flow with a fixed context. This class keeps the flow and the context; subclasses may precompute from them.
 
     Args:
-        flow: The flow, in evaluation mode.
-        context: (B, h); (1, h) for one context shared by codes of any number; or None.
+        flow: Flow in evaluation mode.
+        context: (B, h), one for each code; (1, h), shared by any number of codes; or None.
     """
 
     def __init__(self, flow: Flow, context: Tensor | None):
@@ -93,22 +93,23 @@ class ConditionedFlow:
         self.context = context
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """`Flow.forward` at the fixed context; code: (B, D)."""
+        """Map codes (B, D) of Q's space to P's at the fixed context, as `Flow.forward` does."""
         return self.flow(code, self._context_of(code))
 
     def inverse(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """`Flow.inverse` at the fixed context; code: (B, D)."""
+        """Map codes (B, D) of P's space back to Q's at the fixed context, as `Flow.inverse` does."""
         return self.flow.inverse(code, self._context_of(code))
 
     def _context_of(self, code: Tensor) -> Tensor | None:
-        """The context of each code; a shared one expanded."""
-        shared = self.context is not None and self.context.shape[0] == 1
-        return self.context.expand(code.shape[0], -1) if shared else self.context
+        """Expand a shared context to one for each code."""
+        if self.context is not None and self.context.shape[0] == 1:
+            return self.context.expand(code.shape[0], -1)
+        return self.context
 
     def rows(self, index: Tensor) -> ConditionedFlow:
-        """The same for the samples that `index` names, (N,) int64 (repeats allowed) or (B,) bool.
+        """Select the contexts of some samples; index: (N,) int64 (repeats allowed) or (B,) bool.
 
-        One that serves codes of any number, with no context or a shared one, stays as it is.
+        Without a context, or with a shared one, the result is the same object.
         """
         if self.context is None or self.context.shape[0] == 1:
             return self
@@ -116,30 +117,30 @@ class ConditionedFlow:
 
 
 class Coupling(ComponentModule, ABC):
-    """One coupling layer of a flow: transforms half of the features given the other half and the context.
+    """One coupling layer of a flow; it transforms half of the features given the other half and the context.
 
     Implement `transform` and `invert`, with shapes as in `Flow`.
     """
 
     def forward(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Transform; code (B, D), context (B, h) or None → code (B, D), log|det| (B,)."""
+        """Transform codes: code (B, D), context (B, h) or None → code (B, D), log|det| (B,)."""
         check_shape(self, "code", code, "B D", D=self.given.features)
         return self.transform(code, context)
 
     def inverse(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`; shapes as there."""
+        """Undo `forward`; shapes are the same."""
         check_shape(self, "code", code, "B D", D=self.given.features)
         return self.invert(code, context)
 
     @abstractmethod
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `forward` does, without its checks."""
+        """Transform codes; arguments and results as in `forward`, shapes already checked."""
 
     @abstractmethod
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What `inverse` does, without its checks."""
+        """Undo `transform`; arguments and results as in `inverse`, shapes already checked."""
 
 
 def no_log_det(code: Tensor) -> Tensor:
-    """log|det| of a volume-preserving map: zeros (B,)."""
+    """Return log|det| of a volume-preserving map: zeros (B,)."""
     return torch.zeros(code.shape[0], dtype=code.dtype, device=code.device)

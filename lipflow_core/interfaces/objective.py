@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
 from lipflow_core.interfaces.component import ComponentModule, check_shape
 from lipflow_core.interfaces.state import State
 from lipflow_core.records import Frame
+
+Term = TypeVar("Term")
 
 
 class Objective(ComponentModule, ABC):
@@ -40,10 +43,10 @@ class Objective(ComponentModule, ABC):
         """Compute what `forward` returns, without its checks."""
 
 
-def numbered(names: Sequence[str], objectives: Sequence[Objective]) -> dict[str, Objective]:
-    """Name objectives apart: a second one of a name gets "#2" and so on."""
-    found: dict[str, Objective] = {}
-    for name, objective in zip(names, objectives, strict=True):
+def numbered(names: Sequence[str], terms: Sequence[Term]) -> dict[str, Term]:
+    """Name objectives or metrics apart: a second one of a name gets "#2" and so on."""
+    found: dict[str, Term] = {}
+    for name, term in zip(names, terms, strict=True):
         copies = sum(existing.split("#")[0] == name for existing in found)
-        found[name if copies == 0 else f"{name}#{copies + 1}"] = objective
+        found[name if copies == 0 else f"{name}#{copies + 1}"] = term
     return found

@@ -12,20 +12,19 @@ from lipflow_core.records import Encoding
 
 
 class LatentPrior(ComponentModule, ABC):
-    """A density over the code, given what the driving encoder saw, or given nothing.
+    """A density over the code, conditioned on the driving encoder's encoding or unconditional.
 
     Implement `divergence_from` and `condition`. A prior whose plan has "driving" among its `needs` gets an Encoding in
-    every call; one that has not gets None. `given.flow` is the spec's flow, to be built by the prior (or refused in
-    plan).
+    every call; other priors get None. `given.flow` is the spec's flow; the prior builds it, or refuses it in its plan.
     """
 
     def divergence(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
-        """The training term L_L that ties Q's posterior to this prior.
+        """Compute the training term L_L that ties Q's posterior to this prior.
 
         Args:
             posterior: Q's Gaussian over the code, B samples.
-            code: (B, D), one reparametrised sample of it.
-            driving: P's encoding, B samples, or None.
+            code: (B, D), one reparametrised sample of the posterior.
+            driving: P's encoding of the B samples, or None.
 
         Returns:
             (B,) nats per dimension: averaged over the D dimensions, so that its weight does not depend on the code's
@@ -39,30 +38,30 @@ class LatentPrior(ComponentModule, ABC):
 
     @abstractmethod
     def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
-        """What `divergence` does, without its checks."""
+        """Compute the divergence; arguments and result as in `divergence`, shapes already checked."""
 
     @abstractmethod
     def condition(self, driving: Encoding | None) -> ConditionedPrior:
-        """The prior with the driving signal fixed: all that fitting, sampling and scoring use.
+        """Fix the driving signal, for fitting, sampling and scoring.
 
         Args:
-            driving: P's encoding, B samples; None where the prior has no use for one, giving a prior of one row that
+            driving: P's encoding of B samples. None for a prior that needs none; the result then has one row that
                 broadcasts.
         """
 
     def log_prob(self, code: Tensor, driving: Encoding | None) -> Tensor:
-        """log p(z) in nats, (B,), of codes (B, D)."""
+        """Compute log p(z) of codes (B, D) in nats, (B,)."""
         check_shape(self, "code", code, "B D", D=self.given.code)
         self.check_driving(driving)
         return self.condition(driving).log_prob(code)
 
     @property
     def initialized(self) -> bool:
-        """Whether parameters that are set from data have been set."""
+        """Whether the parameters that are set from data are set; True if there are none."""
         return True
 
     def initialize(self, code: Tensor, driving: Encoding | None) -> None:
-        """Set such parameters from samples of Q accumulated over many batches; called once before training.
+        """Set parameters from samples of Q over many batches; called once before training.
 
         Args:
             code: (N, D).
@@ -70,37 +69,37 @@ class LatentPrior(ComponentModule, ABC):
         """
 
     def check_driving(self, driving: Encoding | None) -> None:
-        """Refuse None where the plan says that this prior needs a driving encoder.
+        """Raise an error for a driving encoding of None if the plan says that this prior needs one.
 
         Raises:
-            ValueError: Naming the prior.
+            ValueError: If `driving` is None although it is needed; the message names the prior.
         """
         if "driving" in self.planned.needs and driving is None:
             raise ValueError(f"{type(self).__name__}: this prior needs the driving encoder's encoding, got None")
 
 
 class ConditionedPrior(ABC):
-    """A prior with its driving signal fixed; B rows, or one row that broadcasts."""
+    """A prior with a fixed driving signal; it has B rows, or one row that broadcasts."""
 
     @abstractmethod
     def log_prob(self, code: Tensor) -> Tensor:
-        """log p(z) in nats, (B,), of codes (B, D); differentiable in the code."""
+        """Compute log p(z) of codes (B, D) in nats, (B,); differentiable in the code."""
 
     def fitting_log_prob(self, code: Tensor) -> Tensor:
-        """What fitting ascends, (B,) nats: log p(z) itself, unless a prior has a cheaper stand-in for it.
+        """Compute what fitting maximises, (B,) nats: log p(z), unless the prior has a cheaper substitute.
 
-        Like `log_prob` it is differentiable, without randomness, and a function of each row alone.
+        Like `log_prob` it is differentiable, deterministic, and depends on each row alone.
         """
         return self.log_prob(code)
 
     @abstractmethod
     def mode(self) -> Tensor:
-        """The most likely code (B, D), or where that has no closed form, what the base's mode maps to."""
+        """Return the most likely code (B, D), or the image of the base's mode if there is no closed form."""
 
     @abstractmethod
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """`count` samples for each row, (count, B, D)."""
+        """Draw `count` codes for each row, (count, B, D)."""
 
     @abstractmethod
     def rows(self, index: Tensor) -> ConditionedPrior:
-        """The rows that `index` names, (N,) int64 (repeats allowed) or (B,) bool; a broadcasting row stays one."""
+        """Select rows; index: (N,) int64 (repeats allowed) or (B,) bool. A prior that broadcasts stays unchanged."""

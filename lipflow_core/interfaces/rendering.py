@@ -1,4 +1,4 @@
-"""Renderings whose parts are made on being read: many losses read the image alone."""
+"""Renderings whose parts are computed when they are read: many losses read the image only."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ _NAMES = tuple(field.name for field in fields(Rendering))
 
 
 class LazyRendering(Rendering):
-    """A rendering some parts of which are made when they are first read, and kept.
+    """A rendering that computes some of its parts when they are first read, and keeps them.
 
-    They carry gradients if gradients were recorded when the picture was drawn, wherever they are read.
+    These parts carry gradients if gradients were recorded when the picture was drawn, even if they are read under
+    `torch.no_grad`.
     """
 
     @classmethod
     def of(
         cls, parts: Mapping[str | tuple[str, ...], Tensor | Callable[[], Any]], inputs: Sequence[Tensor] = ()
     ) -> Rendering:
-        """A rendering of `parts`; within graphs of `torch.compile` a plain one, of which the graph leaves out the rest.
+        """Build a lazy rendering. Under `torch.compile` all parts are computed at once and unused ones are eliminated.
 
         Args:
-            parts: Each field of `Rendering` by name: a tensor, or a function that makes it; or a function that makes
-                several of them, by their names.
-            inputs: What the functions read. If these are changed in place before a part is made, to read that part is
-                a RuntimeError.
+            parts: Each field of `Rendering` by name: a tensor, or a function that computes it. A tuple of names stands
+                for a function that computes several fields.
+            inputs: Tensors that the functions read and that the caller may change in place. To read a part after such a
+                change raises a RuntimeError. Fused optimisers change tensors unnoticed: copy what they may change.
+
+        Returns:
+            The rendering.
         """
-        made = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        made: dict[str, Any] = {
+            name: part for name, part in parts.items() if isinstance(name, str) and isinstance(part, Tensor)
+        }
         makers = {name: part for name, part in parts.items() if name not in made}
         if torch.compiler.is_compiling():
             for name, make in makers.items():
@@ -50,7 +56,10 @@ class LazyRendering(Rendering):
         if key is None:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         if any(_version(tensor) != version for tensor, version in self._inputs):
-            raise RuntimeError(f"what was drawn has been changed in place since: read '{name}' before, or draw a clone")
+            raise RuntimeError(
+                f"'{name}' of a rendering is computed when it is first read, but tensors that it is computed from were "
+                "changed in place after drawing: read it before the change, or draw clones of these tensors"
+            )
         with torch.set_grad_enabled(self._recorded):
             self.__dict__.update(_named(key, makers[key]()))
         return self.__dict__[name]
@@ -60,7 +69,7 @@ class LazyRendering(Rendering):
 
 
 def joined(renderings: Sequence[Rendering]) -> Rendering:
-    """One rendering of the pictures of several of the same size, in turn; nothing is made before it is read."""
+    """Concatenate renderings of pictures of one size, lazily: no part is computed before it is read."""
     if len(renderings) == 1:
         return renderings[0]
 

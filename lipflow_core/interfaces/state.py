@@ -1,4 +1,4 @@
-"""What objectives and metrics look at."""
+"""The state of a step, which objectives and metrics take."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lipflow_core.records import Camera, Encoding, FaceState, Rendering, Templat
 
 @dataclass(frozen=True)
 class State:
-    """All that is known of B samples at one step of training or fitting, or when they are scored.
+    """Codes of B samples and what was computed from them, at one step of training or fitting, or for scoring.
 
-    Only what the plans of the objectives or metrics name in their `needs` is made; the rest is None or empty.
+    Only what the plans of the objectives or metrics name in their `needs` is computed; the rest is None or empty.
 
     Args:
         code: (B, D) latent codes.
-        template: The subject's template.
-        face: Decoded face, vertices in millimetres and texture in [0, 1]. There for needs "vertices" and "render:NAME";
-            the texture is None unless something is rendered.
+        template: Template of the subject.
+        face: Decoded face, vertices in millimetres and texture in [0, 1], for needs "vertices" and "render:NAME"; the
+            texture is None unless something is rendered.
         renderings: Observation's name → renderings of its N views, B·N pictures ordered sample by sample; for need
             "render:NAME".
         cameras: Observation's name → its cameras, moved by the fitted pose; leading axes (B, N), of keypoints (B,). For
             needs "render:NAME" and "target:NAME".
-        prior: The prior given each sample's driving signal; in fitting, for need "prior".
+        prior: Prior conditioned on each sample's driving signal; in fitting, for need "prior".
         posterior: Q's Gaussian over the code; in training, for need "posterior".
         divergence: (B,) divergence of the posterior from the stage's prior, nats per dimension; in training, for need
             "divergence".

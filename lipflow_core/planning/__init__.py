@@ -1,7 +1,8 @@
-"""From a spec to a blueprint: every part planned, and every pair that does not fit told, before anything is built.
+"""Plans every part of a spec, and reports every pair of parts that does not fit, before anything is built.
 
-Imports no torch: all that is needed are the Configs' `plan` methods. `walk` plans the slots one after another, `priors`
-those of training, stages and fitting together, `findings` collects what does not fit, `blueprint` is the result.
+Imports no torch, since only the `plan` methods of Configs are called. `walk` plans the slots one after another,
+`priors` plans the priors of training, stages and fitting together, `findings` collects what does not fit, and
+`blueprint` is the result.
 """
 
 from lipflow_core.planning.blueprint import Blueprint, PlannedPart

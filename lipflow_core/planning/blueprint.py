@@ -1,4 +1,4 @@
-"""What planning gives: all parts of a model, each with what it is built from."""
+"""The blueprint of a model: all its parts, each with the inputs that it is built from."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lipflow_core.specs.model import Spec
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """One slot of a spec, planned.
+    """A slot of a spec with the component in it, planned.
 
     Args:
-        slot: Its path in the spec, such as "driving" or "training.stages.1.prior".
-        part: The component in it.
-        given: What it was planned from and is to be built from.
-        plan: What it will be.
+        slot: Path of the slot in the spec, such as "driving" or "training.stages.1.prior".
+        part: Component in the slot.
+        given: Inputs that it was planned from and is built from.
+        plan: Plan of the component.
     """
 
     slot: str
@@ -37,23 +37,23 @@ class PlannedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """All parts of a model that fit together.
+    """The planned parts of a model, which fit together.
 
     Args:
-        spec: What was planned.
+        spec: Spec that was planned.
         device: Device type that it was planned for.
-        capture: Plan of the capture: the shape of each tensor that it offers, by "OBSERVATION.TENSOR", and the roles.
-        encoder: Q; equal to `driving` where the spec says `same_as`.
-        driving: P, or None.
-        prior: The prior of training.
-        stage_priors: Training stage's name → its prior, where it names one.
-        fitting_prior: The prior while fitting.
-        decoder: D.
-        renderer: R.
+        capture: Plan of the capture, with the shape of each tensor by "OBSERVATION.TENSOR", and the roles.
+        encoder: Encoder Q; the same object as `driving` if the spec says `same_as`.
+        driving: Driving encoder P, or None.
+        prior: Prior used in training.
+        stage_priors: Training stage's name → its prior, for stages that name one.
+        fitting_prior: Prior used in fitting.
+        decoder: Decoder D.
+        renderer: Renderer R.
         stage_objectives: Training stage's name → its objectives, in the spec's order.
-        objectives: Those of fitting, in the spec's order.
-        metrics: What decoded codes are scored by, in the spec's order.
-        view: Observation that pictures are compared in.
+        objectives: Objectives of fitting, in the spec's order.
+        metrics: Metrics of the evaluation, in the spec's order.
+        view: Observation whose pictures are compared.
     """
 
     spec: Spec
@@ -73,8 +73,8 @@ class Blueprint:
 
     @property
     def roles(self) -> Roles:
-        """Which observations of the capture the core uses."""
-        assert self.capture.roles is not None  # planning refuses captures without
+        """Roles of the capture's observations."""
+        assert self.capture.roles is not None  # planning refuses captures without roles
         return self.capture.roles
 
     @property
@@ -84,12 +84,12 @@ class Blueprint:
 
     @property
     def observations(self) -> Observations:
-        """The same by observation and tensor, without topology and template."""
-        return observations_of(self.capture)
+        """Shapes by observation and tensor, without topology and template."""
+        return self.capture.observations
 
     @property
     def fitted_observations(self) -> tuple[str, ...]:
-        """Names of the observations that fitting looks at: the objectives' targets, and what drives the prior."""
+        """Names of the observations that fitting loads: the objectives' targets, and the prior's driving signal."""
         needs = Needs.of(planned.plan for planned in self.objectives)
         asked = needs.prior or self.spec.fitting.start == "prior"
         driven = asked and self.driving is not None and "driving" in self.fitting_prior.plan.needs
@@ -101,20 +101,10 @@ class Blueprint:
         return Needs.of(planned.plan for planned in self.metrics).targets
 
     def distinct(self) -> Iterator[PlannedPart]:
-        """Yield every part of the model, each once: shared encoders and equal priors are one part."""
+        """Yield every part of the model once: shared encoders and equal priors are one part."""
         seen: list[PlannedPart] = []
         priors = (self.prior, *self.stage_priors.values(), self.fitting_prior)
         for planned in (self.encoder, self.driving, *priors, self.decoder, self.renderer):
             if planned is not None and not any(planned is other for other in seen):
                 seen.append(planned)
                 yield planned
-
-
-def observations_of(capture: Plan) -> Observations:
-    """Sort the shapes of a capture's plan by observation and tensor, topology and template left out."""
-    found: dict[str, dict[str, Shape]] = {}
-    for name, shape in capture.outputs.items():
-        observation, _, tensor = name.partition(".")
-        if observation not in ("topology", "template"):
-            found.setdefault(observation, {})[tensor] = tuple(shape)
-    return found

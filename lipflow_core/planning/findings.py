@@ -1,4 +1,4 @@
-"""What does not fit, collected with its place in the spec, and the guarded call of a part's `plan`."""
+"""Collects what does not fit, with its place in the spec, and calls a part's `plan` safely."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lipflow_core.specs.model import Spec
 
 @dataclass
 class Findings:
-    """Sentences on what does not fit, each with the slot that it is about.
+    """Sentences about parts that do not fit, each with its slot.
 
     Args:
-        spec: What is planned; it knows where each value was written.
-        given: Slot → plan of a component that was built elsewhere and takes this slot.
+        spec: Spec that is planned; it holds the origin of each value.
+        given: Slot → plan of a component that was built elsewhere and replaces the one in this slot.
     """
 
     spec: Spec
@@ -27,12 +27,12 @@ class Findings:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def note(self, slot: str, sentence: str) -> None:
-        """Add a finding, once."""
+        """Add a finding, unless it was added before."""
         if (slot, sentence) not in self.problems:
             self.problems.append((slot, sentence))
 
     def plan(self, slot: str, part: Part, given: Any) -> PlannedPart | None:
-        """Plan a part; note why it does not fit and give None if it does not."""
+        """Plan a part; if it does not fit, note why and return None."""
         if slot in self.given:
             return PlannedPart(slot, part, given, self.given[slot])
         try:
@@ -58,7 +58,7 @@ def plan_of(part: Part, given: Any) -> Plan:
 
     Raises:
         lipflow_core.plans.Mismatch: If it does not fit.
-        lipflow_core.errors.PluginError: If it fails otherwise or returns something else than a plan.
+        lipflow_core.errors.PluginError: If it fails in another way or does not return a plan.
     """
     try:
         planned = part.plan(given)
@@ -67,7 +67,7 @@ def plan_of(part: Part, given: Any) -> Plan:
     except Exception as error:
         raise PluginError(
             f"{part.kind} '{part.name}' of {part.distribution}: its plan() failed: {type(error).__name__}: {error}",
-            "This is a bug of the plugin; `lipflow-core plugins check` may tell more.",
+            "This is a bug in the plugin; `lipflow-core plugins check` may tell more.",
         ) from error
     if not isinstance(planned, Plan):
         raise PluginError(
@@ -77,7 +77,7 @@ def plan_of(part: Part, given: Any) -> Plan:
 
 
 def check_installed(parts: list[Part]) -> None:
-    """Raise a PluginError that names every part whose packages are missing, and how to install them."""
+    """Raise a PluginError that names every part with missing packages, and how to install them."""
     from lipflow_core.registry.discovery import missing_requirements
 
     lines, cures = [], []

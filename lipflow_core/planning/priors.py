@@ -1,4 +1,4 @@
-"""Planning the priors of training, of its stages and of fitting together: they share a driving encoder and a flow."""
+"""Plans the priors of training, of its stages and of fitting, which share a driving encoder and a flow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from lipflow_core.specs.model import SameAs, Spec
 
 
 def plan_priors(spec: Spec, driving: PlannedPart | None, findings: Findings) -> dict[str, PlannedPart]:
-    """Plan each prior by its slot; equal ones are one part.
+    """Plan each prior; equal priors are one part.
 
     Args:
-        spec: The spec.
-        driving: P, planned, or None where the spec names none or it does not fit.
-        findings: What does not fit is noted there.
+        spec: Spec that is planned.
+        driving: Driving encoder P, planned; None if the spec has none, or if it does not fit.
+        findings: Findings that priors which do not fit are added to.
+
+    Returns:
+        Slot → planned prior, for the priors that fit.
     """
     slots = {"prior": spec.prior}
     for index, stage in enumerate(spec.training.stages):
@@ -26,7 +29,7 @@ def plan_priors(spec: Spec, driving: PlannedPart | None, findings: Findings) -> 
     if spec.fitting.prior is not None:
         slots["fitting.prior"] = spec.fitting.prior
     if spec.driving is not None and driving is None:
-        return {}  # what priors would say depends on an encoder that is itself in question
+        return {}  # the priors' findings would depend on an encoder that does not fit itself
     given = PriorInputs(
         code=spec.code,
         driving=None if driving is None else driving.plan,
@@ -50,7 +53,7 @@ def _plan_prior(
     slot: str, part: Part, given: PriorInputs, refusals: dict[str, str], findings: Findings
 ) -> PlannedPart | None:
     if given.flow is not None and slot not in findings.given:
-        # Of several priors only one may take the flow: the others are planned without.
+        # Only one of several priors has to take the flow: the others are planned without it.
         try:
             return PlannedPart(slot, part, given, plan_of(part, given))
         except Mismatch as refusal:

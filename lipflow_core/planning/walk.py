@@ -1,4 +1,4 @@
-"""`plan`: walks a spec's slots in the order in which they depend on each other."""
+"""`plan`, which walks a spec's slots in the order in which they depend on each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import get_args
 from lipflow_core.config import Ramp
 from lipflow_core.errors import CompatibilityError
 from lipflow_core.parts import Part
-from lipflow_core.planning.blueprint import Blueprint, PlannedPart, observations_of
+from lipflow_core.planning.blueprint import Blueprint, PlannedPart
 from lipflow_core.planning.findings import Findings, check_installed
 from lipflow_core.planning.priors import plan_priors
 from lipflow_core.plans import (
@@ -25,7 +25,7 @@ from lipflow_core.specs.model import PartName, SameAs, Spec, Stage
 from lipflow_core.spelling import did_you_mean
 
 _AXES = {"vertices": 2, "texture": 3, "images": 4, "mask": 3, "points": 2}
-"""Axes of the tensors of those records that the core takes apart, whatever the observations are called."""
+"""Tensor's name → number of axes, for the tensors of an observation that the core itself uses."""
 _TEMPLATE_AXES = {"topology.triangles": 2, "template.landmarks": 1}
 
 
@@ -40,12 +40,12 @@ def plan(
 
     Args:
         spec: The spec.
-        devices: Device types to choose from where the spec says "auto": the first that all parts run on is taken.
-        capture: The capture's plan, if it is not to be asked.
-        given: Slot → plan of a component that was built elsewhere and takes this slot.
+        devices: Device types to choose from if the spec says "auto"; the first one that all parts run on is taken.
+        capture: Plan of the capture; made by the capture's Config if None.
+        given: Slot → plan of a component that was built elsewhere and replaces the one in this slot.
 
     Raises:
-        lipflow_core.errors.CompatibilityError: Listing all parts that do not fit, two by two.
+        lipflow_core.errors.CompatibilityError: If parts do not fit together, listing every pair.
         lipflow_core.errors.PluginError: If a part's package is not installed, or its `plan` fails.
     """
     first: CompatibilityError | None = None
@@ -64,7 +64,7 @@ class _Walk:
         self.device = device
         self.findings = Findings(spec, given)
         self.capture = self._capture(capture)
-        self.observations = observations_of(self.capture)
+        self.observations = self.capture.observations
         self.roles = self.capture.roles
 
     def blueprint(self) -> Blueprint:
@@ -79,6 +79,8 @@ class _Walk:
         metrics = self._metrics(view)
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
         used = [encoder, driving, *priors.values(), decoder, renderer, *terms]
+        for planned in (*priors.values(), decoder):
+            self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
             self._check_device(planned)
         if self.findings.problems:
@@ -106,7 +108,7 @@ class _Walk:
         )
 
     def _capture(self, capture: Plan | None) -> Plan:
-        """The capture's plan, whose shapes have the axes and whose roles the kinds that the core takes apart."""
+        """Return the capture's plan after checking its roles, and the axes of the tensors that the core uses."""
         findings, name = self.findings, self.spec.capture.name
         if capture is None:
             planned = findings.plan("capture", self.spec.capture, CaptureInputs())
@@ -120,9 +122,9 @@ class _Walk:
                     "capture",
                     f"capture '{name}' offers '{label}' of shape {tuple(shape)}, which should have {axes} axes",
                 )
-        roles, offered = capture.roles, observations_of(capture)
+        roles, offered = capture.roles, capture.observations
         if roles is None:
-            findings.note("capture", f"capture '{name}' plans no roles: which observation is the surface, the views …")
+            findings.note("capture", f"the plan of capture '{name}' has no roles; its Config must give Plan(roles=…)")
         else:
             for role, tensors in {
                 "surface": ("vertices", "texture"),
@@ -182,7 +184,7 @@ class _Walk:
         return decoder, self.findings.plan("renderer", spec.renderer, drawing)
 
     def _stage_objectives(self, priors: Mapping[str, PlannedPart]) -> dict[str, tuple[PlannedPart, ...]]:
-        """Each stage's objectives; a divergence without a weight takes the one that the stage's prior recommends."""
+        """Plan each stage's objectives; a divergence without a weight takes the weight that the prior recommends."""
         stages = {}
         for index, stage in enumerate(self.spec.training.stages):
             prior = priors.get("prior" if stage.prior is None else f"training.stages.{index}.prior")
@@ -211,8 +213,8 @@ class _Walk:
             if phase == "training" and "prior" in needs:
                 self._note(
                     term.slot,
-                    f"{term} asks the prior about a code, which is for fitting; in training name an objective of the "
-                    "posterior's divergence from the prior",
+                    f"{term} needs the prior's likelihood of a code, which only fitting computes; in training name an "
+                    "objective such as the posterior's divergence from the prior",
                 )
             if phase == "fitting" and isinstance(term.part.config.weight, Ramp):
                 self._note(term.slot, f"{term} has a ramped weight, which is for training; give fitting one number")
@@ -238,7 +240,7 @@ class _Walk:
     def _terms(
         self, slot: str, parts: Sequence[Part], given: ObjectiveInputs | MetricInputs
     ) -> tuple[PlannedPart, ...]:
-        """Objectives or metrics, whose observations the capture must have."""
+        """Plan objectives or metrics, and note observations that the capture lacks."""
         found = []
         for index, part in enumerate(parts):
             planned = self.findings.plan(f"{slot}.{index}", part, given)
@@ -254,7 +256,7 @@ class _Walk:
     def _landmarks(self) -> int:
         return self.capture.outputs.get("template.landmarks", (0,))[0]
 
-    # What the core itself needs.
+    # Checks of what the core itself needs.
 
     def _check_training(self, stages: Mapping[str, tuple[PlannedPart, ...]]) -> None:
         training = self.spec.training
@@ -272,6 +274,14 @@ class _Walk:
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
                     )
+
+    def _check_code(self, planned: PlannedPart | None) -> None:
+        """Note a part that takes a code of another size, as one that was built elsewhere may."""
+        taken = (self.spec.code,) if planned is None else planned.plan.inputs.get("code", (self.spec.code,))
+        if taken != (self.spec.code,):
+            self._note(
+                planned.slot, f"{planned} takes a code of shape {taken}, but the spec's code is {self.spec.code}"
+            )
 
     def _check_device(self, planned: PlannedPart) -> None:
         if self.device not in planned.plan.devices:

@@ -1,7 +1,7 @@
 """Which plugins there are, where each comes from, and how a name in a spec finds its component.
 
-Importing this, and listing components, imports no torch and no pydantic. How layers are found is told in
-`lipflow_core.registry.layers`; docs/plugins.md is for those who write plugins.
+Importing this, and listing components and commands, imports no torch and no pydantic. `lipflow_core.registry.layers`
+tells how layers are found; docs/plugins.md is for authors of plugins.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def set_command_line(registries: Sequence[str | Path], disabled: Sequence[str]) 
 
 
 def default_registry() -> Registry:
-    """The registry as seen from the current directory, environment and command line; made once for each of these.
+    """Give the registry as seen from the current directory, environment and command line; made once for each of them.
 
     Raises:
         PluginError: If a registry file can't be understood.
@@ -70,7 +70,7 @@ def find_layers(
     files: Sequence[Path] = (),
     disabled: Sequence[str] = (),
 ) -> list[Layer]:
-    """The stack of layers, lowest first.
+    """Read the stack of layers, lowest first.
 
     Args:
         directory: Where the project's registry.toml is looked for.
@@ -96,7 +96,8 @@ def find_layers(
     layers.append(entry_point_layer(set(layers[0].plugins)))
     if (user := user_file()).is_file():
         layers.append(read_layer(user, "user"))
-    if (project := project_file(directory)) is not None and not project.samefile(own):
+    marks = [mark for layer in layers for mark in layer.marks]
+    if (project := project_file(directory, marks)) is not None and not project.samefile(own):
         layers.append(read_layer(project, "project"))
     for file in filter(None, environment_files.split(os.pathsep)):
         layers.append(read_layer(_existing(Path(file).expanduser(), REGISTRY_VARIABLE), "environment"))

@@ -1,4 +1,4 @@
-"""The registry: all plugins that the layers name, their components, and how a name in a spec finds its component."""
+"""The registry: all plugins that the layers name, what they offer, and how a name in a spec finds its component."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pluggy
 
 from lipflow_core import hooks
 from lipflow_core.errors import PluginError
-from lipflow_core.hooks import KINDS, Component, Kind
+from lipflow_core.hooks import KINDS, Command, Component, Kind
 from lipflow_core.registry.admission import Refusal, absolute, offered, refusal_of
 from lipflow_core.registry.discovery import describe, load_object, load_plugin, missing_requirements
 from lipflow_core.registry.layers import Entry, Layer
-from lipflow_core.registry.plugin import Plugin
-from lipflow_core.spelling import choices, did_you_mean
+from lipflow_core.registry.plugin import Offer, Plugin
+from lipflow_core.spelling import canonical, choices, did_you_mean
 
 if TYPE_CHECKING:
     from lipflow_core.config import Config
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Registry:
-    """Plugins and their components, as an ordered stack of layers decides.
+    """Plugins with their components and commands, as an ordered stack of layers decides.
 
     Args:
         layers: Lowest first; later ones override.
 
     Example:
+        >>> from lipflow_core.registry import default_registry
         >>> registry = default_registry()
-        >>> registry.names("coupling")
-        ('additive', 'affine', 'affine-clamped', 'spline')
-        >>> registry.component("prior", "kl").summary
+        >>> registry.component("renderer", registry.default("renderer")).kind
+        'renderer'
     """
 
     layers: Sequence[Layer]
@@ -44,8 +44,8 @@ class Registry:
     def __post_init__(self) -> None:
         self.aliases: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
         self.defaults: dict[str, Any] = {}
-        self._by_name: dict[tuple[str, str], list[tuple[Plugin, Component]]] = {}
-        self._offers: list[tuple[Plugin, Component]] = []
+        self._by_name: dict[tuple[str, str], list[tuple[Plugin, Offer]]] = {}
+        self._offers: list[tuple[Plugin, Offer]] = []
         self._warned: set[Component] = set()
         self.plugins = self._settle()
         self._load()
@@ -53,41 +53,48 @@ class Registry:
     # Public: what there is.
 
     def names(self, kind: Kind) -> tuple[str, ...]:
-        """Names of the components of a kind that specs can use, sorted, without aliases."""
+        """List the names of the components of a kind that specs can use, sorted, without aliases."""
         return tuple(sorted({c.name for c in self.components(kind)}))
 
     def components(self, kind: Kind | None = None) -> tuple[Component, ...]:
-        """Descriptors of all usable components, of one kind or of all, by kind and name; of clashing ones, both."""
-        found = [(p, c) for p, c in self._offers if kind is None or c.kind == kind]
+        """List the usable components, of one kind or of all, by kind and name; of clashing ones, all."""
+        found = [(p, c) for p, c in self._offers if isinstance(c, Component) and kind in (None, c.kind)]
         found.sort(key=lambda offer: (KINDS.index(offer[1].kind), offer[1].name, offer[0].name))
         return tuple(component for _, component in found)
 
-    def plugin(self, component: Component) -> Plugin:
-        """The plugin that brought a component."""
+    def commands(self) -> tuple[Command, ...]:
+        """List the usable commands of plugins by name; of clashing ones, all."""
+        found = [(p, c) for p, c in self._offers if isinstance(c, Command)]
+        found.sort(key=lambda offer: (offer[1].name, offer[0].name))
+        return tuple(command for _, command in found)
+
+    def plugin(self, offer: Offer) -> Plugin:
+        """Find the plugin that brought a component or command."""
         # Two plugins may offer equal descriptors, so the very object counts first.
-        same = [p for p, c in self._offers if c is component] or [p for p, c in self._offers if c == component]
+        same = [p for p, o in self._offers if o is offer] or [p for p, o in self._offers if o == offer]
         if not same:
-            raise PluginError(f"{component.kind} '{component.name}' is not in this registry")
+            raise PluginError(f"{offer.kind} '{offer.name}' is not in this registry")
         return same[0]
 
-    def distribution(self, component: Component) -> str:
-        """Name of the distribution that brought a component; for a plugin given by path, the plugin's name."""
-        return self.plugin(component).distribution
+    def distribution(self, offer: Offer) -> str:
+        """Name the distribution that brought a component or command; of a plugin given by path, the plugin."""
+        return self.plugin(offer).distribution
 
-    def version(self, component: Component) -> str:
-        """Version of that distribution; for a plugin given by path, "sha256:" and a hash of its code."""
-        return self.plugin(component).version
+    def version(self, offer: Offer) -> str:
+        """Give the version of that distribution; for a plugin given by path, "sha256:" and a hash of its code."""
+        return self.plugin(offer).version
 
-    def missing(self, component: Component) -> tuple[str, ...]:
-        """Import names of the packages that a component needs and that are not installed."""
-        return missing_requirements(component.requires)
+    def missing(self, offer: Offer) -> tuple[str, ...]:
+        """List the import names of packages that a component or command needs and that are not installed."""
+        return missing_requirements(offer.requires)
 
     def clashes(self) -> list[tuple[Component, ...]]:
-        """Groups of components that share kind and name."""
-        return [tuple(c for _, c in group) for group in self._by_name.values() if len(group) > 1]
+        """List the groups of components that share kind and name."""
+        groups = [tuple(offer for _, offer in group) for group in self._by_name.values() if len(group) > 1]
+        return [group for group in groups if isinstance(group[0], Component)]
 
     def spelling(self, component: Component) -> str:
-        """What names a component unambiguously in a spec: its name, or "DISTRIBUTION:NAME" where two share it."""
+        """Spell a component unambiguously for a spec: its name, or "DISTRIBUTION:NAME" where two share it."""
         if len(self._by_name.get((component.kind, component.name), ())) > 1:
             return f"{self.distribution(component)}:{component.name}"
         return component.name
@@ -95,7 +102,7 @@ class Registry:
     # Public: from a name to a component.
 
     def component(self, kind: Kind, name: str) -> Component:
-        """The component that a spec means by a name: an alias, "DISTRIBUTION:NAME", or a component's name.
+        """Find the component that a spec means by a name: an alias, "DISTRIBUTION:NAME", or a component's name.
 
         Raises:
             PluginError: If there is none, if it is refused, or if several share the name.
@@ -126,7 +133,7 @@ class Registry:
         return self.defaults[key]
 
     def load_config(self, component: Component) -> type[Config]:
-        """The component's Config class.
+        """Import a component's Config class.
 
         Raises:
             PluginError: If it can't be imported or is no Config.
@@ -147,7 +154,7 @@ class Registry:
         if not group:
             group = [(p, c) for p, c in self._offers if c.kind == kind and bare in c.aliases]
         if distribution:
-            group = [(p, c) for p, c in group if distribution in (p.name, p.distribution)]
+            group = [(p, c) for p, c in group if distribution == p.name or _same(distribution, p.distribution)]
         if len(group) > 1:
             owners = [f"'{plugin.distribution}' (plugin {plugin.name})" for plugin, _ in group]
             target = f"{group[0][0].distribution}:{group[0][1].name}"
@@ -161,7 +168,7 @@ class Registry:
     def _unknown(self, kind: Kind, name: str, wanted: str, origin: str | None) -> PluginError:
         bare = wanted.rpartition(":")[2]
         for refusal in self.refusals:
-            if refusal.component.kind == kind and bare in (refusal.component.name, *refusal.component.aliases):
+            if refusal.offer.kind == kind and bare in (refusal.offer.name, *refusal.offer.aliases):
                 return PluginError(refusal.reason, refusal.hint)
         message = f"there is no {kind} '{name}'"
         if origin is not None:
@@ -170,13 +177,14 @@ class Registry:
         hint = choices(wanted, self.names(kind))
         if meant := did_you_mean(name, aliases):
             hint = f"{meant} {hint}"
+        return PluginError(message, "\n  ".join([hint, *self.absent()]))
+
+    def absent(self) -> list[str]:
+        """Tell which plugins a name was not looked for in: a line for broken ones, a line for disabled ones."""
         broken = [f"{p.name} ({p.cause})" for p in self.plugins.values() if p.status == "broken"]
         off = [p.name for p in self.plugins.values() if p.status == "disabled"]
-        if broken:
-            hint += f"\n  It may be in a plugin that fails to load: {'; '.join(broken)}"
-        if off:
-            hint += f"\n  Switched off: {', '.join(off)}"
-        return PluginError(message, hint)
+        lines = [f"It may be in a plugin that fails to load: {'; '.join(broken)}"] if broken else []
+        return [*lines, f"Switched off: {', '.join(off)}"] if off else lines
 
     # From layers to plugins.
 
@@ -199,14 +207,14 @@ class Registry:
 
     @staticmethod
     def _targets(key: str, entry: Entry, plugins: Mapping[str, Plugin]) -> list[str]:
-        """Names of the plugins that an entry speaks of: by name, by what it loads, or, to switch them off, by
+        """Name the plugins that an entry speaks of: by name, by what it loads, or, to switch them off, by
         distribution."""
         if key in plugins:
             return [key]
         if entry.module is not None or entry.path is not None:
             what = (entry.module, entry.path)
             return [name for name, p in plugins.items() if (p.entry.module, p.entry.path) == what]
-        return [name for name, p in plugins.items() if p.entry.distribution == key]
+        return [name for name, p in plugins.items() if _same(key, name) or _same(key, p.entry.distribution)]
 
     def _nobody(self, key: str, layer: Layer, plugins: Mapping[str, Plugin]) -> None:
         message = f"{layer.origin}: there is no plugin '{key}'"
@@ -214,7 +222,7 @@ class Registry:
             raise PluginError(message, choices(key, plugins) + "; a new one needs 'module' or 'path'")
         self.notes.append(message)
 
-    # From plugins to components.
+    # From plugins to what they offer.
 
     def _load(self) -> None:
         manager = pluggy.PluginManager(hooks.PROJECT)
@@ -226,24 +234,23 @@ class Registry:
             try:
                 loaded, package = load_plugin(plugin.entry)
                 manager.register(loaded, name=plugin.name)
-                if not any(impl.plugin_name == plugin.name for impl in manager.hook.lipflow_components.get_hookimpls()):
-                    raise PluginError(f"{plugin.source} has no @hookimpl lipflow_components()")
                 manager.check_pending()
-                plugin.components = tuple(absolute(c, package) for c in offered(manager, plugin.name))
-            except Exception as error:
+                plugin.offers = tuple(absolute(offer, package) for offer in offered(manager, plugin.name))
+            except (Exception, SystemExit) as error:
                 plugin.status, plugin.cause, plugin.error = "broken", describe(error), error
                 if manager.has_plugin(plugin.name):
                     manager.unregister(name=plugin.name)
                 continue
-            for component in plugin.components:
-                self._add(plugin, component)
+            for offer in plugin.offers:
+                if refusal := refusal_of(plugin, offer):
+                    self.refusals.append(refusal)
+                else:
+                    self._offers.append((plugin, offer))
+                    self._by_name.setdefault((offer.kind, offer.name), []).append((plugin, offer))
 
-    def _add(self, plugin: Plugin, component: Component) -> None:
-        if refusal := refusal_of(plugin, component):
-            self.refusals.append(refusal)
-        else:
-            self._offers.append((plugin, component))
-            self._by_name.setdefault((component.kind, component.name), []).append((plugin, component))
+
+def _same(distribution: str, other: str | None) -> bool:
+    return other is not None and canonical(distribution) == canonical(other)
 
 
 def _override(plugin: Plugin, entry: Entry, origin: str) -> None:

@@ -13,28 +13,31 @@ from types import ModuleType
 from typing import Any
 
 from lipflow_core.errors import PluginError
-from lipflow_core.hooks import ENTRY_POINT_GROUP, Component
+from lipflow_core.hooks import ENTRY_POINT_GROUP, Command, Component
 from lipflow_core.registry.layers import Entry, Layer
+from lipflow_core.spelling import canonical
 
 _LOCAL = "lipflow_local_"
 
 
 def entry_point_layer(taken: set[str]) -> Layer:
-    """The layer of installed distributions that have an entry point in the group.
+    """Make the layer of installed distributions that have an entry point in the group.
+
+    A damaged distribution becomes a plugin that is broken, named by its folder.
 
     Args:
         taken: Names of shipped plugins; an entry point of such a name is called "DISTRIBUTION:NAME", so that it adds
             to the shipped ones and replaces none.
     """
     plugins: dict[str, Entry] = {}
-    for distribution, name, value in _entry_points():
-        key = f"{distribution}:{name}" if name in taken or name in plugins else name
-        plugins.setdefault(key, Entry(module=value, enabled=True, distribution=distribution))
+    for name, entry in _entry_points():
+        key = f"{entry.distribution}:{name}" if name in taken or name in plugins else name
+        plugins.setdefault(key, entry)
     return Layer("entry point", plugins)
 
 
-def _entry_points() -> Iterator[tuple[str, str, str]]:
-    """(distribution, name, value) of every entry point in the group, first on the path first.
+def _entry_points() -> Iterator[tuple[str, Entry]]:
+    """Yield name and content of every entry point in the group, first on the path first.
 
     Looks for the group's name in the files before it parses any: importing importlib.metadata and reading every
     distribution with it takes longer than all else that `lipflow-core plugins list` does.
@@ -63,26 +66,33 @@ def _entry_points() -> Iterator[tuple[str, str, str]]:
                 yield from _parsed(folder, name, seen)
 
 
-def _parsed(folder: str, metadata: str | None, seen: set[str]) -> Iterator[tuple[str, str, str]]:
+def _parsed(folder: str, metadata: str | None, seen: set[str]) -> Iterator[tuple[str, Entry]]:
     import importlib.metadata
 
-    if metadata is None:
-        found = importlib.metadata.distributions(path=[folder])
-    else:
-        found = [importlib.metadata.Distribution.at(os.path.join(folder, metadata))]
-    for distribution in found:
-        name = distribution.metadata["Name"]
-        normal = name.lower().replace("_", "-").replace(".", "-")
-        if normal in seen:
-            continue  # an older copy further down the path
-        seen.add(normal)
-        for point in distribution.entry_points:
-            if point.group == ENTRY_POINT_GROUP:
-                yield name, point.name, point.value
+    place = Path(folder, metadata or "")
+    try:
+        if metadata is None:
+            found = list(importlib.metadata.distributions(path=[folder]))
+        else:
+            found = [importlib.metadata.Distribution.at(place)]
+        for distribution in found:
+            name = distribution.metadata["Name"]
+            if not name:
+                raise ValueError("its METADATA is missing or gives no name")
+            points = [(p.name, p.value) for p in distribution.entry_points if p.group == ENTRY_POINT_GROUP]
+            if canonical(name) in seen:
+                continue  # an older copy further down the path
+            seen.add(canonical(name))
+            for point, value in points:
+                yield point, Entry(module=value, enabled=True, distribution=name)
+    except Exception as error:  # damaged in one of many ways
+        damage = f"the installed distribution {place} is damaged: {describe(error)}; install it again"
+        name = place.stem.partition("-")[0]
+        yield place.name, Entry(path=place, enabled=True, distribution=name, damage=damage)
 
 
 def load_plugin(entry: Entry) -> tuple[Any, str | None]:
-    """Import a plugin.
+    """Import a plugin, or raise what is wrong with it.
 
     Returns:
         The module (or the object that "module:attribute" names) and, for a plugin given by path, the name of the
@@ -91,13 +101,11 @@ def load_plugin(entry: Entry) -> tuple[Any, str | None]:
     Raises:
         Exception: Whatever importing it raises.
     """
+    if entry.damage is not None:
+        raise PluginError(entry.damage)
     if entry.path is not None:
         return _load_path(entry.path)
-    name, _, attribute = entry.module.partition(":")
-    plugin: Any = importlib.import_module(name)
-    for part in filter(None, attribute.split(".")):
-        plugin = getattr(plugin, part)
-    return plugin, None
+    return load_attribute(entry.module), None
 
 
 def _load_path(path: Path) -> tuple[ModuleType, str]:
@@ -132,7 +140,7 @@ def localise(import_path: str, package: str | None) -> str:
     """Turn an import path of a plugin given by path into one that importlib understands.
 
     Args:
-        import_path: "my_prior_model:MixturePrior".
+        import_path: "my_prior_model:MixturePrior", or a module alone.
         package: The package that stands for the plugin's folder, or None for an ordinary module.
 
     Returns:
@@ -145,7 +153,7 @@ def localise(import_path: str, package: str | None) -> str:
 
 
 def is_local_neighbour(module: str | None, import_path: str) -> bool:
-    """Whether a module that was not found is a file beside the plugin, given by path, that was being imported."""
+    """Tell whether a module that was not found is a file beside the plugin, given by path, that was being imported."""
     package = import_path.partition(".")[0]
     return bool(module) and package.startswith(_LOCAL) and _lies_in(package, module)
 
@@ -158,34 +166,34 @@ def _lies_in(package: str, module: str) -> bool:
 
 
 def load_attribute(import_path: str) -> Any:
-    """The object at "package.module:Class"."""
+    """Import the object at "package.module:Class", or the module at "package.module"."""
     module, _, attribute = import_path.partition(":")
     result: Any = importlib.import_module(module)
-    for part in attribute.split("."):
+    for part in filter(None, attribute.split(".")):
         result = getattr(result, part)
     return result
 
 
-def load_object(import_path: str, component: Component, *, check_requirements: bool = True) -> Any:
-    """Import a component's class.
+def load_object(import_path: str, offer: Component | Command, *, check_requirements: bool = True) -> Any:
+    """Import a class of a component, or the module of a command.
 
     Args:
-        import_path: "package.module:Class".
-        component: Whose it is.
+        import_path: "package.module:Class" or "package.module".
+        offer: The component or command that it belongs to.
         check_requirements: Whether the packages that it requires must be there.
 
     Raises:
         PluginError: If a required package is missing, with the command that installs it, or if the import fails.
     """
-    who = f"{component.kind} '{component.name}'"
-    if check_requirements and (missing := missing_requirements(component.requires)):
+    who = f"{offer.kind} '{offer.name}'"
+    if check_requirements and (missing := missing_requirements(offer.requires)):
         raise PluginError(
             f"{who} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed",
-            f"install it with: {component.install}" if component.install else "install it and try again",
+            f"install it with: {offer.install}" if offer.install else "install it and try again",
         )
     try:
         return load_attribute(import_path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = None
         if isinstance(error, ModuleNotFoundError) and is_local_neighbour(error.name, import_path):
             hint = f"a plugin given by path imports its own files relatively: from .{error.name} import …"
@@ -193,7 +201,7 @@ def load_object(import_path: str, component: Component, *, check_requirements: b
 
 
 def missing_requirements(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those import names that nothing installed provides; imports none of them."""
+    """List those import names that nothing installed provides, without importing any."""
     return tuple(name for name in names if not _importable(name))
 
 
@@ -211,7 +219,9 @@ def ensure_importable(module: str, folder: Path | None) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line."""
+    """Write an exception in one line."""
+    if isinstance(error, SystemExit):
+        return f"it calls sys.exit({error.code!r}), which a plugin must not"
     text = " ".join(str(error).split())
     if isinstance(error, PluginError) and error.hint is None:
         return text

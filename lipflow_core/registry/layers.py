@@ -7,9 +7,9 @@
 5. environment: the files that LIPFLOW_CORE_REGISTRY names, and the plugins that LIPFLOW_CORE_DISABLE names;
 6. command line: `--registry FILE` and `--disable NAME`.
 
-The project layer is looked for from the current directory only, never beside a spec or a model, and never in a folder
-that itself holds a model, a run, a fit or an evaluation: opening what somebody else made adds no code of theirs, not
-even from within.
+The project layer is looked for from the current directory only, never beside a spec or a model, and never in or below a
+folder of data: a model, a run, a fit, an evaluation, or a capture. Opening what somebody else made adds no code of
+theirs, not even from within.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ REGISTRY_VARIABLE = "LIPFLOW_CORE_REGISTRY"
 DISABLE_VARIABLE = "LIPFLOW_CORE_DISABLE"
 
 RESULT_FILES = ("lock.json", "run.json", "fit.json", "evaluation.json")
-"""Each marks a folder that lipflow-core wrote and that people pass on: a model, a run, a fit, an evaluation."""
+"""Each marks a folder that lipflow-core wrote and that people pass on: a model, a run, a fit, an evaluation. Marks of
+captures stand in registry.toml, since the core knows no file format of theirs."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Entry:
         path: Absolute path of a file or package folder.
         enabled: Whether it is on.
         distribution: Distribution that brought it, where the layer knows.
+        damage: Why it can't be loaded, where the layer knows.
     """
 
     module: str | None = None
     path: Path | None = None
     enabled: bool | None = None
     distribution: str | None = None
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Layer:
         aliases: Kind → alias → component's name or "DISTRIBUTION:NAME".
         defaults: Key → the component, or list of components, that options take by default; see
             `lipflow_core.parts.RegistryDefault`.
+        marks: Paths of files that mark the folder that they lie in as one of data.
         strict: Whether disabling a plugin that no layer knows is an error.
     """
 
@@ -68,6 +72,7 @@ class Layer:
     plugins: Mapping[str, Entry] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     strict: bool = True
 
 
@@ -84,7 +89,7 @@ def read_layer(path: Path, name: str) -> Layer:
     import tomllib
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise PluginError(f"{path}: the registry can't be read: {error}") from error
     try:
@@ -92,10 +97,12 @@ def read_layer(path: Path, name: str) -> Layer:
     except tomllib.TOMLDecodeError as error:
         raise PluginError(f"{path}: not valid TOML: {error}") from error
     reader = _Reader(path, text)
-    reader.keys("", data, {"plugins": dict, "aliases": dict, "defaults": dict})
+    reader.keys("", data, {"plugins": dict, "aliases": dict, "defaults": dict, "data": dict})
+    reader.keys("data", data.get("data", {}), {"marks": list})
     plugins = {key: reader.entry(key, table) for key, table in data.get("plugins", {}).items()}
     aliases = {kind: reader.alias(kind, table) for kind, table in data.get("aliases", {}).items()}
-    return Layer(f"{name} ({path})", plugins, aliases, data.get("defaults", {}))
+    marks = reader.texts("data", "marks", data.get("data", {}).get("marks", []))
+    return Layer(f"{name} ({path})", plugins, aliases, data.get("defaults", {}), marks)
 
 
 class _Reader:
@@ -127,13 +134,19 @@ class _Reader:
                 raise self.error(alias, f"[aliases.{kind}] {alias} must be a component's name, got {target!r}")
         return table
 
+    def texts(self, where: str, key: str, values: list[Any]) -> tuple[str, ...]:
+        for value in values:
+            if not isinstance(value, str):
+                raise self.error(key, f"[{where}] {key} must be a list of strings, got {value!r} in it")
+        return tuple(values)
+
     def keys(self, where: str, table: Mapping[str, Any], known: Mapping[str, type]) -> None:
         for key, value in table.items():
             place = f"[{where}] " if where else ""
             if key not in known:
                 raise self.error(key, f"{place}unknown key '{key}'", choices(key, known))
             if not isinstance(value, known[key]):
-                kinds = {dict: "a table", str: "a string", bool: "true or false"}
+                kinds = {dict: "a table", str: "a string", bool: "true or false", list: "a list"}
                 raise self.error(key, f"{place}{key} must be {kinds[known[key]]}, got {value!r}")
 
     def error(self, token: str, message: str, hint: str | None = None) -> PluginError:
@@ -143,7 +156,7 @@ class _Reader:
 
 
 def user_file() -> Path:
-    """The user's registry.toml, whether or not it exists."""
+    """Give the path of the user's registry.toml, whether or not it exists."""
     if sys.platform == "linux":
         # What platformdirs says on Linux, without the time to import it.
         base = os.environ.get("XDG_CONFIG_HOME", "").strip() or os.path.expanduser("~/.config")
@@ -153,37 +166,45 @@ def user_file() -> Path:
     return Path(platformdirs.user_config_dir("lipflow-core", appauthor=False)) / FILE_NAME
 
 
-def project_file(directory: Path) -> Path | None:
-    """The project's registry.toml as seen from a directory, or None.
+def project_file(directory: Path, marks: Sequence[str] = ()) -> Path | None:
+    """Find the project's registry.toml as seen from a directory.
 
     Within a git work tree the nearest one up to its root counts; elsewhere only the directory's own, since whoever can
-    write to a folder further up could run code through it. A folder that holds results is skipped: somebody else may
-    have made it, and its registry.toml with it.
+    write to a folder further up could run code through it. One that lies in or below a folder of data is skipped:
+    somebody else may have made that folder, and the registry.toml with it.
+
+    Args:
+        directory: The current directory.
+        marks: Paths of files that mark folders of data, beside `RESULT_FILES`.
+
+    Returns:
+        The file; None if there is none.
 
     Warns:
-        UserWarning: If a registry.toml is skipped for that.
+        UserWarning: If a registry.toml is skipped.
     """
     places = [directory]
     for parent in (directory, *directory.parents):
-        if (parent / ".git").exists():
+        if os.path.exists(parent / ".git"):
             places = [directory, *directory.parents]
             places = places[: places.index(parent) + 1]
             break
     for place in places:
         file = place / FILE_NAME
-        if not file.is_file():
+        if not os.path.isfile(file):
             continue
-        beside = next((name for name in RESULT_FILES if (place / name).exists()), None)
-        if beside is None:
+        above = (folder / mark for folder in (place, *place.parents) for mark in (*RESULT_FILES, *marks))
+        mark = next((path for path in above if os.path.exists(path)), None)
+        if mark is None:
             return file
         warnings.warn(
-            f"{file} is left unread, since {beside} beside it says that the folder holds results, which somebody else "
-            f"may have made; if you trust it, give --registry {file}",
+            f"{file} is left unread: {mark} marks a folder of data, which somebody else may have made; if you trust "
+            f"it, give --registry {file}",
             stacklevel=2,
         )
     return None
 
 
 def disabling(names: Sequence[str], origin: str, *, strict: bool) -> Layer:
-    """A layer that switches plugins off, named by plugin or by distribution."""
+    """Make a layer that switches plugins off, named by plugin or by distribution."""
     return Layer(origin, {name: Entry(enabled=False) for name in names}, strict=strict)

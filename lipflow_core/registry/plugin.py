@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from lipflow_core.hooks import Component
+from lipflow_core.hooks import Command, Component
 from lipflow_core.registry.layers import Entry
+
+Offer = Component | Command
+"""What a plugin brings."""
 
 Status = Literal["ok", "disabled", "broken"]
 
@@ -18,11 +23,12 @@ class Plugin:
 
     Attributes:
         name: Its name in the registry.
-        entry: What the layers say of it together.
+        entry: What all layers together say of it.
         origin: The layer that decided last.
         status: "ok", "disabled" or "broken".
         cause: Why it is broken.
-        components: Its descriptors, import paths made absolute.
+        error: The exception that broke it, if one did.
+        offers: Its descriptors, import paths made absolute.
     """
 
     name: str
@@ -31,7 +37,7 @@ class Plugin:
     status: Status = "ok"
     cause: str | None = None
     error: BaseException | None = None
-    components: tuple[Component, ...] = ()
+    offers: tuple[Offer, ...] = ()
 
     @property
     def source(self) -> str:
@@ -48,24 +54,42 @@ class Plugin:
     @property
     def version(self) -> str:
         """Version of its distribution; for a plugin given by path, "sha256:" and a hash of its code."""
-        if self.entry.path is None:
-            import importlib.metadata
+        if self.entry.path is not None:
+            return f"sha256:{_hash_of_code(self.entry.path)}"
+        import importlib.metadata
 
-            try:
-                return importlib.metadata.version(self.distribution)
-            except importlib.metadata.PackageNotFoundError:
-                return _lipflow_version() if self.distribution == "lipflow-core" else "unknown"
-        return f"sha256:{_hash_of_code(self.entry.path)}"
+        try:
+            return importlib.metadata.version(self.distribution)
+        except Exception:  # not installed, or damaged in one of many ways
+            return _lipflow_version() if self.distribution == "lipflow-core" else "unknown"
 
 
 def _distribution_of(plugin: Plugin) -> str:
     if plugin.entry.path is not None:
         return plugin.name
+    top = plugin.entry.module.partition(":")[0].partition(".")[0]
+    return _owners(tuple(sys.path)).get(top, plugin.name)
+
+
+@cache
+def _owners(path: tuple[str, ...]) -> dict[str, str]:
+    """Module or package → the distribution that brought it.
+
+    As `importlib.metadata.packages_distributions()`, which one damaged distribution on the path would end.
+    """
     import importlib.metadata
 
-    top = plugin.entry.module.partition(":")[0].partition(".")[0]
-    owners = importlib.metadata.packages_distributions().get(top)
-    return owners[0] if owners else plugin.name
+    owners: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions(path=list(path)):
+        try:
+            name = distribution.metadata["Name"]
+            declared = (distribution.read_text("top_level.txt") or "").split()
+            for top in declared or {file.parts[0].removesuffix(".py") for file in distribution.files or ()}:
+                if name:
+                    owners.setdefault(top, name)
+        except Exception:  # damaged in one of many ways
+            continue
+    return owners
 
 
 def _hash_of_code(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""YAML → plain Python data that knows where each value was written.
+"""Parses YAML to plain Python data, and keeps the line and column of each value.
 
-Scalars are read by the YAML 1.2 core schema: `1e-3` is a number; `yes`, `no`, `on` and `off` are strings. What a spec
-has no use for (tags, merge keys, several documents) and what could harm (alias bombs, deep nesting) is refused.
+Scalars are read by the YAML 1.2 core schema: `1e-3` is a number; `yes`, `no`, `on` and `off` are strings. Features
+that specs do not need (tags, merge keys, several documents) and dangerous ones (alias bombs, deep nesting) are errors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import yaml
 from lipflow_core.errors import SpecError
 
 Path = tuple[str | int, ...]
-"""Where a value lies in a spec, such as ("training", "stages", 0, "steps")."""
+"""Path of a value in a spec, such as ("training", "stages", 0, "steps")."""
 
 MAX_CHARACTERS = 100_000
 MAX_NODES = 20_000
-"""Values in a document once its aliases are written out."""
+"""Largest number of values in a document, with its aliases expanded."""
 MAX_DEPTH = 64
 
 _SCALARS = {
@@ -31,6 +31,7 @@ _SCALARS = {
         r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
     ),
 }
+_TAGS = {"null": "null", "bool": "true or false", "int": "an integer", "float": "a number"}
 _CONTAINERS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:str"}
 
 
@@ -53,12 +54,12 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written.
+    """The place where a value was written.
 
     Args:
-        source: A file's name, or the override's text.
-        line: From 1; 0 for overrides.
-        column: From 1; 0 for overrides.
+        source: Name of the file, or text of the override.
+        line: Line in the file, counted from 1; 0 for overrides.
+        column: Column in the line, counted from 1; 0 for overrides.
     """
 
     source: str
@@ -71,12 +72,12 @@ class Origin:
 
 @dataclass
 class Document:
-    """Plain data (mappings, lists, scalars) and the origin of each key and value in it.
+    """Plain data (mappings, lists, scalars) with the origin of each key and value.
 
     Attributes:
-        data: What was written.
-        keys: Path → where the key of this value stands.
-        values: Path → where the value itself stands.
+        data: Parsed content.
+        keys: Path of a value → origin of its key.
+        values: Path of a value → origin of the value itself.
     """
 
     data: Any
@@ -84,13 +85,13 @@ class Document:
     values: dict[Path, Origin] = field(default_factory=dict)
 
     def origin(self, path: Path, *, of_key: bool = False) -> Origin | None:
-        """Where `path` was written, or the nearest thing around it that was."""
+        """Return the origin of `path`, or of the nearest block around it that has one."""
         first, second = (self.keys, self.values) if of_key else (self.values, self.keys)
         while True:
             found = first.get(path) or second.get(path)
             if found is not None or not path:
                 return found
-            # What is missing in a block is best looked for where the block's name stands.
+            # A value missing in a block is best reported at the block's key.
             path, first, second = path[:-1], self.keys, self.values
 
 
@@ -98,11 +99,11 @@ def read_document(text: str | bytes, source: str) -> Document:
     """Parse one YAML document.
 
     Args:
-        text: The file's content.
-        source: Its name, for messages.
+        text: Content of the file.
+        source: Name of the file, for messages.
 
     Raises:
-        lipflow_core.errors.SpecError: With file, line and column, if it is not one plain YAML document.
+        lipflow_core.errors.SpecError: If it is not one plain YAML document, with file, line and column.
     """
     if isinstance(text, bytes):
         try:
@@ -110,7 +111,7 @@ def read_document(text: str | bytes, source: str) -> Document:
         except UnicodeDecodeError as error:
             raise SpecError(f"{source}: is not UTF-8 text (byte {error.start})") from error
     if len(text) > MAX_CHARACTERS:
-        raise SpecError(f"{source}: has {len(text)} characters; a spec may have {MAX_CHARACTERS}")
+        raise SpecError(f"{source}: has {len(text)} characters; a spec may have at most {MAX_CHARACTERS}")
     loader = None
     try:
         loader = _Loader(text)
@@ -121,7 +122,7 @@ def read_document(text: str | bytes, source: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
         raise SpecError(f"{source}:{line}:{column}: the character U+{error.character:04X} is not allowed") from error
-    except ValueError as error:  # PyYAML lets int() of a broken escape through
+    except ValueError as error:  # PyYAML does not catch the error of int() on a malformed escape
         raise SpecError(f"{source}: is not valid YAML: {error}") from error
     finally:
         if loader is not None:
@@ -145,7 +146,7 @@ def _syntax_message(error: yaml.MarkedYAMLError, source: str) -> str:
 
 
 class _Builder:
-    """Turns composed nodes into data, filling a document's origins on the way."""
+    """Turns composed nodes into data, and fills in a document's origins."""
 
     def __init__(self, source: str, document: Document):
         self.source = source
@@ -191,7 +192,7 @@ class _Builder:
         if kind == "str":
             return text
         if not _SCALARS[node.tag].match(text):
-            raise self._error(node, f"'{text}' is tagged !!{kind} but is none")
+            raise self._error(node, f"'{text}' is tagged !!{kind} but is not {_TAGS[kind]}")
         if kind == "null":
             return None
         if kind == "bool":

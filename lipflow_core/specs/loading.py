@@ -1,4 +1,4 @@
-"""From a spec file, its presets and the command line's overrides to a resolved `Spec`, and back to YAML."""
+"""Loads a spec file with its presets and overrides to a resolved `Spec`, and dumps it back to YAML."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def load_spec(
     overrides: Iterable[str] | str = (),
     registry: Registry | None = None,
 ) -> Spec:
-    """Read a spec, with its preset and overrides resolved.
+    """Load a spec, and resolve its preset and overrides.
 
-    What decides a value, strongest first: the overrides; the file's own `presets:` entry of the active preset; the rest
-    of the file; the active preset of the block or component; its default.
+    The first of these that sets a value wins: the overrides; the file's own `presets:` entry of the active preset; the
+    rest of the file; the active preset of the block or component; its default.
 
     Args:
-        path_or_name: A file, the name of a shipped spec such as "lip-flow-hmc", or the same as plain data.
-        overrides: Such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100"; "fitting.pose=null"
-            removes. A single one needs no list.
-        registry: Where components are looked up; the default registry if None.
+        path_or_name: File, name of a shipped spec such as "lip-flow-hmc", or content of a spec as plain data.
+        overrides: Changes such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100";
+            "fitting.pose=null" removes an optional block. A single change may be given as a string.
+        registry: Registry that components are looked up in; the default registry if None.
 
     Raises:
-        lipflow_core.errors.SpecError: Listing everything that is wrong with it, each with file, line and column.
-        lipflow_core.errors.PluginError: If all that is wrong is that components can't be had.
+        lipflow_core.errors.SpecError: If the spec is invalid, listing every problem with file, line and column.
+        lipflow_core.errors.PluginError: If the only problems are missing or broken components.
 
     Example:
         >>> spec = load_spec("lip-flow-hmc", ["preset=tiny", "flow.coupling=affine"])
@@ -73,10 +73,10 @@ def load_spec(
 
 
 def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
-    """The file of a spec given by path or by the name of a shipped one.
+    """Find the file of a spec by its path, or by the name of a shipped spec.
 
     Raises:
-        lipflow_core.errors.SpecError: If there is neither.
+        lipflow_core.errors.SpecError: If neither exists.
     """
     from lipflow_core.shipped import shipped
 
@@ -100,21 +100,21 @@ def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
 
 
 def shipped_specs() -> list[str]:
-    """Names of the specs that come with lipflow-core."""
+    """List the names of the specs that come with lipflow-core."""
     from lipflow_core.shipped import shipped
 
     return sorted(file.stem for file in shipped("specs").glob("*.yaml"))
 
 
 def dump_spec(spec: Spec) -> str:
-    """A spec as YAML with every value explicit; it loads back to an equal spec, whatever the presets become."""
+    """Dump a spec to YAML with every value explicit; it loads to an equal spec even if presets change later."""
     return yaml.dump(
         spec.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
     )
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's, quoting whatever either version of YAML would take for something other than a string."""
+    """PyYAML's dumper; it quotes strings that either version of YAML would read as another type."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         **yaml.SafeDumper.yaml_implicit_resolvers,
@@ -140,7 +140,7 @@ _Dumper.add_representer(list, _represent_sequence)
 def _read(file: FilePath) -> bytes:
     try:
         with file.open("rb") as stream:
-            # One more byte than a spec may have: the reader says that it is too long.
+            # One byte more than a spec may have, so that `read_document` reports too long a file.
             return stream.read(4 * MAX_CHARACTERS + 1)
     except OSError as error:
         raise SpecError(f"{file}: can't be read: {error.strerror or error}") from error
@@ -166,7 +166,7 @@ def _check_preset_names(document: Document, source: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Mutable copies of the mappings and lists in a value; everything else, such as a `Part`, as it is."""
+    """Copy the mappings and lists in a value to mutable ones; keep everything else, such as a `Part`."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

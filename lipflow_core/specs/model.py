@@ -1,15 +1,15 @@
-"""The spec: pydantic models of everything that a spec file can say. Imports no torch.
+"""The spec: pydantic models of everything that a spec file can contain. Imports no torch.
 
-Every block has the paper's values as defaults; `presets` names what differs at smaller sizes.
+Every block has the paper's values as defaults; its `presets` list the values that differ at smaller sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lipflow_core.config import Config
 from lipflow_core.parts import (
@@ -34,20 +34,20 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 class Stage(Config):
-    """One stage of training: some parts learn, the others stay as they are."""
+    """One stage of training, in which some parts learn and the others stay fixed."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$")] = "all"
-    """Its name in logs and checkpoints."""
-    train: tuple[PartName, ...] = ("encoder", "driving", "prior", "decoder")
-    """Parts that learn; all four names stand for whichever of them the model has."""
+    """Name of the stage in logs and checkpoints."""
+    train: Annotated[tuple[PartName, ...], Field(min_length=1)] = ("encoder", "driving", "prior", "decoder")
+    """Parts that this stage trains; the others stay fixed. The default trains all parts that the model has."""
     prior: PriorSlot | None = None
-    """The prior of this stage; the spec's `prior` if null."""
+    """Prior used in this stage; the spec's `prior` if null."""
     steps: PositiveInt = 200_000
-    """At most this many optimizer steps."""
+    """Largest number of optimizer steps of this stage."""
     learning_rate: PositiveFloat = 5e-4
-    """Adam's, at the start."""
+    """Learning rate of Adam in the first steps."""
     learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor on the learning rate after 70 % of the steps."""
+    """Factor that the learning rate is multiplied by after 70 % of the steps."""
     objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)] = Field(
         default_factory=RegistryDefault("objectives")
     )
@@ -61,36 +61,36 @@ class Stage(Config):
 
 
 class Training(Config):
-    """How the parts are trained."""
+    """Options of training: its stages, and what all of them share."""
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = Field(default=({},))
-    """One after another, each from the weights of the one before."""
+    """Stages of training, run one after another; each starts from the weights of the one before."""
     batch: PositiveInt = 16
-    """Frames per step and process."""
+    """Number of frames in each step, for each process."""
     views: PositiveInt = 1
-    """Dome pictures rendered per frame and step."""
+    """Number of training views rendered for each frame and step, drawn at random from the capture's cameras."""
     evaluate_every: PositiveInt = 1_000
-    """Steps between evaluations of the held-out loss."""
+    """Number of steps between two evaluations of the held-out loss."""
     evaluate_frames: PositiveInt = 256
-    """Held-out frames in such an evaluation."""
+    """Number of held-out frames in each evaluation of the held-out loss."""
     patience: PositiveInt = 20_000
-    """Stop a stage when the held-out loss has not improved for this many steps; the best weights are kept."""
+    """Number of steps without a better held-out loss after which a stage stops. The best weights are kept."""
     checkpoint_every: PositiveInt = 1_000
-    """Steps between checkpoints."""
+    """Number of steps between two checkpoints, from which `--resume` continues."""
     log_every: PositiveInt = 50
-    """Steps between rows of metrics.jsonl, each the mean over them."""
+    """Number of steps that each row of metrics.jsonl is averaged over."""
     clip: PositiveFloat = 1.0
-    """Gradients are scaled down to at most this norm."""
-    devices: PositiveInt = 1
-    """Number of processes, one per device."""
-    nodes: PositiveInt = 1
-    """Number of machines."""
+    """Largest norm of the gradient over all parameters; larger gradients are scaled down to it."""
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Number of processes on each machine, one for each device."""
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Number of machines that train together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    """"32-true", or a mixed precision of Lightning Fabric."""
-    threads: NonNegativeInt = 0
-    """Torch threads per process; 0 leaves torch's choice."""
-    workers: NonNegativeInt = 1
-    """Threads that load batches ahead."""
+    """Floating-point precision: "32-true", "64-true", or a mixed precision of Lightning Fabric."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Number of torch threads of each process; 0 leaves the choice to torch."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    """Number of threads that load batches in advance; 0 loads each batch in its step. Results do not depend on it."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
@@ -121,61 +121,61 @@ class Training(Config):
 
 
 class PoseFitting(Config):
-    """Fit the rigid pose of the driving cameras against the head together with the code (paper, Table 9)."""
+    """Options of fitting the rigid pose of the driving cameras together with the code (paper, Table 9)."""
 
     learning_rate: PositiveFloat = 0.01
-    """Adam's for the six pose parameters, in units of 1 radian and `translation_scale` mm."""
+    """Learning rate of Adam for the six pose parameters, in units of 1 radian and `translation_scale` millimetres."""
     translation_scale: PositiveFloat = 100.0
     """Millimetres per unit of the translation parameters."""
 
 
 class Grid(Config):
-    """Hyper-parameters tried on the first batch of frames; the best by the first metric serves all (paper, H.2)."""
+    """Options of the grid search; the best point on a first batch of frames is used (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
-    """Learning rates to try."""
+    """Learning rates of the code to try."""
     latent_weight: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
-    """Weights of objective `latent-likelihood` to try."""
+    """Weights to try for the objectives that ask the prior."""
     frames: PositiveInt = 16
-    """Frames that they are tried on."""
+    """Number of frames that each point of the grid is tried on."""
 
 
 class Fitting(Config):
-    """How a latent code is fitted to a poor observation."""
+    """Options of fitting latent codes to poor observations."""
 
     prior: PriorSlot | None = None
-    """The prior while fitting; the spec's `prior` if null."""
+    """Prior used in fitting; the spec's `prior` if null."""
     start: Literal["prior", "zero"] = "prior"
-    """First code: the prior's mode, or zero."""
+    """Code that fitting starts from: the prior's mode, or zero."""
     objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)]
-    """What is minimised, each times its weight."""
+    """Terms of the loss that fitting minimises, each multiplied by its weight."""
     steps: PositiveInt = 200
-    """At most this many."""
+    """Largest number of optimizer steps for each frame."""
     learning_rate: PositiveFloat = 0.1
-    """Adam's for the code."""
+    """Learning rate of Adam for the code."""
     patience: PositiveInt = 20
-    """A row stops when its loss has not improved for this many steps; its best code is kept."""
+    """Number of steps without a lower loss after which a frame stops. Its best code is kept."""
     pose: PoseFitting | None = None
-    """Fit the head-to-headset pose too, if given."""
+    """Fit the pose of the driving cameras together with the code, with these options; null keeps the given cameras."""
     grid: Grid | None = None
-    """Choose learning rate and latent weight on the first batch, if given."""
+    """Grid search for the learning rate and the likelihood's weight on a first batch; null uses the given values."""
     batch: PositiveInt = 16
-    """Rows fitted together."""
+    """Largest number of frames fitted together; results do not depend on it."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"steps": 10}, "small": {"steps": 100}}
 
 
 class Evaluation(Config):
-    """What fitted frames are scored on."""
+    """Options of evaluation: the frames that are scored, and the metrics."""
 
     frames: PositiveInt = 500
-    """Held-out frames, spread evenly over the split."""
+    """Largest number of frames that are scored, spread evenly over the split."""
     view: str | None = None
-    """Observation that pictures are compared in; the capture's scored view if null."""
+    """Observation whose pictures are compared; the capture's scored view if null."""
     metrics: Annotated[tuple[MetricSlot, ...], Field(min_length=1)] = Field(default_factory=RegistryDefault("metrics"))
-    """Scores of decoded codes, in the order of the table's columns. A grid search chooses by the first one."""
+    """Metrics that score decoded codes, in the order of the table's columns. A grid search chooses by the first one."""
     report_frames: PositiveInt = 6
-    """Frames shown as pictures in the report."""
+    """Number of frames shown as pictures in the report."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"frames": 4, "report_frames": 2},
@@ -185,40 +185,40 @@ class Evaluation(Config):
 
 
 class Spec(Config):
-    """One model, from capture to fitted face."""
+    """A spec, which defines one model from its capture to the metrics of its evaluation."""
 
     version: Literal[1] = 1
-    """Of this format; 1."""
+    """Version of the spec format."""
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
-    """Of the system, such as "lip-flow-hmc"."""
+    """Name of the system in tables and folders, such as "lip-flow-hmc"."""
     preset: Preset = "paper"
-    """Sizes: "paper" is the defaults; the others lay smaller ones under what the spec says."""
+    """Set of default sizes: "paper", or the smaller "medium", "small" and "tiny". Values written in the spec win."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of everything random."""
+    """Seed of everything random in training: initial weights, order of frames, cameras, noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """"cpu", "cuda", or "auto" for CUDA where there is one."""
+    """Device to run on; "auto" takes CUDA if a device is present and all parts run on it, otherwise the CPU."""
     code: PositiveInt = 256
-    """Size of the latent code."""
+    """Number of dimensions of the latent code. A larger code can hold more detail and makes the networks larger."""
     capture: CaptureSlot
-    """Where frames come from."""
+    """Capture that provides the frames."""
     encoder: Annotated[Part | SameAs, SharedSlotOf("encoder")]
-    """Training-time encoder Q, or `{same_as: driving}`."""
+    """Training-time encoder Q; `{same_as: driving}` shares the driving encoder and its weights."""
     driving: EncoderSlot | None = None
-    """Inference-time encoder P; null for none."""
+    """Inference-time encoder P, which sees the poor observation; null if no prior needs one."""
     prior: PriorSlot
-    """Ties the code's space to the driving encoding."""
+    """Prior over the code, conditioned on the driving encoder's prediction or unconditional."""
     flow: FlowSlot | None = None
-    """Taken by priors that use one; null for none."""
+    """Normalizing flow of the prior; null if the prior takes no flow."""
     decoder: DecoderSlot
-    """Code and view direction → face."""
+    """Decoder D, which maps a code and a view direction to vertices and texture."""
     renderer: RendererSlot = Field(default_factory=RegistryDefault("renderer"))
-    """Face → picture."""
+    """Renderer that draws decoded vertices and texture."""
     training: Training = Field(default={})
-    """Stages of training, and what they share."""
+    """Options of training, which runs in stages."""
     fitting: Fitting
-    """How a code is fitted."""
+    """Options of fitting codes to observations of the inference-time sensors."""
     evaluation: Evaluation = Field(default={})
-    """What fits are scored on."""
+    """Options of scoring fitted codes."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"code": 8},
@@ -226,7 +226,14 @@ class Spec(Config):
         "medium": {"code": 128},
     }
 
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield from (("name", self.name), ("preset", self.preset))
+        for slot in ("capture", "encoder", "driving", "prior", "flow", "decoder", "renderer"):
+            part = getattr(self, slot)
+            if part is not None:
+                yield slot, part.name if isinstance(part, Part) else f"same as {part.same_as}"
+
     @cached_property
     def origins(self) -> Mapping[Path, Origin]:
-        """Where each value was written: path → file, line and column, or override; empty if not read from a file."""
+        """Path of each value → its file, line and column, or its override. Empty if no file was read."""
         return {}

@@ -1,7 +1,8 @@
-"""Setting options by path: what `key.path=value` on the command line and the `presets:` of a spec file do."""
+"""Sets options by path, for `key.path=value` on the command line and for the `presets:` of a spec file."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ def parse_override(text: str) -> tuple[Path, Document]:
     """Split `key.path=value` into its path and its value, read as YAML.
 
     Args:
-        text: Such as "training.stages.0.steps=100" or "fitting.pose=null".
+        text: Override such as "training.stages.0.steps=100" or "fitting.pose=null".
 
     Raises:
         lipflow_core.errors.SpecError: If it is not of that form.
@@ -25,6 +26,8 @@ def parse_override(text: str) -> tuple[Path, Document]:
     if not equals or not key.strip():
         raise SpecError(f"{source}: is not of the form key.path=value")
     path = parse_path(key.strip(), source)
+    if " #" in value and value.lstrip()[:1] not in ("'", '"', "[", "{"):
+        value = json.dumps(value.strip(), ensure_ascii=False)  # a command line has no comments
     try:
         document = read_document(f"- {value}\n" if value.strip() else "- ''\n", source)
     except SpecError as error:
@@ -35,7 +38,7 @@ def parse_override(text: str) -> tuple[Path, Document]:
 
 
 def parse_path(key: str, source: str) -> Path:
-    """Split "training.stages.0" at its dots; whole numbers are positions in lists."""
+    """Split a path such as "training.stages.0" at its dots; whole numbers are positions in lists."""
     names = key.split(".")
     if not all(names):
         raise SpecError(f"{source}: '{key}' has an empty name between its dots")
@@ -48,7 +51,7 @@ def _single(document: Document, origin: Origin) -> Document:
 
 
 def apply_overrides(document: Document, overrides: list[tuple[Path, Document]]) -> None:
-    """Set options one after another, the components in slots before the options of those components."""
+    """Set options one after another; components are set before their own options."""
 
     def depth(override: tuple[Path, Document]) -> int:
         path, _ = override
@@ -59,18 +62,18 @@ def apply_overrides(document: Document, overrides: list[tuple[Path, Document]]) 
 
 
 def set_option(document: Document, path: Path, value: Document) -> None:
-    """Write a value into a document, making the mappings around it where there are none.
+    """Write a value into a document, and make missing mappings around it.
 
-    A mapping is merged into the mapping that stands there, unless both name a component of another `type`. A slot
-    written as a bare name becomes a mapping with that `type`.
+    A mapping is merged into the present one, unless the two name components of different `type`. A slot written as a
+    bare name becomes a mapping with that `type`.
 
     Args:
-        document: Changed in place.
-        path: Where the value belongs.
-        value: What to write, with its origins.
+        document: Document to change in place.
+        path: Path of the value.
+        value: Value to write, with its origins.
 
     Raises:
-        lipflow_core.errors.SpecError: If the path leads into a list at a position that it has not.
+        lipflow_core.errors.SpecError: If the path names a position that a list does not have.
     """
     origin = value.values.get((), Origin("spec"))
     if not isinstance(document.data, dict):
@@ -113,7 +116,7 @@ def _get(container: Any, place: Any) -> Any:
 
 
 def _place(container: Any, name: str | int, way: Path, origin: Origin) -> str | int:
-    """The key of a mapping, or the position in a list that a position or a component's type names."""
+    """Return the key in a mapping, or the position in a list; `name` may be a position or a component's type."""
     if isinstance(container, dict):
         return str(name)
     try:
@@ -151,11 +154,11 @@ def _dotted(path: Path) -> str:
 
 
 def take_file_presets(document: Document, preset: str) -> None:
-    """Merge the active one of a spec file's own `presets:` over the rest of the file, and drop them all.
+    """Merge the active entry of a spec file's own `presets:` over the rest of the file, and remove `presets:`.
 
     Args:
-        document: Changed in place.
-        preset: The active preset's name.
+        document: Document to change in place.
+        preset: Name of the active preset.
 
     Raises:
         lipflow_core.errors.SpecError: If `presets:` is not a mapping of preset names to mappings.

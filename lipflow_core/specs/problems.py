@@ -1,4 +1,4 @@
-"""What pydantic found wrong, told to the person who wrote the spec: where, what was meant, which options there are."""
+"""Turns pydantic's errors into messages for the spec's author: place, problem, likely meaning, known options."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _PATTERNS = {
     r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$": "should be letters, digits, '_' and '-', the first a letter or a digit",
     r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$": "should be letters, digits, '.', '_' and '-', the first a letter or a digit",
 }
-"""The patterns of the spec's own names, in words."""
+"""Descriptions of the patterns of the spec's names."""
 
 
 def spec_error(
     error: ValidationError, document: Document, model: type[Config], registry: Registry, source: str
 ) -> LipflowError:
-    """One error that lists everything that is wrong.
+    """Make one error that lists every problem.
 
     Args:
-        error: What validation raised.
-        document: What was validated, with its origins.
-        model: What it was validated as.
-        registry: Where components were looked up.
-        source: The file's name, for problems without an origin.
+        error: Error that validation raised.
+        document: Document that was validated, with its origins.
+        model: Model that it was validated as.
+        registry: Registry that components were looked up in.
+        source: Name of the file, for problems without an origin.
 
     Returns:
-        A PluginError if every problem is a component that can't be had, else a SpecError.
+        A PluginError if every problem is a missing or broken component, else a SpecError.
     """
     found = _without_branches(error, document.data)
     lines = [_line(path, details, document, model, registry, source) for path, details in found]
@@ -79,8 +79,9 @@ def _message(
         block = _block_at(model, path[:-1], data, registry)
         options = list(block.model_fields) if block else []
         listed = f" options are: {', '.join(options)}" if options else " it has no options"
-        meant = did_you_mean(str(path[-1]), options, "; ") or (";" if options else ":")
-        return f"unknown option '{path[-1]}'{meant}{listed}"
+        elsewhere = _elsewhere(str(path[-1]), block, path[:-1])
+        meant = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(str(path[-1]), options, "; ")
+        return f"unknown option '{path[-1]}'{meant or (';' if options else ':')}{listed}"
     if kind == "missing":
         slot = _slot_at(model, path, data, registry)
         return f"is required; choose from: {', '.join(registry.names(slot))}" if slot else "is required"
@@ -90,7 +91,7 @@ def _message(
     if kind == "literal_error":
         choices = context["expected"]
         options = choices.replace("'", "").replace(" or ", ", ").split(", ")
-        meant = did_you_mean(value, options, "; ") if _is_text(value) else ""
+        meant = did_you_mean(value, options, "; ") if isinstance(value, str) else ""
         return f"should be {choices}, got {_shown(value)}{meant}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind == "too_short":
@@ -106,6 +107,19 @@ def _message(
             message = _PATTERNS.get(context["pattern"], f"should match the pattern {context['pattern']}")
         return f"{message}, got {_shown(value)}"
     return message
+
+
+def _elsewhere(name: str, block: type[Config] | None, path: Path) -> list[str]:
+    """Find options of that name or with these initials in nested blocks: `lr` may mean `learning_rate`."""
+    found: list[str] = []
+    for label, field in block.model_fields.items() if block else ():
+        inner = next((kind for kind in _flat(field.annotation) if _is_config(kind)), None)
+        if inner is not None:
+            way = (*path, label, 0) if get_origin(field.annotation) is tuple else (*path, label)
+            named = [o for o in inner.model_fields if name in (o, "".join(word[0] for word in o.split("_")))]
+            found += [".".join(map(str, (*way, option))) for option in named]
+            found += _elsewhere(name, inner, way)
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -125,12 +139,8 @@ def _entries(count: int) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_plugin_problem(details: Mapping[str, Any], registry: Registry) -> bool:
-    """Whether a component is out of reach, rather than its name misspelt."""
+    """Tell whether a component is missing or broken, and its name not merely misspelt."""
     if details["type"] != "component":
         return False
     error = details["ctx"]["error"]
@@ -143,17 +153,18 @@ def _is_plugin_problem(details: Mapping[str, Any], registry: Registry) -> bool:
 def _without_branches(error: ValidationError, data: Any) -> list[tuple[Path, Mapping[str, Any]]]:
     entries = []
     for details in error.errors(include_url=False):
-        # What is missing is an option, even if it is called as pydantic calls a branch ("path").
+        # A missing value is an option, even if its name is one of pydantic's branches, such as "path".
         missing = details["loc"][-1:] if details["type"] == "missing" else ()
         path, branch = _split(details["loc"][: len(details["loc"]) - len(missing)], data)
         path += missing
         entries.append((path, branch, details))
     # A list whose only entry is wrong is not also too short.
-    wrong = [path for path, _, details in entries if details["type"] != "too_short"]
+    wrong = [path for path, *_ in entries]
     entries = [
         entry
         for entry in entries
-        if entry[2]["type"] != "too_short" or not any(path[: len(entry[0])] == entry[0] for path in wrong)
+        if entry[2]["type"] != "too_short"
+        or not any(path[: len(entry[0])] == entry[0] and path != entry[0] for path in wrong)
     ]
     kept: list[tuple[Path, Mapping[str, Any]]] = []
     for union, group in groupby(entries, key=lambda entry: entry[1][0] if entry[1] else None):
@@ -166,7 +177,7 @@ def _without_branches(error: ValidationError, data: Any) -> list[tuple[Path, Map
 
 
 def _split(location: Sequence[str | int], data: Any) -> tuple[Path, tuple[Path, str] | None]:
-    """A location as a path in the data, and the first union branch on it: where it forks, and the branch's name."""
+    """Split a location into its path in the data, and its first union branch: path of the union, name of the branch."""
     path: list[str | int] = []
     branch = None
     current = data
@@ -196,13 +207,13 @@ def _names_a_branch(name: str) -> bool:
 def _likeliest(
     union: Path, members: list[tuple[Path, tuple[Path, str], Mapping[str, Any]]]
 ) -> list[tuple[Path, Mapping[str, Any]]]:
-    """The problems of the branch that was probably meant: one whose type fits what was written."""
+    """Choose the problems of the branch that was probably meant: one whose type fits the written value."""
     branches: dict[str, list[tuple[Path, Mapping[str, Any]]]] = {}
     for path, (_, name), details in members:
         branches.setdefault(name, []).append((path, details))
     mistakes = [("_type", "_parsing", "literal"), ("_type", "_parsing")]
-    # A word may be a misspelt choice; what is no word is none.
-    for mistaken in mistakes if _is_text(members[0][2]["input"]) else mistakes[:1]:
+    # A word may be a misspelt choice; any other value is not.
+    for mistaken in mistakes if isinstance(members[0][2]["input"], str) else mistakes[:1]:
         fitting = [
             found
             for found in branches.values()
@@ -217,7 +228,7 @@ def _likeliest(
     return [(union, {**details, "type": "union", "msg": f"Input should be {wanted}"})]
 
 
-# The models along a path, to know which options a block has.
+# Find the model at a path, to list the options of a block.
 
 
 def _block_at(model: type[Config], path: Path, data: Any, registry: Registry) -> type[Config] | None:

@@ -1,6 +1,7 @@
-"""JSON Schema of specs, with every enabled plugin's components and options: for editors and other tools.
+"""Makes the JSON Schema of specs, with the components and options of every enabled plugin, for editors.
 
-Accepts partial specs, since overrides and presets may complete them, and `presets:` whose keys are option paths.
+The schema accepts partial specs, since overrides and presets may complete them, and `presets:` whose keys are option
+paths.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
-    """The JSON Schema of specs.
+    """Make the JSON Schema of specs.
 
     Args:
-        registry: Whose components it knows; those of the default registry if None.
+        registry: Registry whose components are listed; the default registry if None.
 
     Example:
         >>> spec_schema()["properties"]["flow"]["anyOf"][0]
@@ -39,8 +40,8 @@ def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
         definitions[f"slot:{kind}"] = _slot_schema(kind, registry, definitions)
     partial = {name: schema for name, schema in root["properties"].items() if name not in ("version", "preset")}
     root["properties"]["presets"] = {
-        "description": "What differs at a preset, laid over the rest of the file: options, or paths of options, to "
-        "their values.",
+        "description": "Values of options that differ at each preset. Keys are options or their dotted paths; the "
+        "active preset's values replace those in the rest of the file.",
         "type": "object",
         "properties": {preset: {"$ref": "#/$defs/preset"} for preset in PRESETS},
         "additionalProperties": False,
@@ -55,7 +56,7 @@ def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 
 def _model_schema(model: type[Config], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A model's schema, its own definitions moved to the common ones under names that begin with `prefix`."""
+    """Make a model's schema, and move its definitions to the common ones under names that begin with `prefix`."""
     schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     for name, definition in schema.pop("$defs", {}).items():
         definitions[prefix + name] = _completed(definition)
@@ -63,7 +64,7 @@ def _model_schema(model: type[Config], prefix: str, definitions: dict[str, Any])
 
 
 def _completed(schema: Any) -> Any:
-    """Slots filled in, titles and `required` dropped."""
+    """Fill in the slots of a schema, and drop titles and `required`."""
     if isinstance(schema, list):
         return [_completed(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -75,7 +76,7 @@ def _completed(schema: Any) -> Any:
         return {"anyOf": [slot, *shared], **rest} if shared else {**slot, **rest}
     properties = schema.get("properties")
     completed = {key: _completed(value) for key, value in schema.items() if key not in ("title", "required")}
-    if isinstance(properties, Mapping):  # whose keys are options, one of which may be called "title"
+    if isinstance(properties, Mapping):  # an option may itself be called "title"
         completed["properties"] = {name: _completed(value) for name, value in properties.items()}
     return completed
 
@@ -102,6 +103,6 @@ def _slot_schema(kind: Kind, registry: Registry, definitions: dict[str, Any]) ->
         choices.append({"$ref": f"#/$defs/{kind}:{spelling}"})
         names += known
     return {
-        "description": f"A {kind}: a name, or type and options.",
+        "description": f"Name of a component of kind '{kind}', or a mapping with its type and options.",
         "anyOf": [{"enum": names}, *choices],
     }

@@ -18,6 +18,8 @@ Example:
     `lipflow-core plugins check laplace`.
 """
 
-from lipflow_core.testing.kit import Check, Outcome, Report, Subject, check_component, checks
+from lipflow_core.testing.kit import Outcome, Report, check_component, checks
+from lipflow_core.testing.subject import Check, Subject
+from lipflow_core.testing.world import World
 
-__all__ = ["Check", "Outcome", "Report", "Subject", "check_component", "checks"]
+__all__ = ["Check", "Outcome", "Report", "Subject", "World", "check_component", "checks"]

@@ -2,119 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from lipflow_core.interfaces import FrameRequest
+from lipflow_core.errors import CaptureError
+from lipflow_core.interfaces import FrameRequest, Split
 from lipflow_core.records import FaceState, Frame, Keypoints, Views
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.subject import Check, Subject
 
 
-def _observations(subject: Subject) -> tuple[str, ...]:
-    names = [
-        name.split(".")[0] for name in subject.planned.outputs if name.split(".")[0] not in ("topology", "template")
-    ]
-    return tuple(dict.fromkeys(names))
+def _load(subject: Subject, indices: Sequence[int] = (0, 1), cameras: int = 2) -> Frame:
+    """Frames of the training split with all observations."""
+    split = subject.build().split("train")
+    chosen = np.tile(np.arange(min(cameras, len(split.cameras))), (len(indices), 1))
+    return split.load(FrameRequest(np.array(indices), tuple(subject.planned.observations), chosen))
 
 
-def _load(subject: Subject, split: str = "train", count: int = 2) -> Frame:
-    frames = subject.build().split(split)
-    count = min(count, len(frames))
-    cameras = np.tile(np.arange(min(2, len(frames.cameras))), (count, 1))
-    return frames.load(FrameRequest(np.arange(count), _observations(subject), cameras))
+def roles_are_filled(subject: Subject) -> None:
+    roles = subject.planned.roles
+    assert roles is not None, "its plan has no roles"
+    frame = _load(subject)
+    for role, kind in (("surface", FaceState), ("training_views", Views), ("scored_view", Views)):
+        name = getattr(roles, role)
+        assert name in frame.observations, f"the {role} of its plan's roles is '{name}', which it does not offer"
+        made = type(frame[name]).__name__
+        assert isinstance(frame[name], kind), f"its {role}, '{name}', must be a {kind.__name__}, it is a {made}"
+    assert frame[roles.surface].texture is not None, f"its surface, '{roles.surface}', has no texture"
 
 
 def both_splits_have_frames(subject: Subject) -> None:
-    capture = subject.build()
-    splits = {name: capture.split(name) for name in ("train", "held-out")}
-    for name, split in splits.items():
+    capture, found = subject.build(), []
+    for name in ("train", "held-out"):
+        split: Split = capture.split(name)
+        lengths = {len(split), len(split.segments), len(split.numbers)}
+        assert len(lengths) == 1, f"split '{name}' has {len(split.segments)} segments, {len(split.numbers)} numbers"
         assert len(split) > 0, f"split '{name}' is empty"
-        assert len(split.segments) == len(split.numbers) == len(split)
-        assert len(split.cameras) > 0
-    train, held_out = ({*zip(s.segments, np.asarray(s.numbers).tolist(), strict=True)} for s in splits.values())
-    assert not train & held_out, "the splits share frames"
+        assert len(split.cameras) > 0, f"split '{name}' has no cameras"
+        found.append({*zip(split.segments, np.asarray(split.numbers).tolist(), strict=True)})
+    assert not found[0] & found[1], f"the splits share {len(found[0] & found[1])} frames"
 
 
 def unknown_splits_are_refused(subject: Subject) -> None:
-    from lipflow_core.errors import CaptureError
-
     try:
         subject.build().split("no-such-split")
     except CaptureError:
         return
-    raise AssertionError("a split that does not exist is no CaptureError")
+    raise AssertionError("asking for a split that does not exist raises no CaptureError")
 
 
 def plan_agrees_with_reality(subject: Subject) -> None:
-    planned, frame = subject.planned, _load(subject)
+    planned, template = subject.planned, subject.build().template()
+    frame = _load(subject, (0,), cameras=2**31)
+    got = {
+        "topology.triangles": tuple(template.topology.triangles.shape),
+        "template.landmarks": tuple(template.landmarks.shape),
+    }
+    for name, record in frame.observations.items():
+        got |= {f"{name}.{tensor}": tuple(value.shape[1:]) for tensor, value in record.tensors()}
     for name, shape in planned.outputs.items():
-        observation, tensor = name.split(".")
-        if observation in ("topology", "template") or observation == "dome":
-            continue
-        got = tuple(getattr(frame[observation], tensor).shape[1:])
-        assert got == tuple(shape), f"{name} has shape {got}, the plan says {tuple(shape)}"
+        assert name in got, f"its plan has '{name}', its frames have not"
+        assert got[name] == tuple(shape), f"{name} has shape {got[name]}, its plan says {tuple(shape)}"
 
 
 def frames_are_sound(subject: Subject) -> None:
-    frame = _load(subject)
-    for name, record in frame.observations.items():
+    for name, record in _load(subject).observations.items():
+        for label, tensor in record.tensors():
+            if tensor.is_floating_point():
+                assert tensor.dtype == torch.float32, f"{name}.{label} is {tensor.dtype}, not float32"
+                assert torch.isfinite(tensor).all(), f"{name}.{label} is not finite"
         match record:
-            case FaceState():
-                tensors = {"vertices": record.vertices, "texture": record.texture}
-                assert record.texture.min() >= 0 and record.texture.max() <= 1
-            case Views():
-                tensors = {"images": record.images, "mask": record.mask, "extrinsics": record.camera.extrinsics}
-                assert record.images.min() >= 0 and record.images.max() <= 1, f"{name} images leave [0, 1]"
-                assert record.images.std() > 0.01, f"{name} images are blank"
-                rotation = record.camera.extrinsics[..., :3].double()
-                unit = torch.eye(3, dtype=torch.float64).expand_as(rotation)
-                torch.testing.assert_close(rotation @ rotation.mT, unit, rtol=0, atol=1e-4)
-                assert (rotation.det() > 0).all(), f"{name} cameras mirror"
-            case Keypoints():
-                tensors = {"points": record.points, "visible": record.visible}
-            case _:
-                continue
-        for tensor_name, tensor in tensors.items():
-            assert tensor.dtype == torch.float32, f"{name}.{tensor_name} is {tensor.dtype}"
-            assert torch.isfinite(tensor).all(), f"{name}.{tensor_name} is not finite"
+            case FaceState(texture=torch.Tensor() as shares):
+                _in_unit_interval(f"{name}.texture", shares)
+            case Keypoints(visible=shares):
+                _in_unit_interval(f"{name}.visible", shares)
+            case Views(images=images, camera=camera, mask=mask):
+                _in_unit_interval(f"{name}.images", images)
+                _in_unit_interval(f"{name}.mask", mask)
+                assert images.std() > 0.01, f"the pictures of '{name}' are blank"
+                rotation = camera.extrinsics[..., :3].double()
+                off = float((rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)).abs().max())
+                assert off < 1e-4, f"the extrinsics of '{name}' are no rotations: R Rᵀ is off the identity by {off:.2g}"
+                assert (rotation.det() > 0).all(), f"the cameras of '{name}' mirror: det R = −1"
+
+
+def _in_unit_interval(name: str, tensor: torch.Tensor) -> None:
+    low, high = float(tensor.min()), float(tensor.max())
+    assert low >= 0 and high <= 1, f"{name} must lie in [0, 1], it runs from {low:.3g} to {high:.3g}"
 
 
 def loading_is_repeatable(subject: Subject) -> None:
     one, other = _load(subject), _load(subject)
-    for name in one.observations:
-        for first, second in zip(_tensors(one[name]), _tensors(other[name]), strict=True):
-            assert torch.equal(first, second), f"{name} differs between two loads"
+    for (name, first), (_, second) in zip(one.tensors(), other.tensors(), strict=True):
+        assert torch.equal(first, second), f"{name} differs between two loads of the same frames"
 
 
 def order_is_as_asked(subject: Subject) -> None:
-    split = subject.build().split("train")
-    camera = np.zeros((2, 1), dtype=np.int64)
-    forward = split.load(FrameRequest(np.array([0, 1]), ("face",), camera))
-    backward = split.load(FrameRequest(np.array([1, 0]), ("face",), camera))
-    assert torch.equal(forward["face"].vertices, backward["face"].vertices.flip(0))
-    assert forward.segments == backward.segments[::-1]
+    forward, backward = _load(subject, (0, 1)), _load(subject, (1, 0))
+    for (name, first), (_, second) in zip(forward.tensors(), backward.tensors(), strict=True):
+        assert torch.equal(first, second.flip(0)), f"{name} of frames 1 and 0 is not that of 0 and 1 turned round"
+    assert forward.segments == backward.segments[::-1], "the segments do not follow the order that is asked for"
 
 
 def template_fits_the_frames(subject: Subject) -> None:
-    template, face = subject.build().template(), _load(subject)["face"]
-    standardised = template.standardize(face)
-    assert standardised.vertices.abs().mean() < 5 and standardised.texture.abs().mean() < 5
-    assert int(template.topology.triangles.max()) < face.vertices.shape[1]
-    assert int(template.topology.uv_triangles.max()) < template.topology.uv.shape[0]
-    assert template.topology.uv.min() >= 0 and template.topology.uv.max() <= 1
+    template, roles = subject.build().template(), subject.planned.roles
+    assert roles is not None, "its plan has no roles"
+    surface = _load(subject)[roles.surface]
+    standardised, topology = template.standardize(surface), template.topology
+    for name, value in (("vertices", standardised.vertices), ("texture", standardised.texture)):
+        mean = float(value.abs().mean())
+        assert mean < 5, f"{name} are {mean:.1f} of the template's standard deviations off its mean"
+    corners, count = int(topology.triangles.max()), surface.vertices.shape[1]
+    assert corners < count, f"the template's triangles name vertex {corners}, but there are {count} vertices"
+    corners, count = int(topology.uv_triangles.max()), topology.uv.shape[0]
+    assert corners < count, f"the template's uv_triangles name {corners}, but there are {count} uv coordinates"
+    _in_unit_interval("the template's uv", topology.uv)
 
 
 def identity_is_stable(subject: Subject) -> None:
-    assert subject.build().identity == subject.build().identity != ""
-
-
-def _tensors(record: object) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    record.apply(lambda tensor: found.append(tensor) or tensor)
-    return found
+    one, other = subject.build().identity, subject.build().identity
+    assert one, "its identity is empty"
+    assert one == other, f"its identity differs between two builds: {one}, {other}"
 
 
 CHECKS = [
+    Check("its roles are filled", roles_are_filled),
     Check("both splits have frames and share none", both_splits_have_frames),
     Check("unknown splits are refused", unknown_splits_are_refused),
     Check("plan agrees with reality", plan_agrees_with_reality),

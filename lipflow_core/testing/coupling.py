@@ -1,13 +1,29 @@
-"""Checks of couplings: inverse and log-determinant."""
+"""Checks of couplings and flows: inverse, log-determinant, and both at extremes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf
+
 import torch
 
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.hooks import Kind
+from lipflow_core.testing.inputs import normal
 from lipflow_core.testing.module import code_of, context_of
+from lipflow_core.testing.subject import Check, Subject, close
 
 FLOAT64 = torch.float64
+EXTREMES: Mapping[Kind, tuple[tuple[float, float, float], ...]] = {
+    "coupling": ((0.1, 100.0, 1e-2), (0.5, 20.0, 1e-2), (1.0, 1.0, 1e-2), (2.0, 3.0, 1e-2), (2.0, 100.0, 1e-2)),
+    "flow": ((0.1, 1.0, 1e-2), (0.1, 20.0, 1e-2), (0.3, 1.0, inf), (0.3, 20.0, inf), (0.3, 100.0, inf)),
+}
+"""Standard deviations of noise on every parameter and of codes, and the largest error of f(f⁻¹(y)) that is allowed, as
+a share of the largest number of the code and of what it is mapped to. Flows of random weights are steep beyond what
+float32 resolves, which is no fault of theirs."""
+
+
+MANY = 1000
+"""Codes that are tried at extremes."""
 
 
 def inverse_undoes_forward(subject: Subject) -> None:
@@ -15,8 +31,8 @@ def inverse_undoes_forward(subject: Subject) -> None:
     code, context = 2 * code_of(subject, 6, 1, FLOAT64), context_of(subject, 6, 2, FLOAT64)
     there, log_det = module(code, context)
     back, inverse_log_det = module.inverse(there, context)
-    torch.testing.assert_close(back, code, rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-7, atol=1e-7)
+    close("the inverse does not lead back to the code", back, code, 1e-7)
+    close("log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
 
 
 def log_det_agrees_with_autograd(subject: Subject) -> None:
@@ -26,14 +42,15 @@ def log_det_agrees_with_autograd(subject: Subject) -> None:
     for row in range(4):
         here = None if context is None else context[row : row + 1]
         jacobian = torch.autograd.functional.jacobian(lambda z, h=here: module(z[None], h)[0][0], code[row])
-        torch.testing.assert_close(log_det[row], torch.linalg.slogdet(jacobian).logabsdet, rtol=1e-7, atol=1e-7)
+        exact = torch.linalg.slogdet(jacobian).logabsdet
+        close("log|det| is not that of autograd's Jacobian", log_det[row], exact, 1e-7)
 
 
 def volume_is_as_planned(subject: Subject) -> None:
     module = subject.build(jitter=0.1, dtype=FLOAT64)
     _, log_det = module(code_of(subject, 4, 1, FLOAT64), context_of(subject, 4, 2, FLOAT64))
     if subject.planned.volume_preserving:
-        torch.testing.assert_close(log_det, log_det[:1].expand(4), msg="log|det| varies, the plan says it does not")
+        close("log|det| varies, but its plan says volume_preserving", log_det, log_det[:1].expand(4))
 
 
 def context_matters(subject: Subject) -> None:
@@ -52,7 +69,7 @@ def unconditional_works(subject: Subject) -> None:
     code = code_of(free, 3, 1, FLOAT64)
     there, _ = module(code, None)
     back, _ = module.inverse(there, None)
-    torch.testing.assert_close(back, code, rtol=1e-7, atol=1e-7)
+    close("without context, the inverse does not lead back to the code", back, code, 1e-7)
 
 
 def odd_widths_work(subject: Subject) -> None:
@@ -61,11 +78,32 @@ def odd_widths_work(subject: Subject) -> None:
         module = odd.build(jitter=0.1, dtype=FLOAT64)
         code, context = code_of(odd, 3, 1, FLOAT64), context_of(odd, 3, 2, FLOAT64)
         there, _ = module(code, context)
-        torch.testing.assert_close(module.inverse(there, context)[0], code, rtol=1e-7, atol=1e-7)
+        back, _ = module.inverse(there, context)
+        close(f"with {features} features, the inverse does not lead back to the code", back, code, 1e-7)
 
 
 def plan_says_invertible(subject: Subject) -> None:
     assert subject.planned.invertible, "the plan must say invertible=True"
+
+
+@torch.no_grad()
+def extremes_are_survived(subject: Subject) -> None:
+    for jitter, spread, allowed in EXTREMES[subject.part.kind]:
+        module = subject.build(jitter=jitter)
+        code = spread * normal(1, MANY, subject.given.features)
+        context = None if subject.given.context == 0 else normal(2, MANY, subject.given.context)
+        where = f"in float32, with noise of {jitter} on the weights and codes of standard deviation {spread}"
+        there, log_det_there = module(code, context)
+        back, log_det_back = module.inverse(code, context)
+        again, log_det = module(back, context)
+        made = {"f(x)": there, "log|det| of f(x)": log_det_there, "f⁻¹(y)": back, "log|det| of f⁻¹(y)": log_det_back}
+        for name, value in {**made, "f(f⁻¹(y))": again, "log|det| of f(f⁻¹(y))": log_det}.items():
+            bad = int((~torch.isfinite(value)).reshape(MANY, -1).any(1).sum())
+            assert not bad, f"{name} is not finite for {bad} of {MANY} codes {where}"
+        # Taken after both ways: where the map is steep, a small error of the code is a large one of what it maps to.
+        size = torch.stack([code, back]).abs().amax(dim=(0, 2)).clamp(min=1)
+        error = float(((again - code).abs().amax(1) / size).max())
+        assert error <= allowed, f"f(f⁻¹(y)) is off by {error:.2g} of the code's size {where}"
 
 
 CHECKS = [
@@ -76,4 +114,5 @@ CHECKS = [
     Check("works without context", unconditional_works),
     Check("works for 2 and for 5 features", odd_widths_work),
     Check("the plan says that it is invertible", plan_says_invertible),
+    Check("large weights and far codes are survived", extremes_are_survived),
 ]

@@ -5,23 +5,25 @@ from __future__ import annotations
 import torch
 
 from lipflow_core.testing.inputs import cameras
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of
+from lipflow_core.testing.subject import Check, Subject, close
 
 
 def shapes_for_any_number_of_views(subject: Subject) -> None:
     decoder = subject.build()
     for views in (0, 1, 3):
         face = decoder(code_of(subject, 2, 1, torch.float32), cameras(2, views, 32, 32).view_direction)
-        assert tuple(face.vertices.shape) == (2, subject.given.vertices, 3)
-        assert tuple(face.texture.shape) == (2, views, *subject.given.texture)
+        wanted = {"vertices": (2, subject.given.vertices, 3), "texture": (2, views, *subject.given.texture)}
+        for name, shape in wanted.items():
+            got = tuple(getattr(face, name).shape)
+            assert got == shape, f"for 2 codes and {views} views, {name} must have shape {shape}, got {got}"
 
 
 def geometry_agrees(subject: Subject) -> None:
     decoder = subject.build(jitter=0.05, dtype=torch.float64)
     code = code_of(subject, 2, 1, torch.float64)
     face = decoder(code, cameras(2, 2, 32, 32, torch.float64).view_direction)
-    torch.testing.assert_close(decoder.geometry(code), face.vertices)
+    close("geometry() makes other vertices than decoding does", decoder.geometry(code), face.vertices)
 
 
 def views_are_independent(subject: Subject) -> None:
@@ -29,7 +31,8 @@ def views_are_independent(subject: Subject) -> None:
     code, directions = code_of(subject, 2, 1, torch.float64), cameras(2, 3, 32, 32, torch.float64).view_direction
     together = decoder(code, directions).texture
     for view in range(3):
-        torch.testing.assert_close(decoder(code, directions[:, view : view + 1]).texture, together[:, view : view + 1])
+        alone = decoder(code, directions[:, view : view + 1]).texture
+        close("the texture of a view depends on the other views", together[:, view : view + 1], alone)
 
 
 def code_matters(subject: Subject) -> None:
@@ -44,13 +47,15 @@ def code_matters(subject: Subject) -> None:
 def starts_near_the_mean_face(subject: Subject) -> None:
     face = subject.build()(code_of(subject, 4, 1, torch.float32), cameras(4, 1, 32, 32).view_direction)
     for name, value in (("vertices", face.vertices), ("texture", face.texture)):
-        assert value.abs().mean() < 3, f"untrained {name} are {float(value.abs().mean()):.1f} standard deviations off"
+        off = float(value.detach().abs().mean())
+        assert off < 3, f"untrained {name} are {off:.1f} standard deviations off the mean"
 
 
 def plan_agrees_with_reality(subject: Subject) -> None:
     planned = subject.planned
-    assert planned.outputs["vertices"] == (subject.given.vertices, 3)
-    assert planned.outputs["texture"] == tuple(subject.given.texture)
+    for name, shape in (("vertices", (subject.given.vertices, 3)), ("texture", tuple(subject.given.texture))):
+        got = planned.outputs.get(name)
+        assert got == shape, f"its plan says {name} {got}, it was given {shape}"
 
 
 CHECKS = [

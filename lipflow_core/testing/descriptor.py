@@ -1,73 +1,74 @@
-"""Checks of every component: its descriptor, its Config and the purity of both."""
+"""Checks of every component: its classes, its Config, what it imports. The registry admits sound descriptors alone."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 
 from pydantic import ValidationError
 
-from lipflow_core.config import Config, ObjectiveConfig
-from lipflow_core.hooks import API_VERSION, KINDS
+from lipflow_core.config import Config, MetricConfig, ObjectiveConfig
+from lipflow_core.hooks import Kind
 from lipflow_core.interfaces import (
     Capture,
     Coupling,
     Decoder,
     Flow,
     LatentPrior,
+    Metric,
     Objective,
     ObservationEncoder,
     Renderer,
 )
 from lipflow_core.registry import load_object
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.plugin_api import PLUGIN_API, foreign_imports, reached_from
+from lipflow_core.testing.subject import Check, Subject
 
-CONTRACTS = {
-    "capture": Capture,
-    "encoder": ObservationEncoder,
-    "prior": LatentPrior,
-    "flow": Flow,
-    "coupling": Coupling,
-    "decoder": Decoder,
-    "renderer": Renderer,
-    "objective": Objective,
+CONTRACTS: Mapping[Kind, tuple[type, type[Config]]] = {
+    "capture": (Capture, Config),
+    "encoder": (ObservationEncoder, Config),
+    "prior": (LatentPrior, Config),
+    "flow": (Flow, Config),
+    "coupling": (Coupling, Config),
+    "decoder": (Decoder, Config),
+    "renderer": (Renderer, Config),
+    "objective": (Objective, ObjectiveConfig),
+    "metric": (Metric, MetricConfig),
 }
-
-
-def descriptor_is_complete(subject: Subject) -> None:
-    component = subject.part.component
-    assert component.kind in KINDS
-    for name in (component.name, *component.aliases):
-        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name), f"'{name}' is not lower case with hyphens"
-    assert component.summary and "\n" not in component.summary, "the summary must be one line"
-    assert component.api[0] == API_VERSION[0] and component.api[1] <= API_VERSION[1], f"written for API {component.api}"
+"""Kind → base of the implementation and of the Config."""
 
 
 def classes_are_of_their_contract(subject: Subject) -> None:
     component = subject.part.component
-    implementation = load_object(component.implementation, component)
-    config = subject.registry.load_config(component)
-    base = ObjectiveConfig if component.kind == "objective" else Config
-    assert issubclass(implementation, CONTRACTS[component.kind])
-    assert issubclass(config, base), f"{config.__name__} must be a {base.__name__}"
+    made = load_object(component.implementation, component), subject.registry.load_config(component)
+    for found, base in zip(made, CONTRACTS[component.kind], strict=True):
+        name = getattr(found, "__name__", repr(found))
+        assert isinstance(found, type) and issubclass(found, base), f"{name} must derive from {base.__name__}"
 
 
-def descriptor_and_config_import_no_torch(subject: Subject) -> None:
+def config_imports_no_torch(subject: Subject) -> None:
     module = type(subject.part.config).__module__
-    if module not in sys.modules or not getattr(sys.modules[module], "__file__", None):
-        return
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is not None and (wrong := _fault_of_importing(module, file)):
+        raise AssertionError(wrong)
+
+
+@cache
+def _fault_of_importing(module: str, file: str) -> str | None:
+    """Import a Config's module in a process of its own; what is wrong with that."""
     program = (
         "import sys, importlib.util\n"
         f"sys.path[:0] = {sys.path!r}\n"
-        f"spec = importlib.util.spec_from_file_location({module!r}, {sys.modules[module].__file__!r})\n"
+        f"spec = importlib.util.spec_from_file_location({module!r}, {file!r})\n"
         "loaded = importlib.util.module_from_spec(spec)\n"
         "sys.modules[spec.name] = loaded\n"
         "spec.loader.exec_module(loaded)\n"
-        "sys.exit('torch' in sys.modules and 'importing the Config imports torch')"
+        "sys.exit('importing the module of the Config imports torch' if 'torch' in sys.modules else 0)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    return None if result.returncode == 0 else result.stderr.strip()
 
 
 def presets_are_valid(subject: Subject) -> None:
@@ -78,15 +79,17 @@ def presets_are_valid(subject: Subject) -> None:
 
 
 def options_round_trip(subject: Subject) -> None:
-    part, data = subject.part, subject.part.as_data()
+    config, data = subject.part.config, subject.part.as_data()
     data.pop("type")
-    again = type(part.config).model_validate(data, context={"registry": subject.registry, "preset": None})
-    assert again == part.config, "options do not survive being written to a spec and read back"
+    again = type(config).model_validate(data, context={"registry": subject.registry, "preset": None})
+    assert again == config, (
+        f"options do not survive being written to a spec and read back: {config!r} becomes {again!r}"
+    )
 
 
 def unknown_options_are_refused(subject: Subject) -> None:
-    config = type(subject.part.config)
-    data = {name: value for name, value in subject.part.as_data().items() if name != "type"}
+    config, data = type(subject.part.config), subject.part.as_data()
+    data.pop("type")
     try:
         config.model_validate({**data, "no_such_option": 1}, context={"registry": subject.registry, "preset": None})
     except ValidationError:
@@ -95,15 +98,28 @@ def unknown_options_are_refused(subject: Subject) -> None:
 
 
 def plan_is_repeatable(subject: Subject) -> None:
-    assert subject.part.plan(subject.given) == subject.part.plan(subject.given)
+    one, other = subject.part.plan(subject.given), subject.part.plan(subject.given)
+    assert one == other, f"planning twice with the same inputs gives two plans: {one}, {other}"
+
+
+def plugin_api_is_kept(subject: Subject) -> None:
+    component = subject.part.component
+    entry = subject.registry.plugin(component).entry
+    paths = [component.implementation, component.config, *([entry.module] if entry.module else [])]
+    files = reached_from(path.partition(":")[0] for path in paths)
+    wrong = foreign_imports(files.items(), PLUGIN_API)
+    assert not wrong, (
+        f"it imports what is no part of the plugin API and may change in any release: {'; '.join(wrong)}; "
+        "see docs/plugin-api.md"
+    )
 
 
 CHECKS = [
-    Check("descriptor is complete", descriptor_is_complete),
     Check("classes are of their contract", classes_are_of_their_contract),
-    Check("Config imports no torch", descriptor_and_config_import_no_torch),
+    Check("Config imports no torch", config_imports_no_torch),
     Check("presets are valid", presets_are_valid),
     Check("options round-trip through a spec", options_round_trip),
     Check("unknown options are refused", unknown_options_are_refused),
     Check("plan is repeatable", plan_is_repeatable),
+    Check("the plugin API is kept", plugin_api_is_kept),
 ]

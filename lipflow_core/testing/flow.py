@@ -6,8 +6,8 @@ import torch
 
 from lipflow_core.testing import coupling
 from lipflow_core.testing.inputs import normal
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of, context_of
+from lipflow_core.testing.subject import Check, Subject, close
 
 FLOAT64 = torch.float64
 
@@ -23,13 +23,12 @@ def conditioned_agrees(subject: Subject) -> None:
         fast, fast_log_det = conditioned.forward(code)
         (slow_gradient,) = torch.autograd.grad((slow * push).sum() + slow_log_det.sum(), code)
         (fast_gradient,) = torch.autograd.grad((fast * push).sum() + fast_log_det.sum(), code)
-        close = {"rtol": tolerance, "atol": tolerance}
-        torch.testing.assert_close(fast, slow, **close)
-        torch.testing.assert_close(fast_log_det, slow_log_det, **close)
-        torch.testing.assert_close(fast_gradient, slow_gradient, **close)
+        close("with its context fixed it maps codes elsewhere", fast, slow, tolerance)
+        close("with its context fixed it has another log|det|", fast_log_det, slow_log_det, tolerance)
+        close("with its context fixed it has another gradient", fast_gradient, slow_gradient, tolerance)
         back, log_det = conditioned.inverse(fast.detach())
-        torch.testing.assert_close(back, code.detach(), rtol=10 * tolerance, atol=10 * tolerance)
-        torch.testing.assert_close(log_det, -fast_log_det.detach(), rtol=10 * tolerance, atol=10 * tolerance)
+        close("with its context fixed its inverse does not lead back", back, code.detach(), 10 * tolerance)
+        close("log|det| of that inverse is wrong", log_det, -fast_log_det.detach(), 10 * tolerance)
 
 
 def conditioned_rows(subject: Subject) -> None:
@@ -39,7 +38,7 @@ def conditioned_rows(subject: Subject) -> None:
     everything, _ = flow.condition(context).forward(code)
     for index in (torch.tensor([3, 1, 1]), torch.tensor([True, False, True, True]), torch.zeros(0, dtype=torch.int64)):
         chosen, _ = flow.condition(context).rows(index).forward(code[index])
-        torch.testing.assert_close(chosen, everything[index])
+        close(f"rows({index.tolist()}) are not those of the whole", chosen, everything[index])
 
 
 def initialization(subject: Subject) -> None:
@@ -50,8 +49,8 @@ def initialization(subject: Subject) -> None:
     assert flow.initialized, "the flow is still not initialized after initialize()"
     flow.eval()
     there, _ = flow(code, context)
-    assert torch.isfinite(there).all()
-    torch.testing.assert_close(flow.inverse(there, context)[0], code, rtol=1e-7, atol=1e-7)
+    assert torch.isfinite(there).all(), "after initialize() codes are mapped to NaN or infinity"
+    close("after initialize() the inverse does not lead back", flow.inverse(there, context)[0], code, 1e-7)
 
 
 def inverse_initializes_nothing(subject: Subject) -> None:

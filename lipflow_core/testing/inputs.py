@@ -1,104 +1,24 @@
-"""Small inputs of every kind: what components are built for and fed with in the conformance kit."""
+"""Numbers, meshes, cameras and frames by seed: what the kit's own world is made of, a spherical head."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lipflow_core.hooks import Kind
-from lipflow_core.plans import (
-    CaptureInputs,
-    CouplingInputs,
-    DecoderInputs,
-    EncoderInputs,
-    FlowInputs,
-    MetricInputs,
-    ObjectiveInputs,
-    Plan,
-    PriorInputs,
-    RendererInputs,
-    Roles,
-)
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Keypoints, Template, Topology, Views
-
-if TYPE_CHECKING:
-    from lipflow_core.parts import Part
-    from lipflow_core.registry import Registry
+from lipflow_core.registry import default_registry
 
 CODE = 6
 FEATURES = 10
 VERTICES = 42
+TRIANGLES = 80
 TEXTURE = 32
 LANDMARKS = 12
-VIEWS = {"dome": (2, 3, 32, 32), "frontal": (1, 3, 32, 32), "headset": (3, 1, 24, 32)}
-
-OBSERVATIONS = {
-    "face": {"vertices": (VERTICES, 3), "texture": (3, TEXTURE, TEXTURE)},
-    "keypoints": {"points": (LANDMARKS, 2), "visible": (LANDMARKS,)},
-    **{name: {"images": shape, "mask": (shape[0], *shape[2:])} for name, shape in VIEWS.items()},
-}
-
-ROLES = Roles(surface="face", training_views="dome", scored_view="frontal")
-
-DRIVING = Plan(outputs={"mean": (CODE,), "log_std": (CODE,), "features": (FEATURES,)}, needs=("headset",))
-
-
-def default_inputs(kind: Kind, part: Part, registry: Registry) -> Any:
-    """The inputs of a kind at the kit's sizes.
-
-    A prior gets a driving encoder and a flow exactly if it takes them, which its plan tells.
-    """
-    match kind:
-        case "capture":
-            return CaptureInputs()
-        case "encoder":
-            return EncoderInputs(code=CODE, observations=OBSERVATIONS, roles=ROLES)
-        case "prior":
-            return _prior_inputs(part, registry)
-        case "flow":
-            return FlowInputs(features=CODE, context=FEATURES)
-        case "coupling":
-            return CouplingInputs(features=CODE, context=FEATURES, hidden=16, blocks=1)
-        case "decoder":
-            return DecoderInputs(code=CODE, vertices=VERTICES, texture=(3, TEXTURE, TEXTURE))
-        case "renderer":
-            return RendererInputs(device="cpu", vertices=VERTICES, triangles=80, texture=(3, TEXTURE, TEXTURE))
-        case "objective":
-            return ObjectiveInputs(
-                code=CODE, observations=OBSERVATIONS, roles=ROLES, landmarks=LANDMARKS, has_driving=True
-            )
-        case "metric":
-            return MetricInputs(
-                code=CODE, observations=OBSERVATIONS, roles=ROLES, view=ROLES.scored_view, landmarks=LANDMARKS
-            )
-
-
-def _prior_inputs(part: Part, registry: Registry) -> PriorInputs:
-    """The first of: with driving and without flow, with neither, and the same with a flow, that the prior plans."""
-    from pydantic import TypeAdapter
-
-    from lipflow_core.parts import FlowSlot
-    from lipflow_core.plans import Mismatch
-
-    flows = [None]
-    if registry.names("flow"):
-        name = "glow" if "glow" in registry.names("flow") else registry.names("flow")[0]
-        flows.append(TypeAdapter(FlowSlot).validate_python(name, context={"registry": registry, "preset": "tiny"}))
-    refusals = []
-    for flow in flows:
-        for driving in (DRIVING, None):
-            given = PriorInputs(
-                code=CODE, driving=driving, driving_name=None if driving is None else "driving", flow=flow
-            )
-            try:
-                part.plan(given)
-            except Mismatch as refusal:
-                refusals.append(str(refusal))
-            else:
-                return given
-    raise Mismatch("prior '{}' refuses every input of the kit: {}".format(part.name, "; ".join(refusals)))
+VIEWS = {"training_views": (2, 3, 32, 32), "scored_view": (1, 3, 32, 32), "driving_views": (3, 1, 24, 32)}
+"""What the pictures are for → views, channels, height and width."""
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -118,8 +38,8 @@ def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[T
         vertices (V, 3) and topology, its uv one planar projection.
     """
     golden = (1 + 5**0.5) / 2
-    corners = [(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)]
-    corners = [c[i:] + c[:i] for c in corners for i in range(3)]
+    signs = [(0.0, s, t * golden) for s in (-1.0, 1.0) for t in (-1.0, 1.0)]
+    corners = [signed[i:] + signed[:i] for signed in signs for i in range(3)]
     points = [torch.tensor(c, dtype=torch.float64) for c in corners]
     edge = 2.0
     triangles = [
@@ -180,20 +100,32 @@ def cameras(batch: int, views: int, height: int, width: int, dtype: torch.dtype 
     return Camera(intrinsics, extrinsics.expand(batch, views, 3, 4), height, width)
 
 
-def frame(batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Frame:
-    """A frame with every standard observation, at the kit's sizes, of random content."""
+def frame(
+    batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32, names: Mapping[str, str] | None = None
+) -> Frame:
+    """Make frames of random content.
+
+    Args:
+        batch: Number of samples.
+        seed: Of the content.
+        dtype: Of all real numbers.
+        names: Names of the observations by their use, "surface", "training_views", "scored_view", "driving_views" and
+            "keypoints"; those of the registry's default `observations` if None.
+    """
+    names = default_registry().default("observations") if names is None else names
     mean = template(dtype)
     vertices = mean.vertices_mean + 3.0 * normal(seed, batch, VERTICES, 3, dtype=dtype)
+    camera = cameras(batch, 1, 32, 32, dtype).apply(lambda tensor: tensor[:, 0])
     observations: dict[str, Any] = {
-        "face": FaceState(vertices, uniform(seed + 1, batch, 3, TEXTURE, TEXTURE, dtype=dtype)),
-        "keypoints": Keypoints(
-            points=32 * uniform(seed + 2, batch, LANDMARKS, 2, dtype=dtype),
+        names["surface"]: FaceState(vertices, uniform(seed + 1, batch, 3, TEXTURE, TEXTURE, dtype=dtype)),
+        names["keypoints"]: Keypoints(
+            points=camera.project(vertices[:, mean.landmarks])[0],
             visible=torch.ones(batch, LANDMARKS, dtype=dtype),
-            camera=cameras(batch, 1, 32, 32, dtype).apply(lambda tensor: tensor[:, 0]),
+            camera=camera,
         ),
     }
-    for offset, (name, (views, channels, height, width)) in enumerate(VIEWS.items()):
-        observations[name] = Views(
+    for offset, (use, (views, channels, height, width)) in enumerate(VIEWS.items()):
+        observations[names[use]] = Views(
             images=uniform(seed + 3 + offset, batch, views, channels, height, width, dtype=dtype),
             camera=cameras(batch, views, height, width, dtype),
             mask=torch.ones(batch, views, height, width, dtype=dtype),

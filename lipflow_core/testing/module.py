@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from lipflow_core.records import FaceState, Record
 from lipflow_core.testing import inputs
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.subject import Check, Subject, close
+from lipflow_core.testing.world import AT_LEAST, cast
 
 
 def outputs(
@@ -36,18 +38,21 @@ def code_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Tens
     return rows(lambda n: inputs.normal(seed, n, width, dtype=dtype), batch)
 
 
-def rows(make: Callable[[int], Any], batch: int, most: int = 8) -> Any:
-    """The first `batch` rows of what `make` gives for `most`, so that a row does not depend on the batch's size."""
-    made = make(max(batch, most))
+def rows(make: Callable[[int], Any], batch: int) -> Any:
+    """Take the first `batch` rows of a larger batch, so that a row does not depend on the batch's size."""
+    made = make(max(batch, AT_LEAST))
     index = torch.arange(batch)
     return made[index] if isinstance(made, Tensor) else made.rows(index)
 
 
+def observed_by(subject: Subject, module: Any, batch: int, seed: int, dtype: torch.dtype) -> Record:
+    """What an encoder is given: its modality, a surface standardised by the template."""
+    observed = subject.world.frame(batch, seed=seed, dtype=dtype)[module.modality]
+    return cast(subject.world.template, dtype).standardize(observed) if isinstance(observed, FaceState) else observed
+
+
 def _encoder(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    observed = rows(lambda n: inputs.frame(n, seed=seed, dtype=dtype), batch)[module.modality]
-    if module.modality == "face":
-        observed = inputs.template(dtype).standardize(observed)
-    encoding = module(observed)
+    encoding = module(observed_by(subject, module, batch, seed, dtype))
     return {"mean": encoding.mean, "log_std": encoding.log_std, "features": encoding.features}
 
 
@@ -129,14 +134,14 @@ def empty_and_single_batches(subject: Subject) -> None:
     for name, value in outputs(subject, module, 0).items():
         assert value.shape[0] == 0, f"{name} of an empty batch has shape {tuple(value.shape)}"
         assert value.shape[1:] == one[name].shape[1:], f"{name} changes its shape with the batch's size"
-        assert one[name].shape[0] == 1
+        assert one[name].shape[0] == 1, f"{name} of one sample has shape {tuple(one[name].shape)}"
 
 
 def rows_are_independent(subject: Subject) -> None:
     module = subject.build(jitter=0.05, dtype=torch.float64)
     together, alone = outputs(subject, module, 4), outputs(subject, module, 1)
     for name, value in together.items():
-        torch.testing.assert_close(value[:1], alone[name], rtol=1e-9, atol=1e-9, msg=f"{name} depends on other rows")
+        close(f"{name} of a sample depends on the others of its batch", value[:1], alone[name], 1e-9)
 
 
 def training_mode_works(subject: Subject) -> None:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from lipflow_core.interfaces import ConditionedPrior
 from lipflow_core.plans import Plan
 from lipflow_core.records import Encoding
 from lipflow_core.testing import inputs
-from lipflow_core.testing.kit import Check, Subject
 from lipflow_core.testing.module import code_of, driving_of
+from lipflow_core.testing.subject import Check, Subject, close
 
 FLOAT64 = torch.float64
 
 
-def _conditioned(subject: Subject, batch: int = 3, *, jitter: float = 0.05) -> tuple[object, Encoding | None]:
+def _conditioned(subject: Subject, batch: int = 3, *, jitter: float = 0.05) -> tuple[Any, Encoding | None]:
     return subject.build(jitter=jitter, dtype=FLOAT64), driving_of(subject, batch, 11, FLOAT64)
 
 
 def log_prob_agrees_with_conditioned(subject: Subject) -> None:
     prior, driving = _conditioned(subject)
     code = code_of(subject, 3, 1, FLOAT64)
-    torch.testing.assert_close(prior.log_prob(code, driving), prior.condition(driving).log_prob(code))
+    conditioned = prior.condition(driving).log_prob(code)
+    close("log_prob is not that of the conditioned prior", prior.log_prob(code, driving), conditioned)
 
 
 def log_prob_gradient(subject: Subject) -> None:
@@ -36,7 +37,8 @@ def log_prob_gradient(subject: Subject) -> None:
         step = inputs.normal(5, *code.shape, dtype=FLOAT64)
         with torch.no_grad():
             change = log_prob(code + 1e-5 * step) - log_prob(code - 1e-5 * step)
-        torch.testing.assert_close(change / 2e-5, (gradient * step).sum(-1), rtol=1e-4, atol=1e-5)
+        slope = (gradient * step).sum(-1)
+        close(f"the gradient of {log_prob.__name__} is not its slope", slope, change / 2e-5, 1e-4)
 
 
 def rows_can_be_chosen(subject: Subject) -> None:
@@ -46,8 +48,9 @@ def rows_can_be_chosen(subject: Subject) -> None:
     everything, climbed = conditioned.log_prob(code), conditioned.fitting_log_prob(code)
     for index in (torch.tensor([2, 0, 0, 1]), torch.tensor([True, False, True]), torch.zeros(0, dtype=torch.int64)):
         chosen = conditioned.rows(index)
-        torch.testing.assert_close(chosen.log_prob(code[index]), everything[index])
-        torch.testing.assert_close(chosen.fitting_log_prob(code[index]), climbed[index])
+        what = f"rows({index.tolist()}) are not those of the whole"
+        close(what, chosen.log_prob(code[index]), everything[index])
+        close(what, chosen.fitting_log_prob(code[index]), climbed[index])
 
 
 def mode_and_samples_have_their_shapes(subject: Subject) -> None:
@@ -56,7 +59,7 @@ def mode_and_samples_have_their_shapes(subject: Subject) -> None:
     batches = (3,) if driving is not None else (1, 3)
     mode = conditioned.mode()
     assert mode.shape[0] in batches and mode.shape[1:] == (subject.given.code,), f"mode has shape {tuple(mode.shape)}"
-    assert torch.isfinite(mode).all()
+    assert torch.isfinite(mode).all(), "its mode is not finite"
     for count in (0, 1, 5):
         sample = conditioned.sample(count, torch.Generator().manual_seed(0))
         assert sample.shape == (count, *mode.shape), f"{count} samples have shape {tuple(sample.shape)}"
@@ -124,9 +127,11 @@ def divergence_is_differentiable(subject: Subject) -> None:
     noise = inputs.normal(9, *posterior.mean.shape, dtype=FLOAT64)
     code = posterior.mean + posterior.log_std.exp() * noise
     divergence = prior.divergence(posterior, code, driving)
-    assert torch.isfinite(divergence).all()
-    for name, gradient in zip(leaves, torch.autograd.grad(divergence.sum(), list(leaves.values())), strict=True):
-        assert torch.isfinite(gradient).all() and gradient.abs().max() > 0, f"no gradient reaches Q's {name}"
+    assert torch.isfinite(divergence).all(), f"the divergence is not finite: {divergence.tolist()}"
+    gradients = torch.autograd.grad(divergence.sum(), list(leaves.values()), allow_unused=True)
+    for name, gradient in zip(leaves, gradients, strict=True):
+        assert gradient is not None and gradient.abs().max() > 0, f"no gradient reaches Q's {name}"
+        assert torch.isfinite(gradient).all(), f"the gradient is not finite at Q's {name}"
 
 
 def initialization_is_stable(subject: Subject) -> None:
@@ -136,7 +141,8 @@ def initialization_is_stable(subject: Subject) -> None:
     code = 3.0 + 2.0 * inputs.normal(6, 300, subject.given.code, dtype=FLOAT64)
     prior.initialize(code, driving)
     assert prior.initialized, "the prior is still not initialized after initialize()"
-    assert torch.isfinite(prior.eval().log_prob(code, driving)).all()
+    log_prob = prior.eval().log_prob(code, driving)
+    assert torch.isfinite(log_prob).all(), "after initialize() log_prob of the same codes is not finite"
 
 
 def missing_driving_is_refused(subject: Subject) -> None:
@@ -154,9 +160,10 @@ def missing_driving_is_refused(subject: Subject) -> None:
 def conditioned_is_of_its_contract(subject: Subject) -> None:
     prior, driving = _conditioned(subject)
     conditioned = prior.condition(driving)
-    assert isinstance(conditioned, ConditionedPrior)
-    value: Tensor = conditioned.log_prob(code_of(subject, 3, 1, FLOAT64))
-    assert value.shape == (3,)
+    made = type(conditioned).__name__
+    assert isinstance(conditioned, ConditionedPrior), f"condition() must give a ConditionedPrior, it gives a {made}"
+    shape = tuple(conditioned.log_prob(code_of(subject, 3, 1, FLOAT64)).shape)
+    assert shape == (3,), f"log_prob of 3 codes must have shape (3,), it has {shape}"
 
 
 CHECKS = [

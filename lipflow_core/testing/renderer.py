@@ -10,7 +10,7 @@ from torch import Tensor
 from lipflow_core.plans import Mismatch, RendererInputs
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_core.testing import inputs
-from lipflow_core.testing.kit import Check, Subject
+from lipflow_core.testing.subject import Check, Subject, close
 
 HEIGHT, WIDTH, DEPTH, FOCAL = 24, 32, 400.0, 40.0
 
@@ -47,10 +47,10 @@ def a_square_covers_its_pixels(subject: Subject) -> None:
     expected = torch.zeros(1, HEIGHT, WIDTH)
     expected[:, 4:12, 5:21] = 1
     assert torch.equal(made.coverage, expected), "coverage is not that of the square; pixel centres lie at integers"
-    assert torch.equal(made.triangle >= 0, expected.bool())
-    torch.testing.assert_close(made.depth, DEPTH * expected, rtol=1e-5, atol=0)
-    torch.testing.assert_close(made.barycentric.sum(1), expected)
-    torch.testing.assert_close(made.image, expected[:, None].expand(1, 3, -1, -1))
+    assert torch.equal(made.triangle >= 0, expected.bool()), "triangles are hit elsewhere than coverage says"
+    close(f"depth is not that of the square, {DEPTH:g} mm", made.depth, DEPTH * expected, 1e-5)
+    close("barycentric weights do not add up to 1 within the square and 0 outside", made.barycentric.sum(1), expected)
+    close("a white texture is not drawn white", made.image, expected[:, None].expand(1, 3, -1, -1))
 
 
 def texture_rows_run_top_down(subject: Subject) -> None:
@@ -58,7 +58,7 @@ def texture_rows_run_top_down(subject: Subject) -> None:
     vertices, topology = square(4.5, 3.5, 20.5, 11.5)
     texture = inputs.uniform(3, 1, 3, 8, 16)
     made = subject.build()(vertices, texture, topology, camera())
-    torch.testing.assert_close(made.image[:, :, 4:12, 5:21], texture, rtol=1e-4, atol=1e-4)
+    close("a texel to a pixel, the picture is not the texture", made.image[:, :, 4:12, 5:21], texture, 1e-4)
 
 
 def the_nearer_one_is_seen(subject: Subject) -> None:
@@ -70,15 +70,17 @@ def the_nearer_one_is_seen(subject: Subject) -> None:
     made = subject.build()(torch.cat([far, near], dim=1), torch.ones(1, 3, 4, 4), both, camera())
     inside = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     inside[9:15, 11:21] = True
-    torch.testing.assert_close(made.depth[0][inside], torch.full((60,), 300.0), rtol=1e-5, atol=0)
-    assert (made.triangle[0][inside] >= 2).all()
+    nearer = torch.full((60,), 300.0)
+    close("where two squares overlap, depth is not that of the nearer one", made.depth[0][inside], nearer, 1e-5)
+    assert (made.triangle[0][inside] >= 2).all(), "where two squares overlap, the farther one is hit"
 
 
 def background_shows_where_nothing_is(subject: Subject) -> None:
     background = inputs.uniform(4, 1, 3, HEIGHT, WIDTH)
     made = _sphere(subject.build(), background=background)
     empty = (made.coverage == 0)[:, None].expand_as(made.image)
-    assert torch.equal(made.image[empty], background.expand_as(made.image)[empty])
+    behind = background.expand_as(made.image)
+    assert torch.equal(made.image[empty], behind[empty]), "where nothing is hit, the picture is not the background"
 
 
 def shared_texture_and_camera_broadcast(subject: Subject) -> None:
@@ -87,7 +89,7 @@ def shared_texture_and_camera_broadcast(subject: Subject) -> None:
     both = inputs.cameras(2, 1, HEIGHT, WIDTH).flatten()
     shared = _sphere(renderer, texture=texture, camera=one)
     apart = _sphere(renderer, texture=texture.expand(2, -1, -1, -1), camera=both)
-    torch.testing.assert_close(shared.image, apart.image)
+    close("one texture and camera for two samples draw another picture than two alike", shared.image, apart.image)
 
 
 def empty_pictures_and_batches(subject: Subject) -> None:
@@ -95,7 +97,8 @@ def empty_pictures_and_batches(subject: Subject) -> None:
     vertices, _ = inputs.sphere()
     behind = vertices[None] + torch.tensor([0.0, 0, 5_000])
     nothing = _sphere(renderer, batch=1, vertices=behind, texture=torch.ones(1, 3, 4, 4))
-    assert nothing.image.shape == (1, 3, HEIGHT, WIDTH) and nothing.image.abs().max() == 0
+    assert nothing.image.shape == (1, 3, HEIGHT, WIDTH), f"an empty picture has shape {tuple(nothing.image.shape)}"
+    assert nothing.image.abs().max() == 0, "a mesh behind the camera is drawn"
     none = _sphere(
         renderer,
         batch=0,
@@ -103,12 +106,12 @@ def empty_pictures_and_batches(subject: Subject) -> None:
         texture=torch.ones(0, 3, 4, 4),
         camera=inputs.cameras(0, 1, HEIGHT, WIDTH).flatten(),
     )
-    assert none.image.shape == (0, 3, HEIGHT, WIDTH)
+    assert none.image.shape == (0, 3, HEIGHT, WIDTH), f"an empty batch gives pictures {tuple(none.image.shape)}"
 
 
 def repeatable(subject: Subject) -> None:
     renderer = subject.build()
-    assert torch.equal(_sphere(renderer).image, _sphere(renderer).image)
+    assert torch.equal(_sphere(renderer).image, _sphere(renderer).image), "the same is drawn in two ways"
 
 
 def texture_gradient_is_exact(subject: Subject) -> None:
@@ -117,8 +120,9 @@ def texture_gradient_is_exact(subject: Subject) -> None:
     made = _sphere(subject.build(), texture=texture)
     weight = inputs.normal(6, *made.image.shape)
     (made.image * weight).sum().backward()
-    torch.testing.assert_close(
-        (texture.grad * texture.detach()).sum(), (made.image * weight).sum().detach(), rtol=1e-3, atol=1e-2
+    claimed, actual = (texture.grad * texture.detach()).sum(), (made.image * weight).sum().detach()
+    assert abs(claimed - actual) < 1e-2 + 1e-3 * abs(actual), (
+        f"the picture is linear in the texture, ⟨picture, w⟩ = ⟨texture, gradient⟩, but {actual:.4f} ≠ {claimed:.4f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Training: stages, objective, early stopping, checkpoints and exact resume."""
+"""Trains models in stages, with early stopping, checkpoints and exact resume."""
 
 from lipflow_core.training.state import StageSummary
 from lipflow_core.training.trainer import TrainingResult, train

@@ -1,4 +1,4 @@
-"""Batches: loaded, checked and augmented ahead of the step that takes them."""
+"""Loads, checks and augments batches in advance of their steps."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class BatchMaker:
     """Makes the batch of any step, in any order and from any thread.
 
     Args:
-        split: Where frames come from.
-        observations: What is loaded of each.
-        driving: The encoder whose observation is augmented; None to change nothing.
-        sampler: Which frames a step sees.
-        code: Size of the code.
+        split: Split that frames are loaded from.
+        observations: Names of the observations to load.
+        driving: Encoder that augments its observation; None for no augmentation.
+        sampler: Sampler that chooses the frames of each step.
+        code: Size of the latent code.
     """
 
     split: Split
@@ -38,7 +38,7 @@ class BatchMaker:
     code: int
 
     def training(self, step: int, rank: int) -> Batch:
-        """The batch that `rank` takes at `step` of the stage."""
+        """Make the batch of `rank` at `step` of the stage."""
         sampler = self.sampler
         draw = sampler.draw(step, rank)
         frame = self._load(draw)
@@ -55,7 +55,7 @@ class BatchMaker:
         return Batch(frame, seen, torch.from_numpy(noise))
 
     def held_out(self, draw: Draw) -> Batch:
-        """Frames as captured, for the held-out loss."""
+        """Make a batch of frames without augmentation or noise, for the held-out loss."""
         frame = self._load(draw)
         return Batch(frame, frame, None)
 
@@ -66,12 +66,12 @@ class BatchMaker:
 
 
 def ahead(make: Callable[[int], T], numbers: Iterable[int], workers: int) -> Iterator[T]:
-    """`make(number)` for each number, in order, made ahead by threads.
+    """Yield `make(number)` for each number, in order; threads compute the results in advance.
 
     Args:
-        make: Called from the threads.
-        numbers: What to call it with.
-        workers: Number of threads; 0 makes each when it is asked for.
+        make: Function to call from the threads.
+        numbers: Arguments to call it with.
+        workers: Number of threads; 0 computes each result when it is requested.
     """
     if workers == 0:
         yield from map(make, numbers)

@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimizer and state in one safetensors file that is either whole or not there."""
+"""Writes and reads checkpoints: weights, optimizer and state in one safetensors file, complete or absent."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from lipflow_core.training.state import RunState
 from lipflow_core.weights import weights_of
 
 KEPT = 2
-"""Checkpoints kept beside the best weights of each stage: the last, and one to fall back to."""
+"""Number of checkpoints kept beside the best weights of each stage: the last, and one to fall back to."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read.
+    """The content of a checkpoint.
 
     Args:
-        state: Where the run stood.
-        tensors: "model/NAME", "optimizer/NAME/KEY" and "meter/NAME", on the CPU.
+        state: State of the run.
+        tensors: Tensors by name, "model/NAME", "optimizer/NAME/KEY" and "meter/NAME", on the CPU.
     """
 
     state: RunState
     tensors: Mapping[str, Tensor]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under a prefix, by the rest of their names."""
+        """Collect the tensors under a prefix, by the rest of their names."""
         return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + "/")}
 
 
 class Checkpoints:
-    """The checkpoints of one run: `step-XXXXXXXX.safetensors`, and `best-STAGE.safetensors` with the best weights.
+    """The checkpoints of a run: `step-XXXXXXXX.safetensors`, and `best-STAGE.safetensors` with the best weights.
 
     Args:
-        folder: Where they are.
+        folder: Folder that holds the checkpoints.
     """
 
     def __init__(self, folder: Path):
@@ -54,14 +54,14 @@ class Checkpoints:
 
     @property
     def kept(self) -> bool:
-        """Whether there is one to go on from."""
+        """Whether there is a checkpoint to resume from."""
         return bool(self._steps())
 
     def save(self, state: RunState, tensors: Mapping[str, Tensor]) -> Path:
-        """Write a checkpoint, then remove those that are no longer kept.
+        """Write a checkpoint, then remove the oldest ones beyond `KEPT`.
 
         Raises:
-            lipflow_core.errors.StorageError: If it can't be written; the earlier ones are untouched then.
+            lipflow_core.errors.StorageError: If it can't be written; earlier checkpoints are untouched then.
         """
         path = self.folder / f"step-{state.total:08d}.safetensors"
         _write(path, state, tensors)
@@ -76,13 +76,13 @@ class Checkpoints:
         return path
 
     def latest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The latest checkpoint that is whole; None if there is none.
+        """Read the latest intact checkpoint; None if the folder has no checkpoint.
 
         Args:
-            warn: Called with a line for each damaged one.
+            warn: Function called with a line for each damaged checkpoint.
 
         Raises:
-            lipflow_core.errors.ModelError: If there are checkpoints and all are damaged.
+            lipflow_core.errors.ModelError: If all checkpoints are damaged.
         """
         paths = self._steps()
         for path in reversed(paths):
@@ -95,7 +95,7 @@ class Checkpoints:
         return None
 
     def best(self, stage: int) -> Checkpoint:
-        """The best weights of a stage.
+        """Read the best weights of a stage.
 
         Raises:
             lipflow_core.errors.ModelError: If they are missing or damaged.
@@ -112,7 +112,7 @@ class Checkpoints:
 def _write(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "lipflow-core checkpoint 1", "state": state.model_dump_json(), "crc32": _checksum(held)}
-    write_atomically(path, safetensors.torch.save(held, metadata))
+    write_atomically(path, safetensors.torch.save(held, metadata), within=path.parent.parent)
 
 
 def _read(path: Path) -> Checkpoint:
@@ -121,7 +121,7 @@ def _read(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get("crc32") != _checksum(tensors):
-            raise ModelError(f"{path}: the checkpoint is damaged: its checksum does not fit its content")
+            raise ModelError(f"{path}: the checkpoint is damaged: its checksum does not match its content")
         return Checkpoint(RunState.model_validate_json(metadata["state"]), tensors)
     except (SafetensorError, OSError, KeyError, ValidationError, json.JSONDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -137,12 +137,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """A model's weights as a checkpoint names them."""
+    """Collect a model's weights under their names in a checkpoint."""
     return {f"model/{name}": tensor for name, tensor in weights_of(module).items()}
 
 
 def optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name. `names`: parameter → name."""
+    """Collect the optimizer's state under its names in a checkpoint. `names`: parameter → name."""
     return {
         f"optimizer/{names[parameter]}/{key}": value
         for parameter, state in optimizer.state.items()
@@ -151,7 +151,7 @@ def optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str]) -> dict
 
 
 def load_optimizer_tensors(optimizer: Optimizer, names: Mapping[Tensor, str], saved: Mapping[str, Tensor]) -> None:
-    """Put saved state into a fresh optimizer. `saved`: "NAME/KEY" → tensor."""
+    """Load saved state into a new optimizer. `names`: parameter → name; `saved`: "NAME/KEY" → tensor."""
     by_name = {name: parameter for parameter, name in names.items()}
     for path, value in saved.items():
         name, _, key = path.rpartition("/")

@@ -1,4 +1,4 @@
-"""The held-out loss: the objective on fixed frames, with every part in evaluation mode and Q's mean as the code."""
+"""Computes the held-out loss: on fixed frames, with every part in evaluation mode and Q's mean as the code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lipflow_core.training.stage_loss import Batch, StageLoss, final_weights
 
 
 class HeldOut:
-    """Takes the held-out loss of a stage; the frames are shared out among all ranks.
+    """Computes the held-out loss of a stage; the frames are divided among all ranks.
 
     Args:
-        run: The run.
-        loss: Of the stage.
+        run: Run that the stage belongs to.
+        loss: Loss of the stage.
     """
 
     def __init__(self, run: Run, loss: StageLoss):
@@ -29,15 +29,15 @@ class HeldOut:
         self._maker = batch_maker(run, loss, "held-out")
 
     def loss(self) -> tuple[float, dict[str, float]]:
-        """Loss and unweighted terms by name, means over the frames."""
+        """Compute the loss, and the unweighted terms by name, averaged over the frames."""
         run, stage_loss = self.run, self.stage_loss
-        fabric = run.fabric
+        fabric, training = run.fabric, run.spec.training
         self._agree_on_buffers()
         dtype = run.avatar.template_buffers.vertices_mean.dtype
         weights = final_weights(stage_loss.needs.objectives)
         sums = torch.zeros(len(stage_loss.names) + 2, dtype=torch.float64, device=fabric.device)
         set_modes(run.avatar, stage_loss.stage, learning=False)
-        loading = closing(ahead(self._batch, range(0, len(self._draw.indices), self._size), run.spec.training.workers))
+        loading = closing(ahead(self._batch, range(0, len(self._draw.indices), training.batch), training.workers))
         with torch.no_grad(), fabric.autocast(), loading as batches:
             for batch in batches:
                 loss, terms, _ = stage_loss(batch.to(fabric.device, dtype), weights)
@@ -55,15 +55,11 @@ class HeldOut:
         every = held_out_draw(run.spec.seed, sampler.frames, count, sampler.cameras, sampler.views)
         return _part(every, slice(run.fabric.global_rank, None, run.fabric.world_size))
 
-    @property
-    def _size(self) -> int:
-        return self.run.spec.training.batch
-
     def _batch(self, start: int) -> Batch:
-        return self._maker.held_out(_part(self._draw, slice(start, start + self._size)))
+        return self._maker.held_out(_part(self._draw, slice(start, start + self.run.spec.training.batch)))
 
     def _agree_on_buffers(self) -> None:
-        """Give every rank the first one's running statistics, which are those that are saved."""
+        """Copy the running statistics of rank 0 to every rank, since those are saved."""
         if self.run.fabric.world_size > 1:
             for buffer in self.run.avatar.buffers():
                 torch.distributed.broadcast(buffer, 0)

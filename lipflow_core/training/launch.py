@@ -1,4 +1,4 @@
-"""Starting Lightning Fabric: one process by default; several processes or machines and mixed precision by option."""
+"""Starts Lightning Fabric: one process by default; several processes or machines and mixed precision by option."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet_fabric() -> Iterator[None]:
-    """Keep Fabric's own advice out of the user's terminal: it is about choices that the spec has made."""
+    """Silence Fabric's advice on the terminal: it concerns choices that the spec has made."""
     logger = logging.getLogger("lightning_fabric")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -29,14 +29,14 @@ def quiet_fabric() -> Iterator[None]:
 
 
 def launch(training: Training, device: str) -> Fabric:
-    """Start as many processes as `training.devices` and `training.nodes` say; each returns its own Fabric.
+    """Start the processes of `training.devices` and `training.nodes`; each process returns its own Fabric.
 
-    With more than one process the command, or the script that called, is run again in each of the others, as
-    `torchrun` or a cluster's scheduler would do it.
+    With more than one process, the command or the calling script is run again in each other process, as `torchrun` or
+    a cluster's scheduler does.
 
     Args:
-        training: Devices, machines and precision.
-        device: Device type.
+        training: Options of training: devices, machines and precision.
+        device: Device type, such as "cuda".
     """
     from lightning_fabric import Fabric
 
@@ -53,7 +53,7 @@ def launch(training: Training, device: str) -> Fabric:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks; known before `launch`."""
+    """Tell whether this process writes files and messages; may be called before `launch`."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     return rank_zero_only.rank == 0

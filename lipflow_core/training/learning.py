@@ -1,4 +1,4 @@
-"""Which parameters of a model a stage trains, and the modes that its parts are in."""
+"""Sets the parameters that a stage trains, and the modes of its parts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lipflow_core.specs.model import Stage
 
 
 def set_modes(avatar: Avatar, stage: Stage, *, learning: bool) -> None:
-    """Training mode for the parts that the stage trains, evaluation mode (batch norm included) for all others.
+    """Put the parts that the stage trains in training mode, and all others, batch norm included, in evaluation mode.
 
     Args:
-        avatar: The model.
-        stage: The stage.
-        learning: False puts every part in evaluation mode, for the held-out loss.
+        avatar: Model whose modes are set.
+        stage: Stage of training.
+        learning: Whether the stage is learning; False puts every part in evaluation mode, for the held-out loss.
     """
     avatar.eval()
     if learning:
@@ -27,10 +27,13 @@ def set_modes(avatar: Avatar, stage: Stage, *, learning: bool) -> None:
 
 
 def freeze(avatar: Avatar, stage: Stage) -> dict[Tensor, str]:
-    """Let gradients reach the parts that the stage trains and no others; the learning parameters and their names.
+    """Enable gradients for the parts that the stage trains and for no others.
+
+    Returns:
+        Parameter → name, for the parameters that learn.
 
     Raises:
-        lipflow_core.errors.SpecError: If there are none.
+        lipflow_core.errors.SpecError: If no parameter learns.
     """
     avatar.requires_grad_(False)
     for part in _trained(avatar, stage):
@@ -38,7 +41,7 @@ def freeze(avatar: Avatar, stage: Stage) -> dict[Tensor, str]:
     names = {parameter: name for name, parameter in avatar.named_parameters() if parameter.requires_grad}
     if not names:
         raise SpecError(
-            f"stage '{stage.name}' trains {', '.join(stage.train)}, which have no parameters in this spec",
+            f"stage '{stage.name}' trains {', '.join(stage.train)}, but these have no parameters in this spec",
             "name other parts in the stage's 'train'",
         )
     return names

@@ -1,4 +1,4 @@
-"""Sums of what a run logs, kept on the device, so that logging makes no step wait."""
+"""Accumulates the values that a run logs on the device, so that logging makes no step wait."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from torch import Tensor
 from lipflow_core.errors import NumericalError
 
 PATIENCE = 20
-"""Steps in a row whose gradient may fail to be finite."""
+"""Number of steps in a row with a gradient that is not finite, after which training stops with an error."""
+
+_SAVED = ("sums", "peaks", "good", "skipped", "streak")
 
 
 class Meter:
-    """Means and peaks since the last row of the log, and counts of skipped steps.
+    """Accumulates means and peaks since the last row of the log, and counts skipped steps.
 
     Args:
-        terms: Names of the objective's terms.
+        terms: Names of the loss's terms.
         encoders: Names of the parts that predict a log σ.
-        device: Where the numbers are.
+        device: Device that holds the sums.
 
     Attributes:
-        names: Of what is averaged: loss, terms and gradient norm.
-        peak_names: Of what the largest value is kept of: each term in size, and each encoder's log σ.
+        names: Names of the averaged values: loss, terms and gradient norm.
+        peak_names: Names of the values whose maximum is kept: each term's absolute value, and each encoder's log σ.
     """
 
     def __init__(self, terms: tuple[str, ...], encoders: tuple[str, ...], device: torch.device):
@@ -38,16 +40,16 @@ class Meter:
         self._latest = torch.zeros(len(self.names), device=device)
 
     def add(self, loss: Tensor, terms: Tensor, log_std: Tensor, norm: Tensor) -> Tensor:
-        """Count a step.
+        """Add the values of a step.
 
         Args:
-            loss: ().
-            terms: (k,).
+            loss: () weighted sum of the terms.
+            terms: (k,) terms without weights.
             log_std: (e,) largest log σ of each encoder.
             norm: () norm of the gradient before clipping.
 
         Returns:
-            () 1 if the step must be skipped because its gradient is not finite, else 0.
+            Scalar (), 1 if the step must be skipped because its gradient is not finite, else 0.
         """
         self._latest = torch.cat([loss.detach().view(1), terms, norm.detach().view(1)]).float()
         # The averaged gradient decides, which is the same on every rank, not the rank's own loss.
@@ -62,25 +64,24 @@ class Meter:
         return bad
 
     def check(self, step: int) -> None:
-        """Raise a NumericalError that names the term if the last steps were all skipped.
+        """Raise a NumericalError that names the term if the last `PATIENCE` steps were all skipped.
 
         Args:
-            step: Steps done in the stage.
+            step: Number of steps done in the stage.
         """
         if self._streak < PATIENCE:
             return
         values = dict(zip(self.names, self._latest.tolist(), strict=True))
         guilty = [name for name in self.names[1:-1] if not isfinite(values[name])]
-        what = (
-            f"the term '{guilty[0]}' is {values[guilty[0]]}" if guilty else "the gradient is not finite, every term is"
-        )
+        row = f"for {int(self._streak)} steps in a row the gradient was not finite"
+        what = f"the term '{guilty[0]}' is {values[guilty[0]]}; {row}" if guilty else f"{row} although every term was"
         raise NumericalError(
-            f"training step {step}: {what}; so it has been for {int(self._streak)} steps in a row",
-            "lower the stage's learning_rate or training.clip; --resume goes on from the last checkpoint",
+            f"training step {step}: {what}",
+            "lower the stage's learning_rate or training.clip; --resume continues from the last checkpoint",
         )
 
     def row(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float | None]:
-        """The means since the last row, and start anew. `reduce`: mean over all ranks."""
+        """Return the means since the last row, and reset them. `reduce`: function that averages over all ranks."""
         sums, good = reduce(self._sums), reduce(self._good)
         means = [value if isfinite(value) else None for value in (sums / good).tolist()]
         self._sums.zero_()
@@ -88,10 +89,10 @@ class Meter:
         return dict(zip(self.names, means, strict=True))
 
     def peaks(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float | None]:
-        """Largest values since the last call, None if all steps were skipped, and start anew.
+        """Return the largest values since the last call, None if all steps were skipped, and reset them.
 
         Args:
-            reduce: Maximum over all ranks.
+            reduce: Function that takes the maximum over all ranks.
         """
         peaks = [value if isfinite(value) else None for value in reduce(self._peaks).tolist()]
         self._peaks.fill_(-inf)
@@ -99,28 +100,19 @@ class Meter:
 
     @property
     def latest(self) -> dict[str, float]:
-        """Loss and terms of the last step; waits for the device."""
+        """Loss and terms of the last step; reading them waits for the device."""
         return dict(zip(self.names[:-1], self._latest.tolist(), strict=False))
 
     @property
     def skipped(self) -> int:
-        """Steps skipped in this stage; waits for the device."""
+        """Number of steps skipped in this stage; reading it waits for the device."""
         return int(self._skipped)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its state for a checkpoint."""
-        return {
-            "meter/sums": self._sums,
-            "meter/peaks": self._peaks,
-            "meter/good": self._good,
-            "meter/skipped": self._skipped,
-            "meter/streak": self._streak,
-        }
+        """Return the state for a checkpoint."""
+        return {f"meter/{name}": getattr(self, f"_{name}") for name in _SAVED}
 
     def load(self, saved: dict[str, Tensor]) -> None:
-        """Take up the state of a checkpoint. `saved`: by name, without the prefix."""
-        self._sums.copy_(saved["sums"])
-        self._peaks.copy_(saved["peaks"])
-        self._good.copy_(saved["good"])
-        self._skipped.copy_(saved["skipped"])
-        self._streak = saved["streak"].to(self._streak.device)
+        """Load the state of a checkpoint. `saved`: name without the prefix → tensor."""
+        for name in _SAVED:
+            getattr(self, f"_{name}").copy_(saved[name])

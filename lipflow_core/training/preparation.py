@@ -1,4 +1,4 @@
-"""Before a stage's first step: its batches, its prior's data-dependent parameters, what its gradient reaches."""
+"""Prepares a stage: its batches, its prior's data-dependent parameters, and the parameters with a gradient."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core.errors import CaptureError, CompatibilityError
+from lipflow_core.errors import CompatibilityError
 from lipflow_core.records import Encoding
+from lipflow_core.splits import open_split
 from lipflow_core.training.batches import BatchMaker, ahead
 from lipflow_core.training.learning import set_modes
 from lipflow_core.training.randomness import Purpose, Sampler, module_seed, stream
@@ -19,22 +20,23 @@ from lipflow_core.training.run import Run
 from lipflow_core.training.stage_loss import StageLoss, final_weights
 
 INITIALIZATION_CODES = 256
-"""Codes that a prior is initialised from: fewer wreck activation normalisation (see docs/training.md)."""
+"""Least number of codes that initialise a prior; fewer ruin activation normalisation (see docs/training.md)."""
 
 
 def batch_maker(run: Run, loss: StageLoss, split_name: str) -> BatchMaker:
-    """The maker of a stage's batches from one split.
+    """Make the maker of a stage's batches from one split.
 
     Raises:
         lipflow_core.errors.CaptureError: If the split has no frames.
-        lipflow_core.errors.CompatibilityError: If more views are wanted than the capture has cameras.
+        lipflow_core.errors.CompatibilityError: If a step takes more views or frames than the capture has.
     """
     training, needs = run.spec.training, loss.needs
-    split = run.capture.split(split_name)
-    if len(split) == 0:
-        raise CaptureError(
-            f"capture '{run.spec.capture.name}' has no frames in its split '{split_name}'",
-            "both splits need at least one frame; look at the capture's options",
+    split = open_split(run.capture, split_name)
+    if split_name == "train" and training.batch > len(split):
+        raise CompatibilityError(
+            f"training.batch is {training.batch}, but split 'train' of capture '{run.spec.capture.name}' has "
+            f"{len(split)} frames",
+            f"set training.batch to at most {len(split)}",
         )
     roles = run.avatar.roles
     views = training.views if roles.training_views in needs.observations else 0
@@ -63,7 +65,7 @@ def batch_maker(run: Run, loss: StageLoss, split_name: str) -> BatchMaker:
 
 
 def initialize_prior(run: Run, loss: StageLoss, maker: BatchMaker) -> None:
-    """Set the prior's data-dependent parameters from codes of many batches; the same on every rank."""
+    """Set the prior's data-dependent parameters from codes of many batches, equally on every rank."""
     noise = stream(run.spec.seed, Purpose.INITIALIZATION, run.state.stage)
     seed_modules(run, step=0, rank=0)
     count = -(-INITIALIZATION_CODES // maker.sampler.batch)
@@ -85,7 +87,7 @@ def initialize_prior(run: Run, loss: StageLoss, maker: BatchMaker) -> None:
 
 
 def seed_modules(run: Run, step: int, rank: int) -> None:
-    """Seed torch's generators on every device that the run uses, for modules such as dropout that know no other."""
+    """Seed torch's global generators on every device of the run, since modules such as dropout use them."""
     seed = module_seed(run.spec.seed, run.state.stage, step, rank)
     torch.default_generator.manual_seed(seed)
     if run.fabric.device.type == "cuda":
@@ -93,13 +95,13 @@ def seed_modules(run: Run, step: int, rank: int) -> None:
 
 
 def leave_out_unreached(run: Run, loss: StageLoss, maker: BatchMaker, parameters: dict[Tensor, str]) -> None:
-    """Freeze parameters that no term reaches, such as a decoder's texture without pictures: DDP waits for all.
+    """Freeze parameters without a gradient, such as a decoder's texture without pictures: DDP waits for all others.
 
     Args:
-        run: The run.
-        loss: Of the stage.
-        maker: Of its batches.
-        parameters: Those that learn, with their names; the others are taken out.
+        run: Run that the stage belongs to.
+        loss: Loss of the stage.
+        maker: Maker of the stage's batches.
+        parameters: Learning parameter → name; parameters without a gradient are removed from it.
     """
     dtype = run.avatar.template_buffers.vertices_mean.dtype
     set_modes(run.avatar, loss.stage, learning=False)

@@ -1,4 +1,4 @@
-"""Randomness by counters: what a step draws is a function of the seed and of where it stands, never of what ran before.
+"""Counter-based randomness: the draws of a step depend on the seed and the step's position, never on earlier draws.
 
 Every draw comes from a Philox stream of its own, keyed by seed and purpose and counted by up to three numbers. Resuming
 a run therefore needs no generator's state, and the number of threads that prepare batches changes nothing.
@@ -16,7 +16,7 @@ from lipflow_core.splits import spread
 
 
 class Purpose(IntEnum):
-    """What a stream is for; streams of different purposes never meet."""
+    """The purpose of a stream; streams of different purposes are independent."""
 
     PERMUTATION = 1
     CAMERAS = 2
@@ -28,12 +28,12 @@ class Purpose(IntEnum):
 
 
 def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
-    """The stream of random numbers for a purpose at up to three counters.
+    """Make the stream of random numbers for a purpose at up to three counters.
 
     Args:
-        seed: Of the run.
-        purpose: What is drawn.
-        counters: Such as stage, epoch and index.
+        seed: Seed of the run.
+        purpose: Purpose of the stream.
+        counters: Up to three numbers, such as stage, epoch and index.
     """
     words = np.zeros(4, dtype=np.uint64)  # Philox itself counts in the first word
     words[1 : 1 + len(counters)] = counters
@@ -43,12 +43,12 @@ def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Draw:
-    """Which frames make up one rank's batch, and what is seen of them.
+    """The frames and cameras of one rank's batch.
 
     Args:
         indices: (B,) positions within the split.
-        epochs: (B,) how often each has been seen before.
-        cameras: (B, N) positions within the cameras of the training views.
+        epochs: (B,) epoch of each frame, the number of times that it was drawn before.
+        cameras: (B, N) positions of the drawn cameras among those of the training views.
     """
 
     indices: np.ndarray
@@ -58,17 +58,17 @@ class Draw:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Walks through the training split in a new random order each epoch, dropping nothing.
+    """Walks through the training split in a new random order each epoch, without dropping a frame.
 
     All ranks together take `world · batch` consecutive positions of the walk at each step; each takes its share.
 
     Args:
-        seed: Of the run.
+        seed: Seed of the run.
         stage: Number of the stage.
-        frames: Frames in the split.
-        cameras: Cameras of the training views.
-        views: Cameras drawn for each frame; 0 if no pictures are wanted.
-        batch: Frames for each rank and step.
+        frames: Number of frames in the split.
+        cameras: Number of cameras of the training views.
+        views: Number of cameras drawn for each frame; 0 if no pictures are needed.
+        batch: Number of frames for each rank and step.
         world: Number of ranks.
     """
 
@@ -81,7 +81,7 @@ class Sampler:
     world: int = 1
 
     def draw(self, step: int, rank: int = 0) -> Draw:
-        """What `rank` sees at `step`."""
+        """Draw the frames and cameras of `rank` at `step`."""
         first = (step * self.world + rank) * self.batch
         epochs, places = np.divmod(np.arange(first, first + self.batch), self.frames)
         orders = {epoch: _permutation(self.seed, self.stage, int(epoch), self.frames) for epoch in np.unique(epochs)}
@@ -102,14 +102,14 @@ def _permutation(seed: int, stage: int, epoch: int, frames: int) -> np.ndarray:
 
 
 def held_out_draw(seed: int, frames: int, count: int, cameras: int, views: int) -> Draw:
-    """The fixed subset that the held-out loss is taken on: up to `count` frames, spread evenly over the split.
+    """Draw the fixed frames of the held-out loss, spread evenly over the split.
 
     Args:
-        seed: Of the run; it chooses the cameras.
-        frames: Frames in the split.
-        count: Frames wanted.
-        cameras: Cameras of the training views.
-        views: Cameras for each frame.
+        seed: Seed of the run; it chooses the cameras.
+        frames: Number of frames in the split.
+        count: Largest number of frames to draw.
+        cameras: Number of cameras of the training views.
+        views: Number of cameras for each frame.
     """
     indices = spread(count, frames)
     chosen = [stream(seed, Purpose.HELD_OUT_CAMERAS, int(index)).permutation(cameras)[:views] for index in indices]
@@ -117,7 +117,7 @@ def held_out_draw(seed: int, frames: int, count: int, cameras: int, views: int) 
 
 
 def latent_noise(seed: int, stage: int, step: int, rank: int, batch: int, code: int) -> np.ndarray:
-    """Standard normal noise of the codes sampled at a step, (batch, code) float32: a row for each place in it."""
+    """Draw standard normal noise for the codes of a step, (batch, code) float32; each row has its own stream."""
     rows = [
         stream(seed, Purpose.LATENT, stage, step, rank * batch + place).standard_normal(code, dtype=np.float32)
         for place in range(batch)
@@ -126,5 +126,5 @@ def latent_noise(seed: int, stage: int, step: int, rank: int, batch: int, code: 
 
 
 def module_seed(seed: int, stage: int, step: int, rank: int) -> int:
-    """Seed of torch's own generators at a step, for modules such as dropout that know no other."""
+    """Draw the seed of torch's global generators at a step, since modules such as dropout use them."""
     return int(stream(seed, Purpose.MODULES, stage, step, rank).integers(2**62))

@@ -1,4 +1,4 @@
-"""What the stages of a run share."""
+"""The run, which all its stages share."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What all stages of a run share.
+    """A training run: the model, its data, and its state, which all stages share.
 
     Args:
-        spec: The spec.
-        fabric: Launched.
-        avatar: On the fabric's device.
+        spec: Spec that is trained.
+        fabric: Fabric, launched.
+        avatar: Model on the fabric's device.
         objectives: Stage's name → its objectives by name, built.
-        capture: Where frames come from.
-        directory: Where the run is kept.
-        metrics: Its log; None on other ranks than the first.
-        state: Where it stands, kept up to date.
-        progress: Advanced by each step.
-        stop: Asked after each step whether to save and end.
+        capture: Capture that provides the frames.
+        directory: Folder of the run.
+        metrics: Log of the run; None on ranks other than 0.
+        state: State of the run, updated after each step.
+        progress: Progress that each step advances.
+        stop: Function called after each step; the run saves and ends if it returns True.
     """
 
     spec: Spec
@@ -48,12 +48,12 @@ class Run:
     stop: Callable[[], bool]
 
     def save(self, tensors: dict[str, Tensor]) -> None:
-        """Write a checkpoint of the state with these tensors."""
+        """Write a checkpoint of the state and some tensors."""
         if self.metrics is not None:
             self.state.metrics_bytes = self.metrics.sync()
             self.directory.checkpoints.save(self.state, tensors)
 
     def log(self, row: dict[str, object]) -> None:
-        """Append to metrics.jsonl."""
+        """Append a row to metrics.jsonl."""
         if self.metrics is not None:
             self.metrics.write(row)

@@ -1,4 +1,4 @@
-"""The folder of a run: who it is, its metrics, its checkpoints, its result."""
+"""Manages the folder of a run: its identity, metrics, checkpoints and result."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.model_lock import RESULT, RUN
-from lipflow_core.storage import check_folder, is_temporary, remove_temporaries, storage_error, write_atomically
+from lipflow_core.storage import (
+    check_folder,
+    claimed,
+    is_leftover,
+    make_folder,
+    open_to_append,
+    remove_temporaries,
+    storage_error,
+    write_atomically,
+)
 from lipflow_core.training.checkpoints import Checkpoints
+from lipflow_core.training.state import TrainingSummary
 
 METRICS = "metrics.jsonl"
-CLAIM = ".lock"
-"""Held by the process that trains there."""
 
 
 class RunDirectory:
-    """A run's folder.
+    """The folder of a run.
 
     Args:
-        path: Where it is or shall be.
+        path: Path of the folder, which need not exist yet.
 
     Attributes:
-        checkpoints: Its checkpoints.
+        checkpoints: Checkpoints of the run.
     """
 
     def __init__(self, path: Path):
@@ -38,82 +44,56 @@ class RunDirectory:
 
     @property
     def started(self) -> bool:
-        """Whether a run was started here."""
+        """Whether a run was started in the folder."""
         return (self.path / RUN).exists()
 
     def check_free(self, *, resume: bool) -> None:
-        """Refuse a folder that holds something, unless it is a run to be resumed, or that can't be written.
+        """Check that a run may start or resume in the folder.
 
         Raises:
-            lipflow_core.errors.StorageError: If it is so.
+            lipflow_core.errors.StorageError: If it holds a run and `resume` is False, or other files, or can't be
+                written.
         """
         if self.started and not resume:
             raise StorageError(
                 f"{self.path} already holds a run",
-                "go on with --resume (in Python resume=True), or choose another --out",
+                "continue it with --resume (in Python resume=True), or choose another --out",
             )
-        if not self.started and self.path.is_dir() and not all(map(_is_leftover, self.path.iterdir())):
+        if not self.started and self.path.is_dir() and not all(map(is_leftover, self.path.iterdir())):
             raise StorageError(f"{self.path} is not empty and holds no run", "choose another --out")
         if not (self.path / RESULT).exists():
             check_folder(self.path)
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Keep other processes from training in this folder; a folder that was made for it and stays empty goes again.
-
-        Raises:
-            lipflow_core.errors.StorageError: If another process trains there, or the folder can't be made.
-        """
-        lock = FileLock(self.path / CLAIM)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StorageError(
-                f"{self.path}: another process is training there", "wait until it is done, or choose another --out"
-            ) from error
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
-            if not self.started or (self.path / RESULT).exists():  # then nobody waits for it
-                with contextlib.suppress(OSError):
-                    (self.path / CLAIM).unlink(missing_ok=True)
-            if not self.started:
-                with contextlib.suppress(OSError):
-                    self.path.rmdir()  # fails where other things are in it
+    def claimed(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from training in this folder; see `lipflow_core.storage.claimed`."""
+        return claimed(self.path, "training")
 
     def open(self, identity: Mapping[str, Any]) -> None:
-        """Start a run in the claimed folder, or check that the one there is the same.
+        """Start a run in the claimed folder, or check that the run in it is the same.
 
         Args:
-            identity: Everything that the run's weights depend on, as JSON.
+            identity: Everything that the run's weights depend on, as JSON data.
 
         Raises:
-            lipflow_core.errors.ModelError: If a run of another identity is there, naming what differs.
-            lipflow_core.errors.StorageError: If it can't be written.
+            lipflow_core.errors.ModelError: If the folder holds a run of another identity, naming what differs.
+            lipflow_core.errors.StorageError: If the folder can't be written.
         """
         if self.started:
             differences = _differences(self._identity(), json.loads(json.dumps(identity)))
             if differences:
                 raise ModelError(
-                    f"{self.path}: the run there is not this one: " + "; ".join(differences),
-                    "resume it as it was started, or start this one in another folder with --out",
+                    f"{self.path}: holds a run that was started with other settings: " + "; ".join(differences),
+                    "resume it with the settings of its start, or start a new run in another folder with --out",
                 )
-        try:
-            # First of all: whatever else is found here belongs to a run.
-            if not self.started:
-                write_atomically(self.path / RUN, _json(identity))
-            self.checkpoints.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
+        # First of all: whatever else is found here belongs to a run.
+        if not self.started:
+            write_atomically(self.path / RUN, _json(identity), within=self.path)
+        make_folder(self.checkpoints.folder, within=self.path)
         for folder in (self.path, self.checkpoints.folder):
             remove_temporaries(folder)
 
     def forget(self) -> None:
-        """Remove a run that failed before it kept anything, so that nothing is in the way of the next."""
+        """Remove a run that failed before its first checkpoint, so that the next run can start."""
         if self.checkpoints.kept or (self.path / RESULT).exists():
             return
         shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
@@ -129,38 +109,43 @@ class RunDirectory:
                 f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error
 
-    def result(self) -> Any | None:
-        """What the finished run wrote; None if it is not finished."""
+    def result(self) -> TrainingSummary | None:
+        """Read what the finished run wrote; None if it is not finished.
+
+        Raises:
+            lipflow_core.errors.ResultError: If it is damaged.
+        """
         path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        hint = "Remove that file and train again with --resume: it is written anew."
+        return TrainingSummary.read(path, hint) if path.exists() else None
 
     def reopen(self) -> None:
-        """Take the run for unfinished again: it goes on from its last checkpoint."""
+        """Mark a finished run as unfinished, so that it continues from its last checkpoint."""
         (self.path / RESULT).unlink()
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: TrainingSummary) -> None:
         """Write the result: the run is done."""
-        write_atomically(self.path / RESULT, _json(result))
+        write_atomically(self.path / RESULT, result.json_text(), within=self.path)
 
 
 class Metrics:
-    """The run's log: one JSON object a line, only ever appended to, cut back to a checkpoint when resumed.
+    """The log of a run: one JSON object a line, only appended to, and cut back to the checkpoint on resuming.
 
     Args:
-        path: Of metrics.jsonl.
-        length: Bytes that are kept of what is there.
+        path: Path of metrics.jsonl.
+        length: Number of bytes to keep of the present file.
     """
 
     def __init__(self, path: Path, length: int):
+        self._file = open_to_append(path, within=path.parent)
         try:
-            self._file = path.open("ab")
             self._file.truncate(min(length, path.stat().st_size))
         except OSError as error:
             raise storage_error(path, error) from error
         self._path = path
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append a row and hand it to the operating system, so that others can read along."""
+        """Append a row and flush it to the operating system, so that other programs see it."""
         try:
             self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
             self._file.flush()
@@ -168,7 +153,7 @@ class Metrics:
             raise storage_error(self._path, error) from error
 
     def sync(self) -> int:
-        """Bring all rows to the disk; the file's length in bytes."""
+        """Write all rows to the disk and return the file's length in bytes."""
         try:
             os.fsync(self._file.fileno())
             return os.fstat(self._file.fileno()).st_size
@@ -179,17 +164,12 @@ class Metrics:
         self._file.close()
 
 
-def _is_leftover(path: Path) -> bool:
-    """What a process that was killed before its run began may have left."""
-    return path.name == CLAIM or is_temporary(path)
-
-
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """What differs between two JSON values, as "path: old → new"."""
+    """List the differences of two JSON values, one sentence for each."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line

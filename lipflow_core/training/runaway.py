@@ -1,4 +1,4 @@
-"""Signs that training runs away while every number is finite: log σ out of bounds, terms that jump."""
+"""Detects training that diverges while every number is finite: log σ out of bounds, terms that jump."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from lipflow_core.densities import FREE_LOG_STD
 
 JUMP = 100.0
-"""A term has jumped if a step brings this many times what it was on average between the two rows of the log before."""
+"""A term jumps if it reaches this many times its average in the row of the log before."""
 
 LEAST = 0.1
-"""A term that was smaller is taken to have been as large: L_L passes through 0."""
+"""Averages below this count as this value, since the divergence L_L passes through 0."""
 
-ADVICE = "training may be running away; lower the stage's learning_rate or the term's weight (docs/training.md)"
+ADVICE = "training may be diverging; lower the stage's learning_rate or the term's weight (docs/training.md)"
 
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign, as told and logged.
+    """A sign that training diverges.
 
     Args:
-        name: What it is about: a term, or "log_std_encoder" or "log_std_driving".
-        value: What it reached in one step.
-        usual: What was to be expected at most.
-        text: In words.
+        name: Name of a term, or "log_std_encoder" or "log_std_driving".
+        value: Largest value that it reached in one step.
+        usual: Largest value that is expected.
+        text: Sentence for the user.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Sign:
 
 
 def signs(peaks: Mapping[str, float | None], usual: Mapping[str, float]) -> Iterator[Sign]:
-    """What runs away.
+    """Yield each sign that training diverges.
 
     Args:
-        peaks: Largest value since the last row, of each term in size and, as "log_std_PART", of the log σ that a part
-            predicts; None where there was none.
-        usual: Absolute value of each term in the row before; without those that are not known yet.
+        peaks: Name → largest value since the last row; absolute values of terms, and log σ of encoders as
+            "log_std_PART". None if all steps were skipped.
+        usual: Term's name → absolute value in the row before, for the terms that have one.
     """
     for name, value in peaks.items():
         if value is None:
@@ -49,8 +49,11 @@ def signs(peaks: Mapping[str, float | None], usual: Mapping[str, float]) -> Iter
             if value > FREE_LOG_STD:
                 encoder = "the driving encoder" if part == "driving" else "the encoder"
                 size = "±" if part == "driving" else ""
-                text = f"{encoder} predicts log σ of {size}{value:.3g}, of which priors take ±{FREE_LOG_STD:g} as it is"
+                text = (
+                    f"{encoder} predicts log σ = {size}{value:.3g}; priors use values within ±{FREE_LOG_STD:g} "
+                    "unchanged and squash the rest"
+                )
                 yield Sign(name, value, FREE_LOG_STD, f"{text}: {ADVICE}")
         elif name in usual and value > (most := JUMP * max(usual[name], LEAST)):
-            text = f"the term '{name}' reached {value:.3g} in one step, from {usual[name]:.3g} on average before"
+            text = f"the term '{name}' reached {value:.3g} in one step; its average before was {usual[name]:.3g}"
             yield Sign(name, value, most, f"{text}: {ADVICE}")

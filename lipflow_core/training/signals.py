@@ -1,4 +1,4 @@
-"""Ending a run politely: INT and TERM ask it to finish its step and save; a second INT ends it at once."""
+"""Ends a run by signals: INT and TERM let it finish its step and save; a second INT ends it at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import FrameType
 
 
 class StopOnSignal(AbstractContextManager):
-    """Within it, INT and TERM are noted instead of ending the process; calling it tells whether one came.
+    """Context in which INT and TERM do not end the process; calling it tells whether one was received.
 
-    Outside the main thread, where Python allows no handlers, it never says so.
+    Outside the main thread, where Python allows no handlers, signals are not noticed.
 
     Attributes:
-        received: Name of the signal that came, such as "SIGINT"; None before.
+        received: Name of the received signal, such as "SIGINT"; None before.
     """
 
     def __init__(self) -> None:

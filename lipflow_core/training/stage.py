@@ -1,4 +1,4 @@
-"""One stage of training: which parts learn, its steps, its held-out loss and its end."""
+"""Trains one stage: freezes the other parts, takes the steps, evaluates the held-out loss, and ends the stage."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from lipflow_core.training.state import StageSummary
 from lipflow_core.weights import load_weights
 
 DECAY_AFTER = 0.7
-"""Share of a stage's steps after which the learning rate decays."""
+"""Fraction of a stage's steps after which the learning rate decays."""
 
 ASK_EVERY = 10
-"""Steps between asking all processes of a run whether one was told to stop: asking makes each wait for the others."""
+"""Steps between two checks whether any process of a run was told to stop; a check makes them wait for each other."""
 
 
 class StageTraining:
-    """Trains one stage of a run, from wherever its state stands.
+    """Trains one stage of a run, from the beginning or from a checkpoint.
 
     Args:
-        run: The run; `run.state` names the stage.
-        checkpoint: What to go on from; None at the start of a stage.
+        run: Run that the stage belongs to; `run.state` gives the stage's number.
+        checkpoint: Checkpoint to continue from; None at the start of a stage.
     """
 
     def __init__(self, run: Run, checkpoint: Checkpoint | None):
@@ -65,7 +65,7 @@ class StageTraining:
             lr=self.stage.learning_rate,
             fused=not self._scaled,
         )
-        # DDP need not send the template around: it never changes.
+        # DDP need not broadcast the template: it never changes.
         self.loss._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.loss.named_buffers() if "template_buffers" in name
         ]
@@ -80,11 +80,11 @@ class StageTraining:
                 run.fabric.strategy.precision.load_state_dict(run.state.scaler)
 
     def train(self) -> StageSummary:
-        """Run the stage to its end and put its best weights in place.
+        """Train the stage to its end and load its best weights.
 
         Raises:
-            lipflow_core.errors.Interrupted: If `run.stop` said so; the run is saved then.
-            lipflow_core.errors.NumericalError: If nothing finite is to be had.
+            lipflow_core.errors.Interrupted: If `run.stop` returned True; the run is saved then.
+            lipflow_core.errors.NumericalError: If the gradient or the held-out loss is never finite.
         """
         run, state = self.run, self.run.state
         rank = run.fabric.global_rank
@@ -110,7 +110,9 @@ class StageTraining:
                 spent = self._patience_spent()
                 self._show(last=ended or stopping or spent)
                 if stopping:
-                    raise Interrupted(f"interrupted after step {state.total}; go on with --resume {run.directory.path}")
+                    raise Interrupted(
+                        f"interrupted after step {state.total}; continue with --resume in {run.directory.path}"
+                    )
                 if spent:
                     break
         state.seconds += time.perf_counter() - clock
@@ -133,8 +135,8 @@ class StageTraining:
         else:
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             bad = self.meter.add(loss, terms, log_std, norm)
-            # The fused step divides gradients by the one, and leaves weights and moments alone where the other is 1:
-            # clipping and skipping without a pass over the gradients and without waiting for the device.
+            # The fused step divides gradients by `grad_scale`, and does nothing where `found_inf` is 1: it clips and
+            # skips without another pass over the gradients and without waiting for the device.
             self.adam.grad_scale, self.adam.found_inf = (norm / self.training.clip).clamp(min=1).float(), bad
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -163,7 +165,7 @@ class StageTraining:
             state.usual = {name: abs(row[name]) for name in self.loss.names if row[name] is not None}
 
     def _warn(self, peaks: dict[str, float | None]) -> None:
-        """Tell and log, once a stage, each sign that training runs away."""
+        """Show and log each sign that training diverges, once a stage."""
         run, state = self.run, self.run.state
         for sign in signs(peaks, state.usual):
             if sign.name in state.warnings:
@@ -173,7 +175,7 @@ class StageTraining:
             run.log({"kind": "warning", "stage": self.stage.name, "step": state.total, **asdict(sign)})
 
     def _evaluate(self) -> None:
-        """Take the held-out loss; keep the weights if it is the best."""
+        """Compute the held-out loss, and keep the weights if it is the best."""
         run, state = self.run, self.run.state
         loss, terms = self.held_out.loss()
         best = isfinite(loss) and loss < (inf if state.best_loss is None else state.best_loss)
@@ -202,7 +204,7 @@ class StageTraining:
         return bool(self.run.fabric.all_reduce(torch.tensor(float(told), device=self.device), reduce_op="sum") > 0)
 
     def _patience_spent(self) -> bool:
-        """Tell, right after an evaluation, whether patience is over: between evaluations nothing is known."""
+        """Tell whether patience is spent; this can only happen right after an evaluation."""
         state = self.run.state
         if state.step % self.training.evaluate_every:
             return False
@@ -215,23 +217,23 @@ class StageTraining:
         run.save({**model_tensors(run.avatar), **optimizer, **self.meter.tensors()})
 
     def _show(self, last: bool) -> None:
-        """Count the step; with its figures if they will be seen, as those of the `last` one are."""
+        """Advance the progress, with figures if it is due to be shown or if the step is the last one."""
         progress, state = self.run.progress, self.run.state
         if progress.due or last:
             losses = self.meter.latest
-            # On a narrow terminal what stands last is cut off.
+            # A narrow terminal cuts off the last figures.
             told = {"loss": losses["loss"], "held-out": "–" if state.held_out is None else state.held_out}
             progress.advance(1, stage=self.stage.name, **(told | losses))
         else:
             progress.advance(1)
 
     def _end(self) -> StageSummary:
-        """Restore the best weights."""
+        """Restore the best weights and summarise the stage."""
         run, state = self.run, self.run.state
         if state.best_loss is None:
             raise NumericalError(
                 f"stage '{self.stage.name}': the held-out loss was never finite",
-                "lower the stage's learning_rate, or look at the terms in metrics.jsonl",
+                "lower the stage's learning_rate; metrics.jsonl shows which term is not finite",
             )
         run.progress.advance(0, **{"held-out": state.best_loss})
         run.fabric.barrier()

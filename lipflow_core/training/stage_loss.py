@@ -1,4 +1,4 @@
-"""What a training stage minimises: its objectives, weighed, and what of the model it has to run for them."""
+"""The loss of a training stage: the weighted sum of its objectives, and the parts of the model that it runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from lipflow_core.specs.model import Stage
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """What a stage runs and loads; the rest is left alone.
+    """The parts of a model that a stage runs, and the observations that it loads.
 
     Args:
-        objectives: Those that have a weight and a gradient, by name.
-        made: What they look at.
-        encoders: Names of the encoders that run, of "encoder" and "driving"; the first alone if both are one.
-        driving: Whether the driving encoder runs.
+        objectives: Objectives with a weight and a gradient, by name.
+        made: Needs of these objectives.
+        encoders: Names of the encoders that run: "encoder", and "driving" if it is another module.
+        driving: Whether the driving encoder's encoding is used.
         observations: Names of the observations loaded for each frame.
     """
 
@@ -39,11 +39,11 @@ class StageNeeds:
 
 
 def needs_of(avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]) -> StageNeeds:
-    """Work out what a stage needs.
+    """Determine the needs of a stage.
 
-    Objectives are left out where their weight is 0 throughout, and where nothing that they depend on learns: all depend
-    on the encoder, those that look at the decoded face on the decoder, and the divergence on the prior and its driving
-    encoder.
+    An objective is left out if its weight is always 0, or if no part that it depends on learns. All depend on
+    the encoder, those that need the decoded face also on the decoder, and the divergence also on the prior and its
+    driving encoder.
 
     Raises:
         lipflow_core.errors.SpecError: If no objective is left.
@@ -58,9 +58,9 @@ def needs_of(avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]) 
     kept = {name: o for name, o in objectives.items() if any(_range(o)) and reached(o)}
     if not kept:
         raise SpecError(
-            f"stage '{stage.name}' has nothing to learn from: no objective with a weight depends on "
+            f"stage '{stage.name}' has nothing to learn from: no objective with a weight above 0 depends on "
             f"{', '.join(stage.train)}",
-            "give one of its objectives a weight above 0 that depends on what 'train' names",
+            "give a weight to an objective that depends on these parts, or name other parts in 'train'",
         )
     made = Needs.of(objective.planned for objective in kept.values())
     driving = made.divergence and "driving" in avatar.prior_of(stage.name).planned.needs
@@ -70,12 +70,12 @@ def needs_of(avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]) 
 
 
 def weights_at(objectives: Mapping[str, Objective], step: int) -> dict[str, float]:
-    """Give each objective's weight at a step of the stage."""
+    """Return each objective's weight at a step of the stage."""
     return {name: objective.config.weight_at(step) for name, objective in objectives.items()}
 
 
 def final_weights(objectives: Mapping[str, Objective]) -> dict[str, float]:
-    """Give each objective's weight after any ramp: that of the held-out loss, so that its values can be compared."""
+    """Return each objective's weight after its ramp; the held-out loss uses it, so that its values are comparable."""
     return {name: objective.config.final_weight for name, objective in objectives.items()}
 
 
@@ -90,12 +90,12 @@ def _parts(avatar: Avatar, stage: Stage, names: Sequence[str]) -> list[nn.Module
 
 
 class Batch:
-    """What the objective takes of one step; a plain class, since Fabric would take a dataclass apart.
+    """The data of one step; a plain class, since Fabric would convert a dataclass field by field.
 
     Args:
-        frame: The captured frames, B of them.
-        driving: The same as the driving encoder sees them, changed by augmentation.
-        noise: (B, D) standard normal, for the sample of Q; None to use Q's mean.
+        frame: B captured frames.
+        driving: The same frames, with the driving observation augmented.
+        noise: (B, D) standard normal noise for the sample of Q; None to use Q's mean.
     """
 
     def __init__(self, frame: Frame, driving: Frame, noise: Tensor | None):
@@ -107,7 +107,7 @@ class Batch:
         return len(self.frame)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """The batch on a device, its real numbers of one type."""
+        """Move the batch to a device, and convert its floating-point tensors to a dtype."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, dtype if tensor.is_floating_point() else None, non_blocking=True)
@@ -117,21 +117,21 @@ class Batch:
         return Batch(frame, driving, None if self.noise is None else move(self.noise))
 
     def pinned(self) -> Batch:
-        """The batch in page-locked memory, from which copies to a GPU need not be waited for."""
+        """Copy the batch to page-locked memory, so that copies to a GPU are asynchronous."""
         frame = self.frame.apply(Tensor.pin_memory)
         driving = frame if self.driving is self.frame else self.driving.apply(Tensor.pin_memory)
         return Batch(frame, driving, None if self.noise is None else self.noise.pin_memory())
 
 
 class StageLoss(nn.Module):
-    """L = Σ_k w_k L_k, averaged over frames (paper, supplement H.1).
+    """Computes the loss of a stage, L = Σ_k w_k L_k, averaged over frames (paper, supplement H.1).
 
-    The code is one sample of Q, or Q's mean where a batch brings no noise.
+    The code is one sample of Q, or Q's mean if a batch has no noise.
 
     Args:
-        avatar: The model.
-        stage: The stage; its name chooses the prior.
-        objectives: Its objectives by name, built.
+        avatar: Model that is trained.
+        stage: Stage of training; its name selects the prior.
+        objectives: Objectives of the stage by name, built.
     """
 
     def __init__(self, avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]):
@@ -145,12 +145,12 @@ class StageLoss(nn.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the terms."""
+        """Names of the loss's terms."""
         return tuple(self.needs.objectives)
 
     @property
     def prior(self) -> LatentPrior:
-        """The prior of this stage."""
+        """Prior of this stage."""
         return self.avatar.prior_of(self.stage.name)
 
     def encode(self, batch: Batch) -> tuple[Encoding, Encoding | None]:
@@ -176,19 +176,19 @@ class StageLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            batch: On the model's device.
-            weights: Of the objectives, by name.
+            batch: Batch on the model's device.
+            weights: Weights of the objectives by name.
 
         Returns:
-            The loss (); without gradients, its terms without weights (k,), in the order of `names`, and the largest
-            log σ that each of `needs.encoders` predicts (e,), P's in size.
+            The loss (); and, detached, its terms without weights (k,) in the order of `names`, and the largest log σ
+            that each of `needs.encoders` predicts (e,), in absolute value for P.
         """
         posterior, driving = self.encode(batch)
         code = self.sample(posterior, batch.noise)
         made, template = self.needs.made, self.avatar.template
         cameras = cameras_of(batch.frame, made.targets)
         face, renderings = observe(self.avatar, template, code, made, cameras)
-        # Log-determinants and likelihoods are too delicate for half precision, and cheap.
+        # Log-determinants and likelihoods lose too much in half precision, and are cheap.
         with torch.autocast(code.device.type, enabled=False):
             divergence = self.prior.divergence(posterior, code, driving) if made.divergence else None
             state = State(
@@ -202,14 +202,14 @@ class StageLoss(nn.Module):
             )
             terms = [objective(state, batch.frame).mean() for objective in self.terms]
         loss = sum(weights[name] * term for name, term in zip(self.names, terms, strict=True))
-        # A Q whose spread collapses is all but a point, which does no harm; a P that does is sure of one code.
+        # A collapsed σ of Q does no harm: its samples are its mean. A collapsed σ of P makes the prior a point.
         predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())
         largest = torch.stack([_largest(log_std.detach()) for log_std in predicted[: len(self.needs.encoders)]])
         return loss, torch.stack([term.detach() for term in terms]), largest
 
 
 def _largest(values: Tensor) -> Tensor:
-    """Largest value; 0 of none."""
+    """Return the largest value, or 0 for an empty tensor."""
     return values.amax() if values.numel() else values.new_zeros(())
 
 

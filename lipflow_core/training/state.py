@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from lipflow_core.results import Number, Result
 
 
-class StageSummary(BaseModel):
-    """How a stage ended.
-
-    Attributes:
-        name: Of the stage.
-        steps: Optimizer steps done.
-        best_step: Step of the stage whose weights were kept.
-        held_out: Held-out loss there.
-        stopped_early: Whether patience ended it.
-        skipped: Steps left out because the gradient was not finite.
-        warnings: What was told of it while it ran, a line each.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class StageSummary(Result):
+    """How a stage ended."""
 
     name: str
+    """Name of the stage."""
     steps: int
+    """Optimizer steps done."""
     best_step: int
-    held_out: float
+    """Step of the stage whose weights were kept."""
+    held_out: Number
+    """Held-out loss at that step."""
     stopped_early: bool
+    """Whether patience ended the stage."""
     skipped: int
+    """Steps left out because the gradient was not finite."""
     warnings: tuple[str, ...] = ()
+    """What was told of the stage while it ran, a line each."""
+
+
+class TrainingSummary(Result):
+    """What `result.json` says of a run that is done."""
+
+    name: str
+    """The spec's name."""
+    version: str
+    """Version of lipflow-core."""
+    stages: tuple[StageSummary, ...] = Field(min_length=1)
+    """How each stage ended."""
+    steps: int
+    """Optimizer steps in all."""
+    seconds: Number
+    """Time spent on them, over all resumptions."""
+
+    @computed_field
+    @property
+    def held_out(self) -> Number:
+        """Held-out loss of the last stage."""
+        return self.stages[-1].held_out
 
 
 class RunState(BaseModel):

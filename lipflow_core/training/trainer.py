@@ -1,4 +1,4 @@
-"""`train`: from a spec to a model directory, through stages, checkpoints and interruptions."""
+"""`train`, which trains a spec's model in stages, with checkpoints, and writes a model directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lipflow_core.training.run_directory import METRICS, Metrics, RunDirectory
 from lipflow_core.training.signals import StopOnSignal
 from lipflow_core.training.stage import StageTraining
 from lipflow_core.training.stage_loss import needs_of
-from lipflow_core.training.state import RunState, StageSummary
+from lipflow_core.training.state import RunState, StageSummary, TrainingSummary
 from lipflow_core.version import __version__
 from lipflow_core.weights import load_weights
 
@@ -41,35 +41,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run came to.
+    """The result of a training run.
 
     Args:
         path: The model directory.
         avatar: The trained model, in evaluation mode.
-        stages: How each stage ended.
-        steps: Optimizer steps in all.
-        seconds: Time spent on them, over all resumptions.
+        summary: Steps, time and how each stage ended, as `result.json` has it.
     """
 
     path: Path
     avatar: Avatar = field(repr=False)
-    stages: tuple[StageSummary, ...]
-    steps: int
-    seconds: float
+    summary: TrainingSummary
+
+    @property
+    def stages(self) -> tuple[StageSummary, ...]:
+        """How each stage ended."""
+        return self.summary.stages
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.summary.steps
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the steps, over all resumptions."""
+        return self.summary.seconds
 
     @property
     def held_out(self) -> float:
         """Held-out loss of the last stage."""
-        return self.stages[-1].held_out
-
-    def as_data(self) -> dict[str, Any]:
-        """The result as JSON."""
-        return {
-            "stages": [stage.model_dump() for stage in self.stages],
-            "steps": self.steps,
-            "seconds": round(self.seconds, 3),
-            "held_out": self.held_out,
-        }
+        return self.summary.held_out
 
 
 def train(
@@ -85,31 +87,32 @@ def train(
     """Train a spec's model on its capture, stage by stage.
 
     The folder becomes a model directory, with `metrics.jsonl`, `checkpoints/` and `result.json` beside the model. A run
-    that was ended at any instant, even by SIGKILL, goes on with `resume` to the same weights, bit for bit.
+    that was ended at any moment, even by SIGKILL, continues with `resume` to the same weights, bit for bit.
 
     Args:
-        spec: What to train, and how.
-        out: Folder of the run; must be empty or not exist, unless resumed.
-        resume: Go on with the run in `out`; start it if there is none. If it is done, write its model anew should that
-            be damaged, and do nothing else.
-        avatar: Start from this model instead of a new one assembled from the spec; it is trained in place.
-        capture: Frames to train on, instead of the spec's.
-        progress: Advanced by each step.
-        stop: Asked after each step whether to save and end; if None, INT and TERM do so (a second INT ends at once).
+        spec: Spec to train.
+        out: Folder of the run; must be empty or not exist, unless `resume` is True.
+        resume: Whether to continue the run in `out`, or start it if there is none. A finished run is left alone; only
+            its model is written again if it is damaged.
+        avatar: Model to start from, trained in place; if None, a new one is assembled from the spec.
+        capture: Capture to train on; the spec's if None.
+        progress: Progress that each step advances.
+        stop: Function called after each step; the run saves and ends if it returns True. If None, INT and TERM end the
+            run (a second INT at once).
 
     Returns:
-        Path, trained model and how each stage ended.
+        Path, trained model and a summary of each stage.
 
     Raises:
-        lipflow_core.errors.StorageError: If `out` is taken or can't be written.
-        lipflow_core.errors.ModelError: If the run to be resumed is another one, naming what differs.
+        lipflow_core.errors.StorageError: If `out` is not empty or can't be written.
+        lipflow_core.errors.ModelError: If the run in `out` was started with other settings, naming what differs.
         lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN, naming it.
         lipflow_core.errors.NumericalError: If the loss stays NaN, naming the term and the step.
-        lipflow_core.errors.Interrupted: If it was told to stop; the work so far is saved.
+        lipflow_core.errors.Interrupted: If the run was told to stop; the work so far is saved.
 
     Example:
         >>> spec = lipflow_core.load_spec("dam", ["preset=tiny"])
-        >>> result = lipflow_core.train(spec, "runs/dam")
+        >>> result = lipflow_core.train(spec, "runs/first")
         >>> result.held_out
     """
     directory = RunDirectory(Path(out))
@@ -121,7 +124,7 @@ def train(
         stack.enter_context(_threads(spec.training.threads))
         blueprint = plan(on_device(spec, None), devices=usable_devices())
         fabric = launch(spec.training, blueprint.device)
-        # Modules draw from torch's global generators, which are seeded at each step; the caller gets his back.
+        # Modules draw from torch's global generators, which are seeded at each step; the caller's are restored.
         stack.enter_context(torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []))
         capture = spec.capture.build(CaptureInputs()) if capture is None else capture
         warm = avatar is not None
@@ -129,9 +132,10 @@ def train(
         dtype = avatar.template_buffers.vertices_mean.dtype
         fabric.strategy.precision.convert_module(avatar)
         objectives = _build_objectives(blueprint, avatar)
-        shown = _silent() if progress is None or not fabric.is_global_zero else progress
+        silent = new_progress(None, "train", "step", style="none")
+        shown = silent if progress is None or not fabric.is_global_zero else progress
         if fabric.is_global_zero:
-            _open_directory(directory, _identity(spec, capture, fabric), shown, stack)
+            _open_directory(directory, _identity(blueprint, capture, fabric), shown, stack)
         fabric.barrier()
         checkpoint = _latest(directory, shown) if resume else None
         run = Run(
@@ -153,16 +157,23 @@ def train(
             stack.callback(metrics.close)
             run = replace(run, metrics=metrics)
             if warm and checkpoint is None:
-                # What the caller brought is nowhere else on disk.
+                # The caller's model is not on disk yet.
                 run.save(model_tensors(avatar))
         shown.resume_at(run.state.total)
         _run_stages(run, checkpoint)
-        # Other precisions than that of the parts are for training alone.
+        # The training precision is not kept in the saved model.
         avatar.to(dtype).eval().requires_grad_(True)
-        result = TrainingResult(directory.path, avatar, tuple(run.state.finished), run.state.before, run.state.seconds)
+        summary = TrainingSummary(
+            name=spec.name,
+            version=__version__,
+            stages=tuple(run.state.finished),
+            steps=run.state.before,
+            seconds=round(run.state.seconds, 3),
+        )
+        result = TrainingResult(directory.path, avatar, summary)
         if run.metrics is not None:
             write_model(avatar, spec, directory.path)
-            directory.finish({"name": spec.name, "version": __version__, **result.as_data()})
+            directory.finish(summary)
         fabric.barrier()
         return result
 
@@ -177,7 +188,7 @@ def _place_model(blueprint: Blueprint, capture: Capture, avatar: Avatar | None, 
 
 
 def _build_objectives(blueprint: Blueprint, avatar: Avatar) -> dict[str, dict[str, Objective]]:
-    """Build each stage's objectives, and refuse what can't be trained before anything is written."""
+    """Build each stage's objectives, and check that each stage can learn, before anything is written."""
     built = {}
     for stage in blueprint.spec.training.stages:
         planned = blueprint.stage_objectives[stage.name]
@@ -201,24 +212,24 @@ def _open_directory(directory: RunDirectory, identity: dict[str, Any], shown: Pr
     except EditedModelError:
         raise
     except ModelError as error:
-        shown.note(f"warning: {error.message}; it is written anew from the last checkpoint")
+        shown.note(f"warning: {error.message}; the model will be written again from the last checkpoint")
         stack.enter_context(directory.claimed())
         directory.reopen()
 
 
 def _latest(directory: RunDirectory, shown: Progress) -> Checkpoint | None:
-    """Find the latest whole checkpoint; None where the run has none yet."""
+    """Read the latest intact checkpoint; None if the run has none yet."""
     checkpoint = directory.checkpoints.latest(shown.note)
     if checkpoint is None and directory.result() is not None:
         raise ModelError(
             f"{directory.path}: the run is finished, and its checkpoints are gone",
-            "the model is there: use it; or train again in another folder with --out",
+            "use the model in this folder, or train again in another folder with --out",
         )
     return checkpoint
 
 
 def _forget(directory: RunDirectory, kind: type | None, error: BaseException | None, trace: object) -> None:
-    """Leave nothing half-written after a failure, but for the metrics that tell why a loss was not finite."""
+    """Remove a run that failed, except after a NumericalError: its metrics show why a loss was not finite."""
     if isinstance(error, Exception) and not isinstance(error, ModelError | NumericalError):
         directory.forget()
 
@@ -235,17 +246,21 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
         run.save(model_tensors(run.avatar))
 
 
-def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
+def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[str, Any]:
     """Everything that the weights of a run depend on, to the last bit."""
-    data = spec.model_dump(mode="json")
+    data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
     fitting = {"prior": data.pop("fitting")["prior"]}
     del data["evaluation"]
     del data["training"]["workers"]
-    # The capture's own hash tells whether its frames are the same, wherever they lie.
+    # The capture's own hash identifies its frames, wherever they are stored.
     del data["capture"]
     return {
         "spec": {**data, "fitting": fitting},
+        # With the weights that priors recommend, which the spec leaves open.
+        "objectives": {
+            stage: [term.part.as_data() for term in terms] for stage, terms in blueprint.stage_objectives.items()
+        },
         "capture": capture.identity,
         "device": fabric.device.type,
         "processes": fabric.world_size,
@@ -254,13 +269,9 @@ def _identity(spec: Spec, capture: Capture, fabric: Fabric) -> dict[str, Any]:
     }
 
 
-def _silent() -> Progress:
-    return new_progress(None, "train", "step", style="none")
-
-
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """torch with `count` threads inside; 0 leaves its choice."""
+    """Set torch's number of threads in a context; 0 leaves it unchanged."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Options of the Deep Appearance Model and what they make. Imports no torch."""
+"""Options and plans of the Deep Appearance Model. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from lipflow_core.config import Config
 from lipflow_core.plans import DecoderInputs, EncoderInputs, Mismatch, Plan, Shape
 
 SMALLEST = 4
-"""Side in pixels of the feature map that the texture branches end in and start from."""
+"""Side in pixels of the smallest feature map: the encoder's texture branch ends in it, the decoder's starts from it."""
 
 ENCODER_CHANNELS = (32, 32, 64, 64, 128, 128, 256, 256)
 DECODER_CHANNELS = (128, 128, 64, 64, 32, 32, 32, 3)
-"""Channels after each layer at the paper's 1024² texture; read off its compute counts (paper, supplement, Table 10)."""
+"""Channels after each layer for the paper's 1024² texture, derived from its compute counts (supplement, Table 10)."""
 
 
 class DamEncoderConfig(Config):
     """Options of encoder `dam`."""
 
     channels: tuple[PositiveInt, ...] | None = None
-    """Output channels of each stride-2 convolution of the texture branch, largest picture first; their number must be
-    log2(T / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`."""
+    """Output channels of each stride-2 convolution of the texture branch, largest picture first; a texture of T × T
+    needs log2(T / 4) of them. Null uses the paper's channels for 1024² textures, the last of them for smaller textures,
+    multiplied by `width`."""
     width: PositiveFloat = 1.0
-    """Factor on the channels of a ladder that is not given."""
+    """Factor on the channels if `channels` is null; a larger factor makes the encoder larger and slower."""
     hidden: PositiveInt = 256
-    """Width of the mesh branch and of the joined layer, whose output is the features h."""
+    """Width of the mesh branch and of the joined layer, whose output, the features h, conditions flows."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 32, "hidden": 16},
@@ -36,7 +37,7 @@ class DamEncoderConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs the capture's surface; makes "mean", "log_std" and "features"."""
+        """Plan an encoder of the capture's surface with outputs "mean", "log_std" and "features"."""
         surface = given.roles.surface
         vertices, texture = (given.observations[surface][tensor] for tensor in ("vertices", "texture"))
         if len(vertices) != 2 or vertices[1] != 3:
@@ -49,7 +50,7 @@ class DamEncoderConfig(Config):
         )
 
     def ladder(self, texture: Shape) -> tuple[int, ...]:
-        """Output channels of each convolution for a texture (3, T, T). Raises `Mismatch`."""
+        """Return the output channels of each convolution for a texture (3, T, T). Raises `Mismatch`."""
         count = halvings("encoder 'dam'", texture)
         if self.channels is None:
             return tuple(max(1, round(c * self.width)) for c in stretched(ENCODER_CHANNELS, count))
@@ -61,16 +62,17 @@ class DamDecoderConfig(Config):
     """Options of decoder `dam`."""
 
     channels: tuple[PositiveInt, ...] | None = None
-    """Output channels of each transposed convolution, smallest picture first, ending in 3; their number must be log2(T
-    / 4). Null takes the last of the paper's ladder for 1024² textures, times `width`."""
+    """Output channels of each transposed convolution, smallest picture first, the last 3; a texture of T × T needs
+    log2(T / 4) of them. Null uses the paper's channels for 1024² textures, the last ones for smaller textures, with
+    the hidden channels multiplied by `width`."""
     width: PositiveFloat = 1.0
-    """Factor on the hidden channels of a ladder that is not given."""
+    """Factor on the hidden channels if `channels` is null; a larger factor makes the decoder larger and slower."""
     hidden: PositiveInt = 256
-    """Width of the layer on the code."""
+    """Width of the first layer, which takes the code."""
     view_hidden: PositiveInt = 8
-    """Width of the layer on the view direction."""
+    """Width of the layer that takes the view direction."""
     start_channels: PositiveInt = 256
-    """Channels of the 4×4 feature map that the texture grows from."""
+    """Channels of the 4×4 feature map that the first transposed convolution takes."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 8, "hidden": 16, "view_hidden": 4, "start_channels": 16},
@@ -79,7 +81,7 @@ class DamDecoderConfig(Config):
     }
 
     def plan(self, given: DecoderInputs) -> Plan:
-        """Makes "vertices" (V, 3) and "texture" (3, T, T)."""
+        """Plan a decoder with outputs "vertices" (V, 3) and "texture" (3, T, T)."""
         self.ladder(given.texture)
         return Plan(
             inputs={"code": (given.code,), "view_direction": (3,)},
@@ -87,7 +89,7 @@ class DamDecoderConfig(Config):
         )
 
     def ladder(self, texture: Shape) -> tuple[int, ...]:
-        """Output channels of each transposed convolution for a texture (3, T, T). Raises `Mismatch`."""
+        """Return the output channels of each transposed convolution for a texture (3, T, T). Raises `Mismatch`."""
         count = halvings("decoder 'dam'", texture)
         if self.channels is None:
             hidden = stretched(DECODER_CHANNELS, count)[:-1]
@@ -99,7 +101,7 @@ class DamDecoderConfig(Config):
 
 
 def halvings(who: str, texture: Shape) -> int:
-    """How often a texture (3, T, T) can be halved until it is 4×4. Raises `Mismatch` unless T is 8, 16, 32, …"""
+    """Count the halvings of a texture (3, T, T) to 4×4. Raises `Mismatch` unless T is 8, 16, 32, …"""
     if len(texture) != 3 or texture[0] != 3 or texture[1] != texture[2]:
         raise Mismatch(f"{who} takes a square RGB texture (3, T, T), the capture's texture is {texture}")
     side = texture[-1]
@@ -109,8 +111,8 @@ def halvings(who: str, texture: Shape) -> int:
         above = below if below > side else below * 2
         fits = f"{below}" if below == above else f"{below} or {above}"
         raise Mismatch(
-            f"{who} halves the texture down to {SMALLEST}×{SMALLEST}, so its side must be a power of two from 8 on; "
-            f"the capture's texture is {side}×{side}: {fits} would fit"
+            f"{who} halves the texture down to {SMALLEST}×{SMALLEST}, so its side must be a power of two, at least 8; "
+            f"the capture's texture is {side}×{side}; use {fits}"
         )
     return count
 
@@ -120,15 +122,11 @@ def check_ladder(who: str, channels: tuple[int, ...], texture: Shape, count: int
     if len(channels) != count:
         side = texture[-1]
         raise Mismatch(
-            f"{who}: the option channels lists {len(channels)} layers, but the capture's texture {side}×{side} takes "
-            f"{count} of them between {side}×{side} and {SMALLEST}×{SMALLEST}; give {count} numbers, or null"
+            f"{who}: the option channels lists {len(channels)} layers, but the capture's texture {side}×{side} needs "
+            f"{count} layers between {side}×{side} and {SMALLEST}×{SMALLEST}; give {count} numbers, or null"
         )
 
 
 def stretched(ladder: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """The last `count` of a ladder, its first repeated in front where it is too short."""
+    """Take the last `count` entries of a ladder, after repeating its first entry if it is too short."""
     return (ladder[0],) * (count - len(ladder)) + ladder[max(0, len(ladder) - count) :]
-
-
-def _listed(observations: Mapping[str, Any]) -> str:
-    return ", ".join(f"'{name}'" for name in observations) or "none"

@@ -16,21 +16,21 @@ from lipflow_dam.weight_norm import NormedLinear, NormedUpConv
 
 SLOPE = 0.2
 OUTPUT_SCALE = 0.1
-"""Factor on the initial weights of the two output layers, so that every code decodes to nearly the mean face at first
-and the first rendered gradients are those of a face, not of noise."""
+"""Factor on the initial weights of the two output layers: every code first decodes to almost the mean face, so that the
+first rendered gradients come from a face and not from noise."""
 
 
 class DamDecoder(Decoder):
     """Decoder of the Deep Appearance Model (paper, supplement, Table 10).
 
-    The code goes through a dense layer, from which another makes the mesh: it does not depend on the view and is
-    decoded once for all views. Joined with a dense layer on the view direction, it makes a 4×4 feature map that
-    transposed convolutions k4 s2 with a bias per texel turn into the texture. LeakyReLU 0.2 between layers, weights
-    normalised with one norm per tensor.
+    The code goes through a dense layer. A second dense layer makes the mesh from it; the mesh does not depend on the
+    view and is decoded once for all views. The first layer's output, joined with a dense layer on the view direction,
+    makes a 4×4 feature map, which transposed convolutions k4 s2 with a bias per texel turn into the texture. LeakyReLU
+    0.2 stands between layers, and weights are normalised with one norm per tensor.
 
     Args:
-        config: Its options.
-        given: Code size, vertex count and texture shape.
+        config: Options of the decoder.
+        given: Inputs of the decoder: code size, vertex count and texture shape.
     """
 
     def __init__(self, config: DamDecoderConfig, given: DecoderInputs):

@@ -20,13 +20,13 @@ SLOPE = 0.2
 class DamEncoder(ObservationEncoder):
     """Encoder of the Deep Appearance Model (paper, supplement, Table 10).
 
-    The texture goes through convolutions k4 s2 down to 4×4, the mesh through one dense layer; joined, a dense layer
-    gives the features h (B, hidden), from which the heads read μ = 0.1·(linear) and log σ = 0.01·(linear). LeakyReLU
-    0.2 between layers, weights normalised with one norm per tensor.
+    The texture goes through convolutions k4 s2 down to 4×4, the mesh through one dense layer. A dense layer on both
+    gives the features h (B, hidden), and the heads compute μ = 0.1·(linear) and log σ = 0.01·(linear) from h. LeakyReLU
+    0.2 stands between layers, and weights are normalised with one norm per tensor.
 
     Args:
-        config: Its options.
-        given: Code size and observations; the surface with vertices (V, 3) and texture (3, T, T), standardised.
+        config: Options of the encoder.
+        given: Inputs of the encoder; the surface has vertices (V, 3) and texture (3, T, T), standardised.
     """
 
     def __init__(self, config: DamEncoderConfig, given: EncoderInputs):

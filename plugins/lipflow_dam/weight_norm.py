@@ -4,10 +4,10 @@ The constant c is the expected norm of the initial weight, so that g starts at 1
 absolute units, a layer of a million weights would start at g ≈ 100 and Adam, which moves every number by about the
 learning rate, could not change its scale within a short training.
 
-Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply the input, the weight or the output. The
-smaller ones take it, so that the mesh's wide layers (millions of weights, thousands of activations) never write a
-second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does; and the gradient through the norm is
-added to the layer's own in one pass.
+Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply the input, the weight or the output. It
+multiplies the smallest of them, so that the mesh's wide layers (millions of weights, thousands of activations) never
+write a second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does. The gradient through the
+norm is added to the layer's own in one pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 
 class DirectionAndScale(torch.autograd.Function):
-    """(v, g) → (v, s) with s = c · g / ‖v‖, to be multiplied later.
+    """Computes (v, g) → (v, s) with s = c · g / ‖v‖, which is multiplied later.
 
     With G the gradient of the loss by v at fixed s, the gradient by v is G − (∂L/∂s) s v / ‖v‖², one fused pass; by g
     it is (∂L/∂s) c / ‖v‖.
@@ -46,11 +46,11 @@ class DirectionAndScale(torch.autograd.Function):
 
 
 class WeightNormed(nn.Module):
-    """Base of the layers: v, g and the bias. Implement `operation`.
+    """Base of the weight-normed layers, which holds v, g and the bias. Implement `operation`.
 
     Args:
         weight_shape: Shape of v.
-        bias_shape: Shape of the bias; broadcast over the output if it is not one number per channel.
+        bias_shape: Shape of the bias: one number per channel, or a shape that broadcasts over the output.
         std: Standard deviation of the initial v, and of the initial W.
     """
 
@@ -69,18 +69,18 @@ class WeightNormed(nn.Module):
         return self.operation(x, weight * scale)
 
     def operation(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The layer with the weight given, bias included."""
+        """Apply the layer with a given weight, bias included."""
         raise NotImplementedError
 
 
 class NormedLinear(WeightNormed):
-    """Dense layer, (B, in) → (B, out).
+    """A dense layer, (B, in) → (B, out).
 
     Args:
         inputs: Width of the input.
         outputs: Width of the output.
-        slope: Negative slope of the LeakyReLU that follows, 1 if none does; sets the initial scale.
-        scale: Further factor on the initial weight.
+        slope: Negative slope of the LeakyReLU that follows, which sets the initial scale; 1 without one.
+        scale: Factor on the initial weight.
     """
 
     def __init__(self, inputs: int, outputs: int, slope: float = 1.0, scale: float = 1.0):
@@ -98,7 +98,7 @@ class NormedLinear(WeightNormed):
 
 
 class NormedConv(WeightNormed):
-    """Convolution k4 s2 p1, (B, in, H, W) → (B, out, H/2, W/2), with one bias per channel."""
+    """A convolution k4 s2 p1, (B, in, H, W) → (B, out, H/2, W/2), with one bias per channel."""
 
     def __init__(self, inputs: int, outputs: int, slope: float):
         super().__init__((outputs, inputs, 4, 4), (outputs,), leaky_gain(slope) / math.sqrt(inputs * 16))
@@ -108,14 +108,14 @@ class NormedConv(WeightNormed):
 
 
 class NormedUpConv(WeightNormed):
-    """Transposed convolution k4 s2 p1, (B, in, S, S) → (B, out, 2S, 2S), with one bias per output texel.
+    """A transposed convolution k4 s2 p1, (B, in, S, S) → (B, out, 2S, 2S), with one bias per output texel.
 
     Args:
-        inputs: Channels of the input.
-        outputs: Channels of the output.
-        side: 2S.
-        slope: As in `NormedLinear`.
-        scale: As in `NormedLinear`.
+        inputs: Number of channels of the input.
+        outputs: Number of channels of the output.
+        side: Side 2S of the output, in texels.
+        slope: Negative slope of the LeakyReLU that follows; 1 without one.
+        scale: Factor on the initial weight.
     """
 
     def __init__(self, inputs: int, outputs: int, side: int, slope: float = 1.0, scale: float = 1.0):
@@ -130,5 +130,5 @@ class NormedUpConv(WeightNormed):
 
 
 def leaky_gain(slope: float) -> float:
-    """√(2 / (1 + slope²)): keeps the variance through a LeakyReLU."""
+    """Compute √(2 / (1 + slope²)), the factor on weights that keeps the variance through a LeakyReLU."""
     return math.sqrt(2 / (1 + slope**2))

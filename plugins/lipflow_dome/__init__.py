@@ -1,4 +1,4 @@
-"""The simulated capture dome: one person of a real parametric head, filmed by calibrated cameras and a headset."""
+"""The simulated capture dome: a parametric head, filmed by calibrated cameras and a headset."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from lipflow_core.hooks import Component, hookimpl
 
 @hookimpl
 def lipflow_components() -> Iterator[Component]:
-    """The capture `dome`."""
+    """Offer the capture `dome`."""
     yield Component(
         kind="capture",
         name="dome",

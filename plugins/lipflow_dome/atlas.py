@@ -1,8 +1,8 @@
-"""The texture atlas: where each part of the head lies in the texture, and what each texel shows.
+"""The texture atlas: the place of each part of the head in the texture, and the triangle under each texel.
 
-The asset's own atlas gives the face a third of its width and both eyes one common patch of a fifth. At 64² that leaves
-three texels for an iris. The dome therefore lays the same islands anew: the face is magnified within its island, each
-eye and each eye socket has a patch of its own, and irises take the middle of theirs.
+The asset's own atlas gives the face a third of its width, and both eyes share one patch of a fifth. At 64² that leaves
+three texels for an iris. The dome therefore arranges the same islands anew: the face is magnified within its island,
+each eye and each eye socket has a patch of its own, and the iris is magnified in the middle of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from lipflow_kit.texels import rasterise
 from PIL import Image
 
 from lipflow_core.records import Topology
@@ -20,7 +21,7 @@ from lipflow_dome.head import Asset, data_file, load_asset
 
 SOURCE_COVERAGE = 256
 SKIN_FLOOR = 0.272
-"""v above which the face's island lies; below is a strip for the small parts."""
+"""Lower end of the face's island in v. The strip below it holds the small parts."""
 
 # (u, v) of the lower left corner, width, height in the new atlas
 PATCHES = {
@@ -42,7 +43,7 @@ class Atlas:
     Args:
         uv: (U, 2) float64 in [0, 1], v up.
         uv_triangles: (F, 3) indices into `uv`.
-        source_uv: (U, 2) the same points in the asset's own atlas.
+        source_uv: (U, 2) coordinates of the same points in the asset's own atlas.
     """
 
     uv: np.ndarray
@@ -52,7 +53,7 @@ class Atlas:
 
 @functools.cache
 def lay_atlas() -> Atlas:
-    """Lay the asset's islands anew, once per process."""
+    """Arrange the asset's islands in the new atlas, once per process."""
     asset = load_asset()
     islands = _islands(asset)
     uv, source, triangles = [], [], np.empty_like(asset.uv_triangles)
@@ -66,7 +67,7 @@ def lay_atlas() -> Atlas:
 
 @functools.cache
 def topology() -> Topology:
-    """Triangles and texture atlas of every head; one object, so that renderers prepare it once."""
+    """Give the triangles and atlas that all heads share, always as one object, so that renderers prepare it once."""
     atlas = lay_atlas()
     return Topology(
         triangles=torch.from_numpy(load_asset().triangles),
@@ -76,7 +77,7 @@ def topology() -> Topology:
 
 
 def _islands(asset: Asset) -> dict[str, np.ndarray]:
-    """Island → its triangles."""
+    """Give the triangles of each island."""
     height = asset.uv[asset.uv_triangles][..., 1].min(1)
     side = asset.vertices[asset.triangles][..., 0].mean(1)
     skin, socket = asset.part_triangles("skin"), asset.part_triangles("eye_socket")
@@ -93,12 +94,12 @@ def _place(island: str, uv: np.ndarray) -> np.ndarray:
     low, high = uv.min(0), uv.max(0)
     unit = (uv - low) / (high - low)
     if island == "face":
-        # eyes to mouth are at u 0.5 ± 0.16 and at 0.53 ± 0.23 of the island's height
+        # Eyes and mouth lie within u = 0.5 ± 0.16 and between 0.30 and 0.76 of the island's height.
         u = _magnify(unit[:, 0], center=0.5, width=0.20, gain=1.4)
         v = _magnify(unit[:, 1], center=0.33, width=0.26, gain=0.8)
         return np.stack([0.004 + 0.992 * u, SKIN_FLOOR + (0.996 - SKIN_FLOOR) * v], 1)
     if island in ("eye_l", "eye_r"):
-        # an azimuthal map about the pupil: saturating radii enlarge iris and visible white
+        # An azimuthal map about the pupil whose radius saturates: it enlarges iris and visible white.
         offset = 2 * unit - 1
         radius = np.linalg.norm(offset, axis=1, keepdims=True)
         scale = (1 - np.exp(-2.2 * radius)) / (1 - math.exp(-2.2)) / np.maximum(radius, 1e-9)
@@ -108,7 +109,7 @@ def _place(island: str, uv: np.ndarray) -> np.ndarray:
 
 
 def _magnify(x: np.ndarray, center: float, width: float, gain: float) -> np.ndarray:
-    """A smooth monotone map of [0, 1] onto itself, 1 + gain times as steep at its centre as far from it."""
+    """Map [0, 1] smoothly and monotonously onto itself, 1 + gain times as steep at the centre as far from it."""
     bump = (
         np.array([math.erf((value - center) / width) for value in (*x, 0.0, 1.0)]) * gain * width * math.sqrt(np.pi) / 2
     )
@@ -118,15 +119,15 @@ def _magnify(x: np.ndarray, center: float, width: float, gain: float) -> np.ndar
 
 @dataclass(frozen=True)
 class Texels:
-    """What lies under each texel of a texture of T×T, row 0 on top.
+    """The triangle under each texel of a T×T texture, row 0 on top.
 
     Args:
         size: T.
         covered: (C,) flat indices of the texels that lie on a triangle.
-        triangle: (C,) that triangle.
+        triangle: (C,) the triangle under each.
         barycentric: (C, 3) weights of its corners.
-        fill: (T·T,) position in `covered` to copy each texel from: itself, or for texels near an island the nearest
-            one on it, so that bilinear sampling at island borders finds no foreign colour; −1 further away.
+        fill: (T·T,) position in `covered` that each texel copies its colour from; −1 far from any island. Texels near
+            an island copy its nearest texel, so that bilinear sampling at its border finds no foreign colour.
     """
 
     size: int
@@ -136,7 +137,7 @@ class Texels:
     fill: np.ndarray
 
     def spread(self, values: np.ndarray, blank: np.ndarray) -> np.ndarray:
-        """Lay values of covered texels (..., C, K) out as textures (..., K, T, T); blank: (K,) far from any island."""
+        """Lay values (..., C, K) of covered texels out as textures (..., K, T, T); blank: (K,) far from any island."""
         full = np.where((self.fill >= 0)[:, None], values[..., self.fill, :], blank)
         return np.moveaxis(full, -1, -2).reshape(*values.shape[:-2], values.shape[-1], self.size, self.size)
 
@@ -148,10 +149,10 @@ def map_texels(size: int) -> Texels:
     corners = atlas.uv[atlas.uv_triangles] * size
     corners = np.stack([corners[..., 0] - 0.5, size - corners[..., 1] - 0.5], -1)
     groups = np.array_split(np.arange(len(corners)), max(1, size // 128))
-    found = [_rasterize(corners[group], size) for group in groups]
+    found = [rasterise(corners[group], size) for group in groups]
     texel, barycentric = (np.concatenate([part[index] for part in found]) for index in (0, 2))
     triangle = np.concatenate([group[part[1]] for group, part in zip(groups, found, strict=True)])
-    # teeth and tongue fold over themselves in the atlas: teeth show their front, the tongue its upper side
+    # Teeth and tongue fold over themselves in the atlas: teeth show their front, the tongue its upper side.
     asset = load_asset()
     points = asset.vertices[asset.triangles]
     normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
@@ -167,29 +168,8 @@ def map_texels(size: int) -> Texels:
     return Texels(size, covered, triangle[first], barycentric[first], _dilate(fill.reshape(size, size)).reshape(-1))
 
 
-def _rasterize(corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Texel centres inside triangles; corners: (F, 3, 2) in texels. All pairs, as (texel, triangle, barycentric)."""
-    low = np.clip(np.ceil(corners.min(1) - 1e-9), 0, size).astype(np.int64)
-    high = np.clip(np.floor(corners.max(1) + 1e-9) + 1, 0, size).astype(np.int64)
-    width, height = np.maximum(high - low, 0).T
-    count = width * height
-    triangle = np.repeat(np.arange(len(corners)), count)
-    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    x = low[triangle, 0] + within % width[triangle]
-    y = low[triangle, 1] + within // width[triangle]
-    a, b, c = np.moveaxis(corners[triangle], 1, 0)
-    edge_b, edge_c, point = b - a, c - a, np.stack([x, y], -1) - a
-    area = edge_b[:, 0] * edge_c[:, 1] - edge_b[:, 1] * edge_c[:, 0]
-    safe = np.where(np.abs(area) < 1e-12, np.inf, area)
-    weight_b = (point[:, 0] * edge_c[:, 1] - point[:, 1] * edge_c[:, 0]) / safe
-    weight_c = (edge_b[:, 0] * point[:, 1] - edge_b[:, 1] * point[:, 0]) / safe
-    barycentric = np.stack([1 - weight_b - weight_c, weight_b, weight_c], 1)
-    inside = (barycentric.min(1) >= -1e-6) & np.isfinite(safe)
-    return (y * size + x)[inside], triangle[inside], barycentric[inside]
-
-
 def _dilate(fill: np.ndarray) -> np.ndarray:
-    """Copy each covered texel's index outwards, ring by ring; fill: (T, T) with −1 where empty."""
+    """Copy each covered texel's index outwards, ring by ring; fill: (T, T), −1 where empty."""
     size = len(fill)
     for _ in range(max(3, size // 24)):
         padded = np.pad(fill, 1, constant_values=-1)
@@ -200,10 +180,10 @@ def _dilate(fill: np.ndarray) -> np.ndarray:
 
 
 def load_albedo(subject: str, size: int) -> np.ndarray:
-    """Albedo of a subject at the covered texels of a T×T texture, box-filtered from a finer one.
+    """Give the albedo of a subject at the covered texels of a T×T texture, box-filtered from a finer one.
 
     Args:
-        subject: Full id such as "p01_caucasian_male".
+        subject: Full id, such as "p01_caucasian_male".
         size: T.
 
     Returns:
@@ -211,7 +191,7 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     """
     with data_file(f"albedo_{subject}.jpg").open("rb") as file, Image.open(file) as image:
         picture = np.asarray(image.convert("RGB"), np.float64) / 255
-    # the filler between the asset's islands must not bleed into minified skin: it gets no weight in the pyramid
+    # The colour between the asset's islands must not bleed into minified skin: it gets no weight in the pyramid.
     weight = np.kron(_source_coverage(), np.ones((len(picture) // SOURCE_COVERAGE,) * 2))[..., None]
     picture = np.concatenate([picture * weight, weight], axis=2)
     levels, atlas, texels = _pyramid(picture), lay_atlas(), map_texels(size)
@@ -224,7 +204,7 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
     coarse = row * size + column
     weight = np.bincount(coarse, minlength=size * size)
     sums = np.stack([np.bincount(coarse, colors[:, k], minlength=size * size) for k in range(3)], 1)
-    # a texel whose centre is covered always has a covered fine texel within, unless a sliver just grazes its centre
+    # A texel whose centre is covered has a covered fine texel within it, unless a sliver just grazes its centre.
     average = sums / np.maximum(weight, 1)[:, None]
     average[weight == 0] = colors.mean(0)
     return average[texels.covered]
@@ -232,19 +212,19 @@ def load_albedo(subject: str, size: int) -> np.ndarray:
 
 @functools.cache
 def _source_coverage() -> np.ndarray:
-    """Where the asset's own atlas has islands: (256, 256), 1 within and a thousandth outside."""
+    """Give a map (256, 256) of the islands in the asset's own atlas: 1 within them, a thousandth outside."""
     atlas = lay_atlas()
     corners = atlas.source_uv[atlas.uv_triangles] * SOURCE_COVERAGE
     corners = np.stack([corners[..., 0] - 0.5, SOURCE_COVERAGE - corners[..., 1] - 0.5], -1)
     covered = np.full(SOURCE_COVERAGE**2, 1e-3)
-    covered[_rasterize(corners, SOURCE_COVERAGE)[0]] = 1
+    covered[rasterise(corners, SOURCE_COVERAGE)[0]] = 1
     return covered.reshape(SOURCE_COVERAGE, SOURCE_COVERAGE)
 
 
 def _source(
     atlas: Atlas, triangle: np.ndarray, barycentric: np.ndarray, size: int, resolution: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where texels lie in the asset's atlas (C, 2), and the pyramid level whose pixels are as large as they (C,)."""
+    """Give the places (C, 2) of texels in the asset's atlas and the pyramid levels (C,) with pixels of their size."""
     uv = np.einsum("cij,ci->cj", atlas.source_uv[atlas.uv_triangles[triangle]], barycentric)
     ratio = _areas(atlas, atlas.source_uv) * resolution**2 / np.maximum(_areas(atlas, atlas.uv) * size**2, 1e-12)
     return uv, np.maximum(0.5 * np.log2(np.maximum(ratio, 1e-12)), 0)[triangle]
@@ -264,7 +244,7 @@ def _pyramid(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def _sample(levels: list[np.ndarray], uv: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Trilinear samples (C, 3) of weighted colours; uv: (C, 2), level: (C,)."""
+    """Sample weighted colours (C, 3) trilinearly; uv: (C, 2), level: (C,)."""
     level = np.clip(level, 0, len(levels) - 1)
     low = np.minimum(level.astype(np.int64), len(levels) - 2)
     result = np.zeros((len(uv), 4))

@@ -1,4 +1,4 @@
-"""Makes the dome's derived data anew: `python -m lipflow_dome.bake FOLDER` writes landmarks.json and occlusion.npz."""
+"""Recompute the dome's derived data: `python -m lipflow_dome.bake FOLDER` writes landmarks.json and occlusion.npz."""
 
 from __future__ import annotations
 

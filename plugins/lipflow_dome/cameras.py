@@ -1,4 +1,4 @@
-"""Calibrated cameras: the dome's, a metre away all around, and the headset's, a hand's breadth from eyes and mouth."""
+"""Calibrated cameras: those of the dome, a metre away all around, and those of the headset, close to eyes and mouth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISTANCE = 1000.0
 """Millimetres from the dome's centre to its cameras."""
 
 CENTER = np.array([0.0, -8.0, -10.0])
-"""The dome's centre: the middle of a head at rest, the neck's lower end out of the picture."""
+"""The point that all dome cameras look at, in the middle of a head at rest. The neck's lower end is out of view."""
 
 # (azimuth to the subject's left, elevation) in degrees; further cameras fill the gaps
 FIRST = ((0, 0), (-38, 4), (38, 4), (-72, -6), (72, -6), (0, -32), (0, 36))
@@ -23,12 +23,12 @@ FIRST = ((0, 0), (-38, 4), (38, 4), (-72, -6), (72, -6), (0, -32), (0, 36))
 
 @dataclass(frozen=True)
 class Rig:
-    """Cameras of one picture size.
+    """A group of cameras with one picture size.
 
     Args:
-        names: Their names.
+        names: The cameras' names.
         intrinsics: (C, 3, 3) pixels.
-        extrinsics: (C, 3, 4) [R|t], dome frame → camera, or for a headset the frame of a head that it sits on
+        extrinsics: (C, 3, 4) [R|t], dome frame → camera. For a headset: from the frame of a head that it sits on
             perfectly → camera.
     """
 
@@ -38,7 +38,7 @@ class Rig:
 
 
 def dome_rig(config: DomeConfig) -> Rig:
-    """The dome's cameras, "frontal" first."""
+    """Place the dome's cameras, "frontal" first."""
     height, width = config.image
     angles = np.radians(_directions(config.cameras))
     azimuth, elevation = angles.T
@@ -52,7 +52,7 @@ def dome_rig(config: DomeConfig) -> Rig:
 
 
 def _directions(count: int) -> np.ndarray:
-    """Azimuths and elevations of `count` cameras, each new one far from those before it; (count, 2) degrees."""
+    """Choose azimuths and elevations (count, 2) in degrees, each as far as possible from those before it."""
     azimuth, elevation = np.meshgrid(np.linspace(-112, 112, 57), np.linspace(-35, 50, 35))
     candidates = np.stack([azimuth.ravel(), elevation.ravel()], 1)
     chosen = [np.array(pair, np.float64) for pair in FIRST[:count]]
@@ -68,10 +68,10 @@ def _angle(directions: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def headset_rig(config: DomeConfig, head: Head) -> Rig:
-    """The headset's cameras, fitted to a head: right eye, left eye, mouth."""
+    """Place the headset's cameras on a head: right eye, left eye, mouth."""
     left, right = head.eye_centers
     mouth = head.neutral[[head.asset.anchors["mouth_left"], head.asset.anchors["mouth_right"]]].mean(0)
-    return Rig(HEADSET_NAMES, *headset_cameras(config.headset, Anchors(right, left, mouth)))
+    return Rig(HEADSET_NAMES, *headset_cameras(config.headset.size, Anchors(right, left, mouth)))
 
 
 def _intrinsics(focal: float, height: int, width: int, count: int) -> np.ndarray:

@@ -5,54 +5,51 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
+from lipflow_kit.cache_folder import cache_folder
 from lipflow_kit.cameras import compose
+from lipflow_kit.eight_bit import from_bytes
+from lipflow_kit.observed_split import ObservedSplit
 from torch import Tensor
 
 from lipflow_core.errors import CaptureError
-from lipflow_core.interfaces import Capture, FrameRequest, Split
+from lipflow_core.interfaces import Capture
 from lipflow_core.plans import CaptureInputs
-from lipflow_core.records import FaceState, Frame, Keypoints, Record, Template, Views
+from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Views
 from lipflow_core.splits import spread
-from lipflow_dome.cameras import Rig
 from lipflow_dome.config import DomeConfig
-from lipflow_dome.filming import Film, Performance, chosen, view_cameras
+from lipflow_dome.filming import Film, Performance, some_cameras, view_cameras
 from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS
 from lipflow_dome.simulation import simulate
 
 DATA_VERSION = 7
-"""Raised whenever the same options would give other frames: caches of older versions are then left alone."""
-
-CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"
-"""Environment variable that names the cache folder where the option `cache` does not."""
+"""Version of the frames, raised whenever the same options give other frames. Caches of other versions are not used."""
 
 STATISTICS_FRAMES = 512
-"""Training frames, evenly spread, whose vertices give the template's mean and scale."""
+"""Number of training frames, evenly spread, whose vertices give the template's mean and scale."""
 
 TEXTURE_STATISTICS = 96 * 6 * 64**2
-"""Texels that the template's texture statistics may shade; at larger sizes fewer frames and cameras are taken."""
+"""Number of texels shaded for the template's texture statistics; larger textures use fewer frames and cameras."""
 
 
 @dataclass(frozen=True)
 class Truth(Record):
-    """What was simulated, for evaluation.
+    """Ground truth of simulated frames.
 
     Args:
         expression: (B, 86) weights of the head's expression units.
         gaze: (B, 2, 2) yaw and pitch of the left and right eye, radians.
         pose: (B, 3, 4) [R|t], head frame → dome.
         slip: (B, 3, 4) [R|t], head frame → a head that the headset sits on perfectly.
-        light: (B, 3, 4) of each headset picture: gain, offset, change of gain over the width, over the height.
-        background: (B, 3, 3) grey behind each headset picture's middle, its change over the width, over the height.
-        noise: (B, 3) standard deviation of each headset picture's noise.
+        light: (B, 3, 4) gain, offset, and change of gain over width and height of each headset picture.
+        background: (B, 3, 3) grey behind the middle of each headset picture, and its change over width and height.
+        noise: (B, 3) standard deviation of the noise of each headset picture.
     """
 
     expression: Tensor
@@ -64,10 +61,10 @@ class Truth(Record):
     noise: Tensor
 
 
-class DomeSplit(Split):
-    """Frames of one split, read from the packed cache.
+class DomeSplit(ObservedSplit):
+    """The frames of one split, read from the packed cache.
 
-    Besides the standard observations it has "truth" (`Truth`).
+    Beside the standard observations it has "truth" (`Truth`).
 
     Args:
         film: Knows the cameras.
@@ -75,7 +72,7 @@ class DomeSplit(Split):
         performance: What the subject did.
     """
 
-    OBSERVATIONS = ("face", "dome", "frontal", "headset", "keypoints", "truth")
+    observations = ("face", "dome", "frontal", "headset", "keypoints", "truth")
 
     def __init__(self, film: Film, arrays: dict[str, np.ndarray], performance: Performance):
         self.film = film
@@ -84,57 +81,43 @@ class DomeSplit(Split):
         self.numbers = np.tile(np.arange(performance.length, dtype=np.int64), performance.sequences)
         self.cameras: Sequence[str] = film.dome.names
 
-    def load(self, request: FrameRequest) -> Frame:
-        indices = np.asarray(request.indices)
-        if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
-            raise CaptureError(f"frames are numbered 0 to {len(self) - 1}; asked for {indices.max()}")
-        return Frame(
-            segments=tuple(self.segments[index] for index in indices.tolist()),
-            numbers=torch.from_numpy(self.numbers[indices]),
-            observations={name: self._observe(name, indices, request.cameras) for name in request.observations},
-        )
-
-    def _observe(self, name: str, frames: np.ndarray, cameras: np.ndarray | None) -> Record:
-        if name == "face":
-            return FaceState(self._read("vertices", frames), self._read("texture", frames))
-        if name == "dome":
-            if cameras is None:
-                raise ValueError("the observation 'dome' needs `cameras` in the FrameRequest")
-            return self._dome_views(frames, np.asarray(cameras))
-        if name == "frontal":
-            return self._dome_views(frames, np.zeros((len(frames), 1), np.int64))
-        if name == "headset":
-            extrinsics = compose(self.film.headset.extrinsics, self.arrays["slip"][frames].astype(np.float64))
-            camera = view_cameras(self.film.headset, extrinsics, self.film.config.headset)
-            return Views(self._read("headset", frames), camera, self._read("headset_mask", frames))
-        if name == "keypoints":
-            frontal = self._dome_camera(frames, np.zeros((len(frames), 1), np.int64))
-            camera = frontal.apply(lambda tensor: tensor[:, 0])
-            return Keypoints(self._read("points", frames), self._read("visible", frames), camera)
-        if name == "truth":
-            return Truth(**{field.name: self._read(field.name, frames) for field in fields(Truth)})
-        raise CaptureError(f"the dome has no observation '{name}'", f"It has {', '.join(self.OBSERVATIONS)}.")
+    def observe(self, name: str, frames: np.ndarray, cameras: np.ndarray | None) -> Record:
+        frontal = np.zeros((len(frames), 1), np.int64)
+        match name:
+            case "face":
+                return FaceState(self._read("vertices", frames), self._read("texture", frames))
+            case "dome":
+                return self._dome_views(frames, cameras)
+            case "frontal":
+                return self._dome_views(frames, frontal)
+            case "headset":
+                extrinsics = compose(self.film.headset.extrinsics, self.arrays["slip"][frames].astype(np.float64))
+                camera = view_cameras(self.film.headset, extrinsics, self.film.config.headset.size)
+                return Views(self._read("headset", frames), camera, self._read("headset_mask", frames))
+            case "keypoints":
+                camera = self._dome_camera(frames, frontal).apply(lambda tensor: tensor[:, 0])
+                return Keypoints(self._read("points", frames), self._read("visible", frames), camera)
+        return Truth(**{field.name: self._read(field.name, frames) for field in fields(Truth)})
 
     def _dome_views(self, frames: np.ndarray, cameras: np.ndarray) -> Views:
         index = (frames[:, None], cameras)
         return Views(self._read("dome", index), self._dome_camera(frames, cameras), self._read("dome_mask", index))
 
-    def _dome_camera(self, frames: np.ndarray, cameras: np.ndarray):
+    def _dome_camera(self, frames: np.ndarray, cameras: np.ndarray) -> Camera:
         pose = self.arrays["pose"][frames].astype(np.float64)
-        rig: Rig = self.film.dome
+        rig = self.film.dome
         extrinsics = compose(rig.extrinsics, pose)[np.arange(len(frames))[:, None], cameras]
-        picked = chosen(rig, cameras)
-        return view_cameras(picked, extrinsics, self.film.config.image)
+        return view_cameras(some_cameras(rig, cameras), extrinsics, self.film.config.image)
 
     def _read(self, name: str, index: np.ndarray | tuple[np.ndarray, ...]) -> Tensor:
-        values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][index]))
-        return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
+        return from_bytes(self.arrays[name][index])
 
 
 class DomeCapture(Capture):
-    """One person in the dome.
+    """A simulated capture of one person in the dome.
 
     Example:
+        >>> from lipflow_core.interfaces import FrameRequest
         >>> capture = DomeCapture(DomeConfig(**DomeConfig.presets["tiny"]), CaptureInputs())
         >>> split = capture.split("held-out")
         >>> split.load(FrameRequest(np.arange(2), ("headset",)))["headset"].images.shape
@@ -148,7 +131,7 @@ class DomeCapture(Capture):
 
     @property
     def film(self) -> Film:
-        """What films the subject, set up on first use."""
+        """The cameras, the head and its shader, set up on first use."""
         if self._film is None:
             self._film = Film(self.config)
         return self._film
@@ -161,11 +144,8 @@ class DomeCapture(Capture):
 
     @property
     def folder(self) -> Path:
-        """Where this capture's packed cache lies."""
-        root = self.config.cache
-        if root is None:
-            root = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("lipflow-core")) / "dome"
-        return root / f"{self.config.subject[:3]}-{self.identity}"
+        """The folder of this capture's packed cache."""
+        return cache_folder(self.config.cache, "dome") / f"{self.config.subject[:3]}-{self.identity}"
 
     def split(self, name: str) -> DomeSplit:
         if name not in SPLITS:
@@ -176,10 +156,10 @@ class DomeCapture(Capture):
         return self._splits[name]
 
     def template(self) -> Template:
-        """Mesh, means and scales.
+        """Give the mesh, its means and scales.
 
-        Statistics are over training frames evenly spread: up to 512 for the vertices, and as many for the texture as
-        can be shaded in a second or two. Nothing is drawn for them, and nothing is read from the cache.
+        Statistics are taken over training frames evenly spread: up to 512 for the vertices, and for the texture as many
+        as are shaded in a second or two. No picture is drawn and the cache is not read.
         """
         return self._template
 

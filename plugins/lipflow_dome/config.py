@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
+from lipflow_kit.cache_folder import UserPath
+from lipflow_kit.headset_options import HeadsetOptions
+from lipflow_kit.observations import ROLES, face_outputs
+from lipflow_kit.picture_sizes import PictureSize, drawing_problem
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lipflow_core.config import Config
 from lipflow_core.parts import RendererSlot
-from lipflow_core.plans import CaptureInputs, Plan, RendererInputs, Roles
+from lipflow_core.plans import CaptureInputs, Plan, RendererInputs
 
 VERTICES, TRIANGLES, LANDMARKS, UNITS = 6109, 11958, 274, 86
-"""Facts of the head asset, known here so that planning needs no numpy."""
+"""Sizes of the head asset, written here so that planning needs no numpy."""
 
 SUBJECTS = (
     "p01_caucasian_male",
@@ -26,64 +29,55 @@ SUBJECTS = (
     "p08_mixed_female_middle",
 )
 
-Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+_SHORT_SEQUENCES = {"sequences": 300, "held_out_sequences": 16, "frames_per_sequence": 10}
+
+LARGEST_SHADING = 1 << 29
+"""Texels that may be shaded for one frame, over all cameras. Each takes 16 bytes: 8.6 GB."""
 
 
 class DomeConfig(Config):
-    """What is filmed, how, and at what size."""
+    """Whom the dome films, how, and at what size."""
 
     subject: str = "p01"
-    """One of the eight subjects, by full id or by its first three characters ("p01")."""
-    identity: dict[str, float] | NonNegativeInt | None = None
-    """Replaces the subject's shape: weights of the head's identity modes, or the seed of a random person. The subject
-    then gives the albedo only."""
+    """One of the eight subjects, by full id ("p01_caucasian_male") or by its first three characters ("p01")."""
+    identity: dict[str, Annotated[float, Field(ge=-10, le=10)]] | NonNegativeInt | None = None
+    """Shape that replaces the subject's: weights of the head's identity modes, or the seed of a random person. The
+    subject then gives the colours only."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of everything that is drawn: motion, head pose, headset light and slip, noise."""
+    """Seed of everything that is drawn at random: motion, head pose, headset light and slip, noise."""
     texture: Annotated[int, Field(ge=16, le=4096)] = 1024
-    """Height and width of the square texture."""
-    image: Size = (2048, 1334)
-    """(height, width) of dome pictures, the frontal one included."""
+    """Height and width of the square texture in pixels."""
+    image: PictureSize = (2048, 1334)
+    """Height and width of the dome's pictures in pixels, the frontal one included."""
     cameras: Annotated[int, Field(ge=1, le=150)] = 40
-    """Number of dome cameras; camera 0 is "frontal"."""
-    headset: Size = (480, 640)
-    """(height, width) of headset pictures."""
-    sequences: PositiveInt = 120
-    """Number of training sequences, each different."""
-    held_out_sequences: PositiveInt = 12
-    """Number of held-out sequences; their segments begin with "EXP_ROM" or "EXP_free_face"."""
-    frames_per_sequence: PositiveInt = 100
-    """Frames in each sequence."""
+    """Number of dome cameras. Camera 0 is "frontal"."""
+    headset: HeadsetOptions = HeadsetOptions()
+    """Size, slip and lighting of the headset pictures."""
+    sequences: Annotated[int, Field(ge=1, le=1_000_000)] = 120
+    """Number of training sequences. No two are alike."""
+    held_out_sequences: Annotated[int, Field(ge=1, le=1_000_000)] = 12
+    """Number of held-out sequences. Their segments begin with "EXP_ROM" or "EXP_free_face"."""
+    frames_per_sequence: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Number of frames in each sequence."""
     supersampling: Annotated[int, Field(ge=1, le=8)] = 2
-    """Pictures are drawn this many times as large and box-filtered."""
-    head_motion: NonNegativeFloat = 1.0
-    """Scale of the head's motion in the dome; 1 is about 4° and 5 mm, 0 none."""
-    headset_slip: NonNegativeFloat = 1.0
-    """Scale of the headset's slip on the face; 1 is about 2° and 1.5 mm, 0 none."""
-    headset_gain: NonNegativeFloat = 0.10
-    """Standard deviation of the logarithm of each headset picture's gain."""
-    headset_offset: NonNegativeFloat = 0.02
-    """Standard deviation of each headset picture's offset, in [0, 1] units."""
-    headset_gradient: NonNegativeFloat = 0.08
-    """Standard deviation of the change of light from edge to edge of each headset picture."""
-    headset_background: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Brightest grey behind the face in headset pictures."""
-    headset_noise: NonNegativeFloat = 0.02
-    """Standard deviation of the noise of headset pixels, in [0, 1] units."""
-    keypoint_noise: NonNegativeFloat = 0.0
-    """Standard deviation of keypoints, pixels."""
-    cache: Path | None = None
-    """Folder that holds simulated captures; the user's cache folder if null."""
-    workers: NonNegativeInt = 0
-    """Processes that simulate; 0 takes one per CPU core."""
+    """Factor by which pictures are drawn larger in each direction, then box-filtered to their size."""
+    head_motion: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Scale of the head's motion in the dome. 1 is about 4° and 5 mm; 0 is none."""
+    keypoint_noise: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Standard deviation of the noise added to keypoints, in pixels of the frontal picture."""
+    cache: UserPath | None = None
+    """Folder that keeps simulated captures. If null, `$LIPFLOW_CORE_CACHE/dome` or else the user's cache folder."""
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Number of processes that simulate. 0 is one for each CPU core."""
     renderer: RendererSlot = "cpu"
-    """Draws the pictures."""
+    """Renderer that draws the pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
             "texture": 32,
             "image": (32, 32),
             "cameras": 3,
-            "headset": (24, 32),
+            "headset": HeadsetOptions.presets["tiny"],
             "sequences": 8,
             "held_out_sequences": 2,
             "frames_per_sequence": 3,
@@ -93,19 +87,15 @@ class DomeConfig(Config):
             "texture": 64,
             "image": (96, 96),
             "cameras": 6,
-            "headset": (48, 64),
-            "sequences": 300,
-            "held_out_sequences": 16,
-            "frames_per_sequence": 10,
+            "headset": HeadsetOptions.presets["small"],
+            **_SHORT_SEQUENCES,
         },
         "medium": {
             "texture": 256,
             "image": (256, 256),
             "cameras": 12,
-            "headset": (120, 160),
-            "sequences": 300,
-            "held_out_sequences": 16,
-            "frames_per_sequence": 10,
+            "headset": HeadsetOptions.presets["medium"],
+            **_SHORT_SEQUENCES,
         },
     }
 
@@ -123,39 +113,51 @@ class DomeConfig(Config):
             raise ValueError("a capture needs at least two training frames: raise sequences or frames_per_sequence")
         return self
 
+    @model_validator(mode="after")
+    def _fits_the_memory(self) -> DomeConfig:
+        for option, size in (("image", self.image), ("headset.size", self.headset.size)):
+            if problem := drawing_problem(option, size, self.supersampling):
+                raise ValueError(problem)
+        texels = self.texture**2 * (self.cameras + 3)
+        if texels > LARGEST_SHADING:
+            raise ValueError(
+                f"texture {self.texture} with {self.cameras} cameras means {texels:,} texels a frame; "
+                f"at most {LARGEST_SHADING:,} are shaded at once, since each takes 16 bytes"
+            )
+        return self
+
     @property
     def renderer_inputs(self) -> RendererInputs:
-        """What the renderer is planned and built with."""
+        """Sizes that the renderer is planned and built for."""
         texture = (3, self.texture, self.texture)
         return RendererInputs(device="cpu", vertices=VERTICES, triangles=TRIANGLES, texture=texture)
 
     def plan(self, given: CaptureInputs) -> Plan:
-        """Shapes of one frame's observations. Raises Mismatch if the renderer can't draw on the CPU."""
-        height, width = self.image
-        headset_height, headset_width = self.headset
+        """Give the shapes of one frame's observations.
+
+        Raises:
+            lipflow_core.plans.Mismatch: If the renderer can't draw on the CPU.
+        """
         return Plan(
-            outputs={
-                "face.vertices": (VERTICES, 3),
-                "face.texture": (3, self.texture, self.texture),
-                "dome.images": (self.cameras, 3, height, width),
-                "dome.mask": (self.cameras, height, width),
-                "frontal.images": (1, 3, height, width),
-                "frontal.mask": (1, height, width),
-                "headset.images": (3, 1, headset_height, headset_width),
-                "headset.mask": (3, headset_height, headset_width),
-                "keypoints.points": (LANDMARKS, 2),
-                "keypoints.visible": (LANDMARKS,),
-                "truth.expression": (UNITS,),
-                "truth.gaze": (2, 2),
-                "truth.pose": (3, 4),
-                "truth.slip": (3, 4),
-                "truth.light": (3, 4),
-                "truth.background": (3, 3),
-                "truth.noise": (3,),
-                "topology.triangles": (TRIANGLES, 3),
-                "template.landmarks": (LANDMARKS,),
-            },
-            roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
+            outputs=face_outputs(
+                vertices=VERTICES,
+                triangles=TRIANGLES,
+                texture=self.texture,
+                cameras=self.cameras,
+                image=self.image,
+                headset=self.headset.size,
+                landmarks=LANDMARKS,
+                others={
+                    "truth.expression": (UNITS,),
+                    "truth.gaze": (2, 2),
+                    "truth.pose": (3, 4),
+                    "truth.slip": (3, 4),
+                    "truth.light": (3, 4),
+                    "truth.background": (3, 3),
+                    "truth.noise": (3,),
+                },
+            ),
+            roles=ROLES,
             devices=("cpu",),
             differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs)},

@@ -1,11 +1,11 @@
-"""The head's vocabulary: named expressions, visemes and regions of its 86 units."""
+"""The head's vocabulary: named expressions and visemes as weights of its 86 units, and the regions of the units."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 Recipe = Mapping[str, float]
-"""Unit → weight; a unit named without Left or Right stands for both sides."""
+"""Unit → weight. A unit named without Left or Right stands for both sides."""
 
 PEAKS: Mapping[str, Recipe] = {
     "smile": {"mouthSmile": 0.85, "cheekSquint": 0.4, "eyeSquint": 0.3},
@@ -66,7 +66,7 @@ VISEMES: Mapping[str, Recipe] = {
 
 
 def region(unit: str) -> str:
-    """Part of the face that a unit moves: brow, eye, gaze, nose, cheek, jaw, tongue, neck or mouth."""
+    """Name the part of the face that a unit moves: brow, eye, gaze, nose, cheek, jaw, tongue, neck or mouth."""
     name = unit.lower()
     for key, place in (
         ("eyelook", "gaze"),
@@ -85,9 +85,9 @@ def region(unit: str) -> str:
 
 
 def sides(unit: str) -> tuple[str, str] | None:
-    """The left and right unit of a pair that `unit` is one of; None for a unit without sides."""
+    """Give the left and the right unit of the pair that a unit belongs to; None for a unit without sides."""
     if unit in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"):
-        return None  # directions, not sides
+        return None  # these are directions, not sides
     for left, right in (("Left", "Right"), ("-left-", "-right-")):
         if left in unit or right in unit:
             return unit.replace(right, left), unit.replace(left, right)

@@ -1,4 +1,4 @@
-"""Films frames: from what the subject does to what every camera records."""
+"""Filming: from the subject's motion to the pictures of every camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from functools import cached_property
 import numpy as np
 import torch
 from lipflow_kit.cameras import compose, enlarge, positions, project
+from lipflow_kit.eight_bit import to_bytes
 from lipflow_kit.headset import draw_slip, light_pictures
+from lipflow_kit.landmarks import visible_points
+from lipflow_kit.resampling import box_filter
 
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import LUMINANCE, Camera
@@ -27,15 +30,15 @@ TEXELS_AT_ONCE = 1 << 20
 
 
 def layout(config: DomeConfig) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of what is recorded of each frame."""
+    """Give the shape and dtype of each array that is recorded of a frame."""
     size, cameras = config.texture, config.cameras
     return {
         "vertices": ((VERTICES, 3), "<f4"),
         "texture": ((3, size, size), "|u1"),
         "dome": ((cameras, 3, *config.image), "|u1"),
         "dome_mask": ((cameras, *config.image), "|u1"),
-        "headset": ((3, 1, *config.headset), "|u1"),
-        "headset_mask": ((3, *config.headset), "|u1"),
+        "headset": ((3, 1, *config.headset.size), "|u1"),
+        "headset_mask": ((3, *config.headset.size), "|u1"),
         "points": ((LANDMARKS, 2), "<f4"),
         "visible": ((LANDMARKS,), "<f4"),
         "expression": ((UNITS,), "<f4"),
@@ -49,7 +52,7 @@ def layout(config: DomeConfig) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 class Performance:
-    """What the subject does in the frames of one split.
+    """The subject's motion in the frames of one split.
 
     Args:
         config: The dome's options.
@@ -67,11 +70,11 @@ class Performance:
 
     @property
     def segments(self) -> list[str]:
-        """Segment of each frame."""
+        """The segment of each frame."""
         return [segment_name(self.split, index) for index in range(self.sequences) for _ in range(self.length)]
 
     def of(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Expression, gaze and pose of some frames, float32; frames: (B,) positions within the split."""
+        """Give expression, gaze and pose, float32, of the frames at some positions (B,) within the split."""
         acted = {index: act(self.config, self.split, index) for index in np.unique(frames // self.length).tolist()}
         rows = [(acted[frame // self.length], frame % self.length) for frame in frames.tolist()]
         return {
@@ -81,7 +84,7 @@ class Performance:
 
 
 class Film:
-    """Films one subject.
+    """One subject in the dome, with all cameras.
 
     Args:
         config: The dome's options.
@@ -101,21 +104,29 @@ class Film:
 
     @cached_property
     def shader(self) -> Shader:
-        """What colours the head, set up on first use: a capture that was filmed before needs none."""
+        """The head's shader, set up on first use. Reading a complete cache needs none."""
         return Shader(self.head, self.config.subject, self.config.texture)
 
     @cached_property
     def renderer(self) -> Renderer:
-        """The renderer, built on first use: statistics need none."""
+        """The renderer, built on first use. Statistics need none."""
         return self.config.renderer.build(self.config.renderer_inputs)
 
     @property
     def frames_at_once(self) -> int:
-        """Frames in a chunk: fixed by the options, so that results do not depend on how work is spread."""
+        """Number of frames in a chunk. It follows from the options alone, whatever the number of processes."""
         return max(1, min(30, TEXELS_AT_ONCE // (self.config.texture**2 * (self.config.cameras + 3))))
 
     def face(self, performed: Mapping[str, np.ndarray], cameras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices (B, V, 3) and average textures (B, 3, T, T) in [0, 1], over some dome cameras (their indices)."""
+        """Give the faces of some frames without drawing any picture.
+
+        Args:
+            performed: What `Performance.of` gives.
+            cameras: (N,) positions of the dome cameras to average over.
+
+        Returns:
+            Vertices (B, V, 3) and average textures (B, 3, T, T) in [0, 1].
+        """
         vertices = self.head.deform(performed["expression"].astype(np.float64), performed["gaze"].astype(np.float64))
         pose = performed["pose"].astype(np.float64)
         viewpoints = positions(compose(self.dome.extrinsics[cameras], pose))
@@ -123,14 +134,14 @@ class Film:
         return vertices, self._average(colors, facing)
 
     def shoot(self, performance: Performance, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """Everything that `layout` names, of some frames; frames: (B,) positions within the split."""
+        """Film the frames at some positions (B,) within a split; gives every array that `layout` names."""
         config = self.config
         performed = performance.of(frames)
         expression, gaze = performed["expression"].astype(np.float64), performed["gaze"].astype(np.float64)
         pose = performed["pose"].astype(np.float64)
         split = SPLITS.index(performance.split)
         generators = [np.random.default_rng([config.seed, 2 + split, frame]) for frame in frames.tolist()]
-        slip = draw_slip(generators, config.headset_slip).astype(np.float32)
+        slip = draw_slip(generators, config.headset.slip).astype(np.float32)
         dome = compose(self.dome.extrinsics, pose)
         headset = compose(self.headset.extrinsics, slip.astype(np.float64))
 
@@ -141,26 +152,17 @@ class Film:
         average = self._average(colors[:, :count], facing[:, :count])
         pictures, coverage, depth = self._draw(vertices, colors[:, :count], self.dome, dome, config.image, np.uint8)
         grey = (colors[:, count:] @ GREY)[..., None]
-        eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset)
-        eyes, drawn = light_pictures(
-            eyes,
-            eyes_coverage,
-            generators,
-            gain=config.headset_gain,
-            offset=config.headset_offset,
-            gradient=config.headset_gradient,
-            background=config.headset_background,
-            noise=config.headset_noise,
-        )
+        eyes, eyes_coverage, _ = self._draw(vertices, grey, self.headset, headset, config.headset.size)
+        eyes, drawn = light_pictures(eyes, eyes_coverage, generators, config.headset)
         points, visible = self._keypoints(vertices, dome[:, 0], depth, generators)
         return {
             **performed,
             "vertices": vertices,
-            "texture": _bytes(average),
+            "texture": to_bytes(average),
             "dome": pictures,
             "dome_mask": coverage,
-            "headset": _bytes(eyes),
-            "headset_mask": _bytes(eyes_coverage),
+            "headset": to_bytes(eyes),
+            "headset_mask": to_bytes(eyes_coverage),
             "points": points,
             "visible": visible,
             "slip": slip,
@@ -170,7 +172,7 @@ class Film:
         }
 
     def _average(self, colors: np.ndarray, facing: np.ndarray) -> np.ndarray:
-        """Mean over cameras, each weighted by how squarely it sees a texel; (B, 3, T, T)."""
+        """Average over cameras, each weighted by how squarely it sees a texel: (B, N, C, 3) → (B, 3, T, T)."""
         weight = facing**2 + 1e-3
         mean = np.einsum("bncx,bnc->bcx", colors, weight) / weight.sum(1)[..., None]
         return self.shader.texels.spread(mean, self.shader.blank)
@@ -184,15 +186,15 @@ class Film:
         size: tuple[int, int],
         dtype: type = np.float32,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw each view with its own texture, supersampled.
+        """Draw each view, supersampled, with the texture that its camera sees.
 
         Args:
             vertices: (B, V, 3).
             colors: (B, N, C, K) of covered texels.
-            rig: The N cameras.
+            rig: The N cameras' names and intrinsics.
             extrinsics: (B, N, 3, 4), head → camera.
             size: (height, width).
-            dtype: Of pictures and coverage: float32, or uint8 in steps of 1/255, since many large ones fill the memory.
+            dtype: Dtype of pictures and coverage: float32, or uint8 in steps of 1/255 for many large pictures.
 
         Returns:
             Pictures (B, N, K, H, W) before black, coverage (B, N, H, W), and the float32 depth (B, sH, sW) of the first
@@ -203,7 +205,7 @@ class Film:
         height, width = (side * factor for side in size)
         pictures = np.empty((batch, count, channels, *size), dtype)
         coverage = np.empty((batch, count, *size), dtype)
-        finish = _bytes if dtype is np.uint8 else np.asarray
+        finish = to_bytes if dtype is np.uint8 else np.asarray
         depth = np.empty((batch, height, width), np.float32)
         intrinsics = enlarge(rig.intrinsics, factor)
         blank = self.shader.blank if channels == 3 else np.atleast_1d(self.shader.blank @ GREY)
@@ -220,8 +222,8 @@ class Film:
                 )
                 with torch.inference_mode():
                     drawn = self.renderer(_tensor(vertices[rows]), _tensor(texture), self.topology, camera)
-                pictures[rows, view] = finish(_reduce(drawn.image.numpy(), factor))
-                coverage[rows, view] = finish(_reduce(drawn.coverage.numpy(), factor))
+                pictures[rows, view] = finish(box_filter(drawn.image.numpy(), factor))
+                coverage[rows, view] = finish(box_filter(drawn.coverage.numpy(), factor))
                 if view == 0:
                     depth[rows] = drawn.depth.numpy()
         return pictures, coverage, depth
@@ -229,47 +231,29 @@ class Film:
     def _keypoints(
         self, vertices: np.ndarray, extrinsics: np.ndarray, depth: np.ndarray, generators: list[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (B, K, 2) in the frontal picture and whether they are seen (B, K), float32."""
+        """Project keypoints (B, K, 2) into the frontal picture and tell which are visible (B, K), float32."""
         landmarks = vertices[:, landmark_vertices()].astype(np.float64)
         points, away = project(landmarks, self.dome.intrinsics[0], extrinsics)
-        factor = self.config.supersampling
-        fine = np.rint(points * factor + (factor - 1) / 2).astype(np.int64)
-        height, width = depth.shape[1:]
-        inside = (fine >= 0).all(-1) & (fine[..., 0] < width) & (fine[..., 1] < height)
-        x, y = np.clip(fine[..., 0], 0, width - 1), np.clip(fine[..., 1], 0, height - 1)
-        seen = depth[np.arange(len(points))[:, None], y, x]
-        # a landmark on the silhouette may round to a pixel beside the head, where nothing hides it
-        visible = inside & ((seen == 0) | (away < seen + 4.0))
+        visible = visible_points(points, away, depth, self.config.supersampling)
         noise = np.stack([generator.normal(0, 1, (LANDMARKS, 2)) for generator in generators])
         points = points + self.config.keypoint_noise * noise
         return points.astype(np.float32), visible.astype(np.float32)
 
 
 def view_cameras(rig: Rig, extrinsics: np.ndarray, size: tuple[int, int]) -> Camera:
-    """A record of cameras with leading axes (B, N) from (B, N, 3, 4) extrinsics of a rig's N cameras."""
+    """Give the record of a rig's N cameras, leading axes (B, N), with extrinsics (B, N, 3, 4)."""
     intrinsics = np.broadcast_to(rig.intrinsics, (*extrinsics.shape[:2], 3, 3))
     return Camera(_tensor(intrinsics), _tensor(extrinsics), *size)
 
 
-def chosen(rig: Rig, cameras: np.ndarray) -> Rig:
-    """A rig of some of the cameras of another."""
+def some_cameras(rig: Rig, cameras: np.ndarray) -> Rig:
+    """Give the rig of some cameras of another; cameras: their positions, of any shape."""
     return replace(
         rig,
         names=tuple(rig.names[index] for index in cameras.reshape(-1)),
         intrinsics=rig.intrinsics[cameras],
         extrinsics=rig.extrinsics[cameras],
     )
-
-
-def _reduce(pictures: np.ndarray, factor: int) -> np.ndarray:
-    """Box-filter (…, factor·H, factor·W) → (…, H, W)."""
-    # sums of strided views are several times as fast as a mean over two axes
-    columns = sum(pictures[..., offset::factor] for offset in range(factor))
-    return sum(columns[..., offset::factor, :] for offset in range(factor)) / factor**2
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The parametric head that the dome films: geometry of an identity, its expression units, its eyes."""
+"""The parametric head: the geometry of an identity, its expression units and its eyes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EYE_PARTS = ("eye_l", "eye_r")
 
 
 def data_file(name: str):
-    """A file of the head asset."""
+    """Give a file of the head asset."""
     return resources.files("lipflow_dome") / "data" / name
 
 
 @dataclass(frozen=True)
 class Asset:
-    """The head asset as it is stored; see data/README.md.
+    """The head asset as stored; data/README.md describes it.
 
     Args:
         vertices: (V, 3) millimetres, neutral face of the mean identity.
@@ -35,7 +35,7 @@ class Asset:
         expression_names: Names of the units.
         identity_deltas: (I, V, 3) displacement of each identity mode at weight 1.
         identity_names: Names of the modes.
-        anchors: Name → vertex of the asset's 16 anatomical landmarks.
+        anchors: Name → vertex, of the asset's 16 anatomical landmarks.
     """
 
     vertices: np.ndarray
@@ -51,11 +51,11 @@ class Asset:
     anchors: Mapping[str, int]
 
     def part_triangles(self, *names: str) -> np.ndarray:
-        """Indices of the triangles of some parts."""
+        """Give the indices of the triangles of some parts."""
         return np.flatnonzero(np.isin(self.part, [self.part_names.index(name) for name in names]))
 
     def part_vertices(self, *names: str) -> np.ndarray:
-        """Indices of the vertices of some parts."""
+        """Give the indices of the vertices of some parts."""
         return np.unique(self.triangles[self.part_triangles(*names)])
 
 
@@ -79,19 +79,19 @@ def load_asset() -> Asset:
 
 
 def subject_identities() -> dict[str, dict[str, float]]:
-    """Identity weights of the eight subjects, by full id such as "p01_caucasian_male"."""
+    """Give the identity weights of the eight subjects, by full id such as "p01_caucasian_male"."""
     data = json.loads(data_file("subjects.json").read_text(encoding="utf-8"))
     return {name: dict(entry["identity"]) for name, entry in data["subjects"].items()}
 
 
 def random_identity(seed: int) -> dict[str, float]:
-    """Identity weights of a person who does not exist: a convex mix of macros and a dozen details."""
+    """Draw the identity weights of a person who does not exist: a convex mix of macros, and a dozen details."""
     generator = np.random.default_rng([seed, 0x1D])
     names = load_asset().identity_names
     macros = [name for name in names if name.startswith("macro/")]
     share = generator.dirichlet(np.full(len(macros), 0.3))
     old = np.array(["-old" in name for name in macros])
-    if share[old].sum() > 0.5:  # the asset's old macros are only meant for at most half of the mix
+    if share[old].sum() > 0.5:  # the asset's "old" macros are meant for at most half of the mix
         share[old] *= 0.5 / share[old].sum()
         share[~old] *= 0.5 / max(share[~old].sum(), 1e-9)
     share /= share.sum()
@@ -108,10 +108,10 @@ class Head:
         identity: Identity mode → weight.
 
     Attributes:
-        asset: The asset that it is made from.
+        asset: The head asset.
         neutral: (V, 3) float64, millimetres, head frame.
-        units: (E, V, 3) displacement of each unit; gaze units move lids only, eyes are rotated instead.
-        eye_vertices: Vertices of the left and of the right eyeball.
+        units: (E, V, 3) displacement of each unit. Gaze units move the lids only; eyes are rotated.
+        eye_vertices: Indices of the vertices of the left and of the right eyeball.
         eye_centers: (2, 3) centre of rotation of the left and of the right eyeball.
         eye_radii: (2,) radius of each eyeball.
     """
@@ -131,7 +131,7 @@ class Head:
         self.eye_centers, self.eye_radii = map(
             np.stack, zip(*(_fit_sphere(self.neutral[index]) for index in self.eye_vertices), strict=True)
         )
-        # the sockets' walls lie so close behind the lids that squinting cheeks would pull them through
+        # The sockets' walls lie so close behind the lids that squinting cheeks would pull them through.
         walls = np.setdiff1d(asset.part_vertices("eye_socket"), asset.part_vertices("skin"))
         self.neutral[walls, 2] -= 5.0
         self._lids = tuple(self._lid_vertices(eye) for eye in range(2))
@@ -141,7 +141,7 @@ class Head:
             self.units[np.ix_(gaze, vertices)] = 0
 
     def deform(self, weights: np.ndarray, gaze: np.ndarray) -> np.ndarray:
-        """Vertices of faces.
+        """Give the vertices of faces.
 
         Args:
             weights: (B, E) of the expression units.
@@ -150,7 +150,7 @@ class Head:
         Returns:
             (B, V, 3) float32 millimetres, head frame.
         """
-        # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
+        # Sums in float64, rounded to float32, do not depend on the number of BLAS threads.
         count = len(self.units)
         moved = self.neutral + (weights @ self.units.reshape(count, -1)).reshape(len(weights), -1, 3)
         for eye, vertices in enumerate(self.eye_vertices):
@@ -165,9 +165,9 @@ class Head:
         return moved.astype(np.float32)
 
     def _lid_vertices(self, eye: int) -> tuple[np.ndarray, np.ndarray]:
-        """Skin around an eye, and how near each of its vertices may come to the eye's centre: lids slide on eyes.
+        """Give the skin around an eye, and the least distance of each of its vertices from the eye's centre.
 
-        Nothing may come nearer than the eyeball's surface, unless it lies deeper already at rest.
+        This makes lids slide on eyes: no vertex comes nearer than the eyeball's surface unless it lies deeper at rest.
         """
         skin = self.asset.part_vertices("skin")
         offset = self.neutral[skin] - self.eye_centers[eye]
@@ -177,7 +177,7 @@ class Head:
 
 
 def gaze_rotation(gaze: np.ndarray) -> np.ndarray:
-    """Rotation (..., 3, 3) that turns the forward axis z by yaw and pitch; gaze: (..., 2) radians."""
+    """Give the rotation (..., 3, 3) that turns the forward axis z by yaw and pitch (..., 2), radians."""
     yaw, pitch = gaze[..., 0], gaze[..., 1]
     cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     zero = np.zeros_like(yaw)
@@ -192,10 +192,10 @@ def gaze_rotation(gaze: np.ndarray) -> np.ndarray:
 
 
 def _fit_sphere(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (3,) and radius () of the sphere that fits points best.
+    """Fit a sphere to points: its centre (3,) and radius ().
 
-    The lids hug this sphere, so eyes that turn about its centre stay within them. |p|² = 2 p·c + (r² − |c|²) is linear
-    in c and the constant.
+    The lids lie on this sphere, so eyes that turn about its centre stay within them. The equation
+    |p|² = 2 p·c + (r² − |c|²) is linear in c and the constant.
     """
     design = np.concatenate([2 * points, np.ones((len(points), 1))], axis=1)
     *center, constant = np.linalg.lstsq(design, (points**2).sum(1), rcond=None)[0]

@@ -1,10 +1,9 @@
-"""Where the 274 keypoints lie on the mesh.
+"""The vertices of the 274 keypoints.
 
-They are chosen once, on the mean identity's neutral face, and stored in data/landmarks.json. The rule is farthest-point
-sampling with a local spacing: starting from the asset's 16 anatomical points, take again and again the face vertex
-whose distance to the nearest chosen one, divided by the spacing wanted at its place, is largest. Spacing is 3 at lips
-and lids, 6 at brows and nose, 14 elsewhere (in common units). Skin alone is eligible, in front of the ears and above
-the neck; nostrils, which no camera sees into, are left out.
+They were chosen once, on the mean identity's neutral face, and are stored in data/landmarks.json. The rule is
+`lipflow_kit.landmarks.spread_points`, beginning with the asset's 16 anatomical points. The spacing is 3 at lips and
+lids, 6 at brows and nose, and 14 elsewhere. Only skin in front of the ears and above the neck is eligible, without the
+nostrils, which no camera sees into.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import functools
 import json
 
 import numpy as np
+from lipflow_kit.landmarks import spread_points
 
 from lipflow_dome.config import LANDMARKS
 from lipflow_dome.head import data_file, load_asset
@@ -20,12 +20,12 @@ from lipflow_dome.head import data_file, load_asset
 
 @functools.cache
 def landmark_vertices() -> np.ndarray:
-    """(K,) int64 vertex of each keypoint."""
+    """Give the vertex of each keypoint, (K,) int64."""
     return np.array(json.loads(data_file("landmarks.json").read_text(encoding="utf-8"))["vertices"], np.int64)
 
 
 def choose_landmarks() -> np.ndarray:
-    """Apply the rule; what data/landmarks.json was made with."""
+    """Choose the keypoints anew, as they were for data/landmarks.json; (K,) int64."""
     asset = load_asset()
     points = asset.vertices
     skin = np.setdiff1d(asset.part_vertices("skin"), asset.part_vertices("mouth", "eye_socket"))
@@ -45,13 +45,9 @@ def choose_landmarks() -> np.ndarray:
         near = (((points[eligible] - np.array(center)) / np.array(radius)) ** 2).sum(1) < 1
         spacing[near] = np.minimum(spacing[near], wanted)
 
-    chosen = sorted(asset.anchors.values())
-    distance = np.min([np.linalg.norm(points[eligible] - points[vertex], axis=1) for vertex in chosen], axis=0)
-    while len(chosen) < LANDMARKS:
-        best = int((distance / spacing).argmax())
-        chosen.append(int(eligible[best]))
-        distance = np.minimum(distance, np.linalg.norm(points[eligible] - points[chosen[-1]], axis=1))
-    return np.array(chosen)
+    first = sorted(asset.anchors.values())
+    further = spread_points(points[eligible], spacing, points[first], LANDMARKS - len(first))
+    return np.concatenate([first, eligible[further]])
 
 
 def _middle(anchor: dict[str, np.ndarray], one: str, other: str) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The inner loops of shading, compiled: normals of meshes, values at texels, light from each texel to each camera.
+"""The compiled inner loops of shading: normals of meshes, values at texels, light from each texel to each camera.
 
-Each is a plain loop in float32 without fast-math, so that results do not depend on how it was vectorised.
+Each is a plain loop in float32 without fast-math, so that results do not depend on vectorisation.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import numpy as np
 from lipflow_kit.compiled.jit import kernel
 
 GAMMA = 2.2
-"""Of the pictures: value = light^(1/2.2)."""
+"""Gamma of the pictures: value = light^(1/2.2)."""
 
 _STEPS = 1024
-# The curve over the square root of light is almost straight: between these samples a line is exact to 1e-6.
+# The curve over the square root of light is almost straight: linear interpolation between samples is exact to 1e-6.
 _CURVE = (np.linspace(0, 1, _STEPS + 1) ** (2 / GAMMA)).astype(np.float32)
 
 
 @kernel
 def mesh_normals(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (B, V, 3) of meshes (B, V, 3), and twice the area (B, V) of the triangles around each vertex."""
+    """Give unit normals (B, V, 3) of meshes (B, V, 3), and twice the area (B, V) of the triangles at each vertex."""
     batch, count = vertices.shape[:2]
     normals, areas = np.zeros((batch, count, 3), np.float32), np.zeros((batch, count), np.float32)
     for row in range(batch):
@@ -44,7 +44,7 @@ def mesh_normals(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarra
 
 @kernel
 def at_texels(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Values at vertices (B, V, K) → at texels (B, C, K); corners: (C, 3) vertices, weights: (C, 3)."""
+    """Interpolate values at vertices (B, V, K) to texels (B, C, K); corners: (C, 3) vertices, weights: (C, 3)."""
     batch, channels, count = values.shape[0], values.shape[2], len(corners)
     found = np.empty((batch, count, channels), np.float32)
     for row in range(batch):
@@ -60,7 +60,7 @@ def at_texels(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> n
 
 @kernel
 def _power(base: float, exponent: int) -> float:
-    """base ** exponent in a handful of multiplications."""
+    """Compute base ** exponent by repeated squaring."""
     result = np.float32(1)
     while exponent:
         if exponent & 1:
@@ -91,7 +91,7 @@ def _send(
                 facing[row, view, texel] = max(cosine, zero)
                 highlight = zero
                 if cosine > zero:
-                    # lamps and surroundings mirrored in the surface: Phong lobes with Schlick's Fresnel term
+                    # Lamps and surroundings mirrored in the surface: Phong lobes with Schlick's Fresnel term.
                     mx, my, mz = two * cosine * nx - x, two * cosine * ny - y, two * cosine * nz - z
                     mirrored = zero
                     for lamp in range(len(power)):
@@ -124,23 +124,24 @@ def send(
     sheen: float,
     exposure: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each camera records of each texel.
+    """Compute the light from each texel to each camera.
 
     Args:
-        points: (B, C, 3) where the texels are, head frame.
-        normals: (B, C, 3) unit.
-        viewpoints: (B, N, 3) where the cameras are, head frame.
-        base: (B, C, 3) light that the texel scatters alike in all directions.
-        open_: (B, C) share of the surroundings that it sees.
+        points: (B, C, 3) places of the texels, head frame, millimetres.
+        normals: (B, C, 3) unit normals.
+        viewpoints: (B, N, 3) centres of the cameras, head frame, millimetres.
+        base: (B, C, 3) light that the texel scatters equally in all directions.
+        open_: (B, C) share of the surroundings that the texel sees.
         lamps: (B, L, 3) directions to the lamps, head frame.
-        power: (L,) of the lamps.
-        strength: (C,) of the highlights.
-        exponent: (C,) of the highlights, whole numbers.
-        sheen: Of the surroundings, mirrored at grazing angles.
-        exposure: From light to value.
+        power: (L,) strength of the lamps.
+        strength: (C,) strength of the highlights.
+        exponent: (C,) exponent of the highlights, whole numbers.
+        sheen: Strength of the surroundings mirrored at grazing angles.
+        exposure: Factor from light to value.
 
     Returns:
-        Colours (B, N, C, 3) float32 in [0, 1], and (B, N, C) how squarely each camera sees each texel.
+        Colours (B, N, C, 3) float32 in [0, 1], and the cosine (B, N, C) between each texel's normal and each camera,
+            0 where it faces away.
     """
     floats = [np.ascontiguousarray(array, np.float32) for array in (points, normals, viewpoints, base, open_, lamps)]
     power, strength = np.asarray(power, np.float32), np.asarray(strength, np.float32)

@@ -1,4 +1,4 @@
-"""What the subject does: sequences of expression weights, gaze and head pose, drawn by seed."""
+"""The subject's motion: sequences of expression weights, gaze and head pose, drawn by seed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SPLITS = ("train", "held-out")
 TRAIN_KINDS = ("neutral", "peak", "mix", "speech", "gaze", "mix", "peak", "mix", "speech", "mix", "peak", "mix")
 HELD_OUT_KINDS = ("free_face", "ROM")
 REACH = 48.0
-"""Millimetres that mouth and jaw units may move a vertex by in sum, so that combinations stay human."""
+"""Limit in millimetres on the summed displacement by mouth and jaw units, so that combinations stay human."""
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One take.
+    """The motion of one sequence.
 
     Args:
-        segment: Its name; no two sequences of a capture share one.
+        segment: Its segment's name, unique in the capture.
         expression: (N, E) weights of the expression units.
         gaze: (N, 2, 2) yaw and pitch of the left and right eye, radians.
         pose: (N, 3, 4) [R|t], head frame → dome.
@@ -38,7 +38,7 @@ class Sequence:
 
 
 def segment_name(split: str, index: int) -> str:
-    """Name of a split's sequence: its kind, what it shows, its number."""
+    """Give the segment name of a split's sequence: its kind, its expression if it has one, and its number."""
     kind = _kind(split, index)
     if kind == "peak":
         return f"EXP_{_peak(index)}_{index:04d}"
@@ -57,7 +57,7 @@ def _peak(index: int) -> str:
 
 
 def act(config: DomeConfig, split: str, index: int) -> Sequence:
-    """Draw a sequence: a function of the capture's seed, split and number alone."""
+    """Draw a sequence. It depends on the capture's seed, the split and the sequence's number only."""
     generator = np.random.default_rng([config.seed, SPLITS.index(split), index])
     return _Actor(generator, config.frames_per_sequence, config.head_motion).act(
         _kind(split, index), segment_name(split, index), _peak(index)
@@ -66,8 +66,15 @@ def act(config: DomeConfig, split: str, index: int) -> Sequence:
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """The expression units: names and their positions, the region each moves, how far it moves a vertex (millimetres),
-    and the groups that usually act together: pairs of sides, and units without sides. Gaze follows a rule of its own.
+    """The expression units as the actor sees them.
+
+    Args:
+        names: Names of the units.
+        index: Name → position.
+        regions: (E,) part of the face that each unit moves.
+        reach: (E,) farthest that each unit moves a vertex, millimetres.
+        groups: Units that usually act together: pairs of sides, and single units without sides. Gaze units are left
+            out, since gaze is drawn by itself.
     """
 
     names: tuple[str, ...]
@@ -145,7 +152,7 @@ class _Actor:
         return (np.arange(self.frames) + 0.5) / self.frames
 
     def _between(self, keys: np.ndarray) -> np.ndarray:
-        """Move through key poses, easing in and out of each; keys: (K, …) → (N, …)."""
+        """Move through key poses, easing in and out of each: (K, …) → (N, …)."""
         spacing = np.cumsum(self.generator.uniform(0.6, 1.4, len(keys)))
         stops = (spacing - spacing[0]) / (spacing[-1] - spacing[0])
         times = self._times()
@@ -158,7 +165,7 @@ class _Actor:
         return result
 
     def _envelope(self) -> np.ndarray:
-        """Onset, apex and release of a peak expression; (N,)."""
+        """Draw the onset, apex and release of a peak expression; (N,)."""
         onset = self.generator.uniform(0.25, 0.45)
         release = self.generator.uniform(0.6, 0.85)
         rise = np.clip(self._times() / onset, 0, 1)
@@ -166,14 +173,14 @@ class _Actor:
         return (rise * rise * (3 - 2 * rise)) * (fall * fall * (3 - 2 * fall))
 
     def _idle(self) -> np.ndarray:
-        """A face at rest is never the same twice; (N, E)."""
+        """Draw the small motion of a face at rest; (N, E)."""
         active = self.generator.random((2, len(self.names))) < 0.3
         size = self.generator.exponential(0.09, (2, len(self.names)))
         keys = np.where(active & (self.regions != "gaze") & (self.regions != "tongue"), size, 0)
         return self._between(np.minimum(keys, 0.3) * self.ease)
 
     def _vary(self, recipe: Recipe) -> np.ndarray:
-        """A recipe as somebody would do it today: stronger or weaker, one side more than the other; (E,)."""
+        """Vary a recipe as people do: stronger or weaker, one side more than the other; (E,)."""
         weights = np.zeros(len(self.names))
         strength = self.generator.uniform(0.65, 1.1)
         tilt = self.generator.normal(0, 0.18)
@@ -188,7 +195,7 @@ class _Actor:
         return [(self.index[name + "Left"], 1), (self.index[name + "Right"], -1)]
 
     def _combination(self, fewest: int, most: int, where: tuple[str, ...]) -> np.ndarray:
-        """A random combination of units in some regions, now and then one-sided; (E,)."""
+        """Draw a random combination of units in some regions, sometimes one-sided; (E,)."""
         weights = np.zeros(len(self.names))
         choices = [group for group in self.groups if self.regions[group[0]] in where]
         count = min(int(self.generator.integers(fewest, most + 1)), len(choices))
@@ -198,14 +205,14 @@ class _Actor:
             for side, unit in enumerate(choices[choice]):
                 alone = len(choices[choice]) == 2 and sided < 0.4 and side == int(sided < 0.2)
                 weights[unit] = 0 if alone else weight * self.generator.uniform(0.75, 1.25)
-        # units of long reach would drown the rest: they come weaker, an open jaw seldom
+        # Units of long reach would dominate: they come weaker, and the jaw seldom opens.
         weights *= self.ease
         if "jaw" in where and self.generator.random() < 0.15:
             weights[self.index["jawOpen"]] += 0.35 * self.generator.random() ** 2
         return np.clip(weights, 0, 1)
 
     def _extreme(self) -> np.ndarray:
-        """One group of units near its limit, with a little company; (E,)."""
+        """Draw one group of units near its limit, together with a few weak ones; (E,)."""
         weights = 0.5 * self._combination(2, 8, tuple(sorted(set(self.regions))))
         group = self.groups[int(self.generator.integers(len(self.groups)))]
         weights[list(group)] = self.generator.uniform(0.8, 1.0)
@@ -221,7 +228,7 @@ class _Actor:
         return weights
 
     def _gaze(self, wide: float) -> np.ndarray:
-        """Fixations with saccades between them; (N, 2, 2) radians."""
+        """Draw fixations with saccades between them; (N, 2, 2) radians."""
         count = 1 + self.generator.poisson(self.frames / 7)
         targets = np.clip(self.generator.normal(0, [0.22 * wide, 0.14 * wide], (count, 2)), -0.55, 0.55)
         targets[:, 1] = np.clip(targets[:, 1], -0.36, 0.30)
@@ -229,13 +236,13 @@ class _Actor:
         fixation = np.maximum(np.searchsorted(starts, np.arange(self.frames), side="right") - 1, 0)
         gaze = np.repeat(targets[fixation][:, None], 2, axis=1)
         gaze += self.generator.normal(0, 0.008, gaze.shape)
-        vergence = self.generator.uniform(0.01, 0.06)  # eyes turn inwards by the distance looked at
+        vergence = self.generator.uniform(0.01, 0.06)  # eyes turn inwards, more so for near targets
         gaze[:, 0, 0] -= vergence
         gaze[:, 1, 0] += vergence
         return gaze
 
     def _lids(self, weights: np.ndarray, gaze: np.ndarray) -> np.ndarray:
-        """Lids follow the eyes."""
+        """Let the lids follow the eyes."""
         weights = weights.copy()
         for eye, (side, inwards) in enumerate((("Left", -1), ("Right", 1))):
             yaw, pitch = gaze[:, eye, 0] * inwards, gaze[:, eye, 1]
@@ -244,12 +251,12 @@ class _Actor:
         return weights
 
     def _feasible(self, weights: np.ndarray) -> np.ndarray:
-        """Resolve contradictions: lids close once, the mouth reaches only so far, opposite motions cancel."""
+        """Resolve contradictions: lids close at most once, the mouth's reach is limited, opposite motions cancel."""
         weights = np.clip(weights, 0, 1.1)
         for side in ("Left", "Right"):
             blink, closure = self.index[f"eyeBlink{side}"], self.index[f"mh_eye-{side.lower()}-closure"]
             closing = np.minimum(weights[:, blink] + weights[:, closure], 1)
-            # either unit alone closes the eye with a crooked line; half of each is a lid
+            # Either unit alone closes the eye along a crooked line; half of each looks like a lid.
             weights[:, blink], weights[:, closure] = 0.5 * closing, 0.45 * closing
             open_ = 1 - closing
             down = self.index[f"eyeLookDown{side}"]
@@ -263,7 +270,7 @@ class _Actor:
             weights[:, self.index[other]] -= common
         mouth = np.isin(self.regions, ("mouth", "jaw", "cheek", "neck"))
         excess = (weights * self.reach)[:, mouth].sum(1) / REACH
-        # a soft limit: what is within reach stays, the rest is compressed
+        # A soft limit: small motions stay, large ones are compressed.
         weights[:, mouth] /= (1 + np.maximum(excess, 0) ** 3)[:, None] ** (1 / 3)
         jaw = weights[:, self.index["jawOpen"]] + weights[:, self.index["mh_mouth-open"]]
         close, tongue = self.index["mouthClose"], self.index["tongueOut"]
@@ -272,7 +279,7 @@ class _Actor:
         return weights
 
     def _pose(self) -> np.ndarray:
-        """Light head motion about the neck's top; (N, 3, 4)."""
+        """Draw slight head motion about the top of the neck; (N, 3, 4)."""
         keys = self.generator.normal(0, 1, (2 + self.frames // 15, 6)) * self.head_motion
         motion = self._between(keys) * np.array([0.05, 0.07, 0.03, 5.0, 4.0, 5.0])
         return rigid(motion[:, :3], motion[:, 3:], pivot=np.array([0.0, -60.0, -20.0]))

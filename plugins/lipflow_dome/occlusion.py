@@ -1,8 +1,8 @@
-"""How open to light each vertex lies: eye sockets, nostrils and mouth are dark, and an open jaw lets light in.
+"""Openness to light of each vertex: eye sockets, nostrils and mouth are dark, and an open jaw lets light in.
 
-Openness is the share of light from all around, weighted by the cosine to the normal, that reaches a vertex. It is baked
-for the mean identity, neutral and with each expression unit at full weight, from depth maps out of many directions,
-and stored as a base and one change per unit. A combination is the sum of its units' changes.
+Openness is the share of the light from all directions, weighted by the cosine to the normal, that reaches a vertex. It
+was computed for the mean identity, neutral and with each expression unit at full weight, from depth maps in many
+directions. It is stored as a base and one change for each unit; a combination of units is the sum of their changes.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ STEPS = 127
 
 @functools.cache
 def load_occlusion() -> tuple[np.ndarray, np.ndarray]:
-    """Openness (V,) of the neutral face in [0, 1] and its change (E, V) by each unit at weight 1; float32."""
+    """Read the openness (V,) of the neutral face in [0, 1] and its change (E, V) by each unit at weight 1; float32."""
     with data_file("occlusion.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays["base"].astype(np.float32) / 255, arrays["changes"].astype(np.float32) / STEPS
 
 
 def bake_occlusion(renderer: Renderer, directions: int = 64, resolution: int = 320) -> dict[str, np.ndarray]:
-    """What data/occlusion.npz holds.
+    """Compute the arrays of data/occlusion.npz.
 
     Args:
-        renderer: Draws the depth maps.
-        directions: Number of directions that light comes from.
+        renderer: Renderer that draws the depth maps.
+        directions: Number of directions of the light.
         resolution: Height and width of a depth map in pixels.
     """
     asset = load_asset()
@@ -58,7 +58,7 @@ def bake_occlusion(renderer: Renderer, directions: int = 64, resolution: int = 3
 
 
 def openness(asset: Asset, vertices: np.ndarray, renderer: Renderer, directions: int, resolution: int) -> np.ndarray:
-    """Share of light from all around that reaches each vertex; (V,) in [0, 1]."""
+    """Compute the share of the light from all directions that reaches each vertex; (V,) in [0, 1]."""
     index = np.arange(directions) + 0.5
     height, turn = 1 - 2 * index / directions, np.pi * (1 + 5**0.5) * index
     around = np.sqrt(1 - height**2)
@@ -68,7 +68,7 @@ def openness(asset: Asset, vertices: np.ndarray, renderer: Renderer, directions:
     focal = resolution * distance / extent
     middle = (resolution - 1) / 2
     intrinsics = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
-    points = vertices + 1.0 * normals  # a little off the surface, so that it does not shadow itself
+    points = vertices + 1.0 * normals  # a little off the surface, lest it shadow itself
     mesh = torch.from_numpy(vertices[None].astype(np.float32))
     texture = torch.zeros(1, 1, 2, 2)
     connectivity = topology()
@@ -93,7 +93,7 @@ def openness(asset: Asset, vertices: np.ndarray, renderer: Renderer, directions:
 
 
 def vertex_normals(asset: Asset, vertices: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3), float64."""
+    """Give the unit normals (V, 3) of a mesh (V, 3), float64."""
     a, b, c = (vertices[asset.triangles[:, k]] for k in range(3))
     normals = np.zeros_like(vertices)
     for k in range(3):
@@ -102,7 +102,7 @@ def vertex_normals(asset: Asset, vertices: np.ndarray) -> np.ndarray:
 
 
 def _smooth(asset: Asset, values: np.ndarray) -> np.ndarray:
-    """Average each vertex with its neighbours once: takes the steps out of a finite number of directions."""
+    """Average each vertex with its neighbours once, which smooths the steps of a finite number of directions."""
     edges = np.concatenate([asset.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     edges = np.concatenate([edges, edges[:, ::-1]])
     total = np.bincount(edges[:, 0], values[edges[:, 1]], minlength=len(values))

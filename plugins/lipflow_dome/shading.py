@@ -1,4 +1,4 @@
-"""How the head looks: the colour of every texel, as a function of expression, head pose and viewpoint."""
+"""The head's appearance: the colour of every texel as a function of expression, head pose and viewpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lipflow_dome.head import Head
 from lipflow_dome.lighting import GAMMA, send
 from lipflow_dome.surface import Surface
 
-# Direction to each lamp in the dome, and its strength. A dome lights evenly; a little asymmetry is what real ones have.
+# Direction to each lamp in the dome, and its strength: even light with a little asymmetry, as in real domes.
 LAMPS = np.array(
     [
         [0.45, 0.50, 0.74, 0.42],
@@ -26,14 +26,14 @@ LAMPS = np.array(
 AMBIENT = 0.34
 SKY = 0.10
 SHEEN = 0.07
-"""Of the dome's own glow, mirrored at grazing angles."""
+"""Strength of the dome's own glow, mirrored at grazing angles."""
 
 EXPOSURE = 0.86
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How a part of the head reflects: strength and exponent of its highlights."""
+    """Reflectance of a part of the head: strength and exponent of its highlights."""
 
     strength: float
     exponent: int
@@ -51,11 +51,11 @@ FINISHES = {
 
 
 class Shader:
-    """Shades the texture of one person's head.
+    """Shader of one person's head.
 
     Args:
         head: The head.
-        subject: Full id of the subject whose albedo it wears.
+        subject: Full id of the subject whose albedo is used.
         size: Height and width of the texture.
     """
 
@@ -78,12 +78,12 @@ class Shader:
         Args:
             vertices: (B, V, 3) float32 millimetres, head frame.
             expression: (B, E) weights of the expression units.
-            pose: (B, 3, 4) [R|t], head frame → dome: the lamps stay while the head moves.
-            viewpoints: (B, N, 3) where cameras are, head frame, millimetres.
+            pose: (B, 3, 4) [R|t], head frame → dome. The lamps stay while the head moves.
+            viewpoints: (B, N, 3) centres of the cameras, head frame, millimetres.
 
         Returns:
-            Colours (B, N, C, 3) float32 in [0, 1] of the covered texels seen from each viewpoint, and (B, N, C) how
-            squarely each viewpoint sees each texel.
+            Colours (B, N, C, 3) float32 in [0, 1] of the covered texels seen from each viewpoint, and the cosine
+            (B, N, C) between each texel's normal and each viewpoint, 0 where it faces away.
         """
         points, normals, areas = self.surface.locate(vertices)
         look = self.surface.condition(points, areas, vertices, expression)
@@ -108,7 +108,7 @@ class Shader:
     def _diffuse(
         self, normals: np.ndarray, lamps: np.ndarray, power: np.ndarray, open_: np.ndarray, pose: np.ndarray
     ) -> np.ndarray:
-        """Irradiance (B, C, 3). Light wraps further in red, as it scatters under the skin."""
+        """Compute the irradiance (B, C, 3). Red light wraps further around, since it scatters under the skin."""
         cosine = np.einsum("bci,bli->bcl", normals, lamps)
         up = np.einsum("bci,bi->bc", normals, pose[:, 1, :3].astype(np.float32))
         ambient = (AMBIENT + SKY * up) * open_

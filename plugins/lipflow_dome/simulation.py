@@ -1,4 +1,4 @@
-"""Fills a store: in this process, or spread over several that each use one thread."""
+"""Simulating a split into its store, in this process or spread over processes of one thread each."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from lipflow_dome.filming import Film, Performance, layout
 
 WORDS = Words(
     "simulated capture",
-    "run again: it is simulated anew, with the same frames",
+    "run again: the same frames are simulated anew",
     "set the capture's option `cache` to another folder",
 )
 
 CHUNKS_WORTH_A_WORKER = 6
-"""A process takes seconds to start: fewer chunks than this per worker are done faster in the process at hand."""
+"""Number of chunks that pays for a process, which takes seconds to start. With fewer, this process does the work."""
 
 REFUSED = 64
-"""Exit code of a worker that can't build what it was told to, before it did anything."""
+"""Exit code of a worker that could not build the capture, before it wrote anything."""
 
 UNWRITABLE = 65
-"""Exit code of a worker that could not write what it filmed; the reason is its last line."""
+"""Exit code of a worker that could not write its frames; the last line that it printed tells the reason."""
 
 
 def open_store(config: DomeConfig, split: str, folder: Path, frames_at_once: int) -> Store:
-    """The store of a split below a capture's folder."""
+    """Give the store of a split in a capture's folder."""
     return Store(folder / split, layout(config), len(Performance(config, split)), frames_at_once, WORDS)
 
 
 def simulate(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film]) -> Store:
-    """Simulate a split unless it is there already; processes that ask for the same one wait for the first.
+    """Simulate a split unless its store is complete. Processes that ask for the same split wait for the first.
 
     Args:
         config: The dome's options.
         split: "train" or "held-out".
-        folder: Folder of this capture.
-        film: Gives the film crew of this process.
+        folder: Folder of this capture's cache.
+        film: Gives the `Film` of this process, set up on the first call.
 
     Raises:
         StorageError: If the folder can't be written, or the disk is full.
@@ -83,7 +83,7 @@ def _fill(config: DomeConfig, split: str, folder: Path, film: Callable[[], Film]
     label, begun = f"simulate {config.subject} {split}", store.chunks - len(missing)
     with progress(store.chunks, label, "chunk", initial=begun, patience=5.0) as bar:
         if workers > 1:
-            # a file for what they say, because a pipe that nobody empties stops a process that warns a lot
+            # Their messages go to a file: a pipe that nobody empties would block a process with many warnings.
             with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints:
                 if _spread(config, split, folder, store, workers, bar, complaints):
                     return
@@ -102,10 +102,10 @@ def _spread(
     bar: Progress,
     complaints: IO[str],
 ) -> bool:
-    """Let processes of their own fill the store. False if they can't be used for this config.
+    """Fill the store with worker processes; False if they can't be used for this config.
 
     They are commands, not forks: numba and OpenMP threads don't survive a fork, and multiprocessing's spawn would run
-    the user's script once more.
+    the user's script again.
     """
     threads = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = os.environ | dict.fromkeys(threads, "1")
@@ -127,7 +127,7 @@ def _spread(
                 text=True,
             )
             running.append(process)
-            with contextlib.suppress(BrokenPipeError):  # it is gone already: its exit code tells below
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code is read below
                 process.stdin.write(json.dumps(task) + "\n")
                 process.stdin.flush()
         while any(process.poll() is None for process in running):
@@ -148,8 +148,8 @@ def _spread(
                         lines[-1], "Free some space, or set the capture's option `cache` to another folder."
                     )
                 raise CaptureError(
-                    f"a process that simulates the capture ended with code {process.returncode}: {lines[-1]}",
-                    "Run again to resume; with the capture's option workers=1 it runs in this process.",
+                    f"a process that simulates the capture ended with exit code {process.returncode}: {lines[-1]}",
+                    "Run again to resume. With the capture's option workers=1 no processes are started.",
                 )
         bar.advance(store.chunks - bar.done)
         return True

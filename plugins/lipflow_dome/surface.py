@@ -1,4 +1,4 @@
-"""The skin's state at each texel: where it is, which way it faces, how it is folded, shadowed and flushed."""
+"""The surface at each texel: its place and normal, and how an expression folds, shadows and reddens it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lipflow_dome.occlusion import load_occlusion
 from lipflow_dome.wrinkles import wrinkle_height, wrinkle_slope
 
 FULL_FOLD = 0.30
-"""Loss of area at which skin is fully wrinkled."""
+"""Relative loss of area at which skin is fully wrinkled."""
 
 ENAMEL = (1.10, 1.0, 1.06)
-"""Takes some of the green out of the asset's teeth, which beside red lips look dead with it."""
+"""Tint of the teeth: beside red lips the asset's own look green."""
 
 EFFORT = {
     "cheekPuff": 0.9,
@@ -32,15 +32,15 @@ EFFORT = {
     "eyeSquintRight": 0.2,
     "mh_neck-platysma": 0.4,
 }
-"""Units whose effort drives blood into the face, and how much."""
+"""Units whose effort reddens the face, and how strongly."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an expression does to the look of each texel.
+    """The effect of an expression on the appearance of each texel.
 
     Args:
-        open: (B, C) share of the surroundings that light reaches it from.
+        open: (B, C) share of the surroundings whose light reaches the texel.
         tint: (B, C, 3) factor on the albedo: flush, pallor, dark furrows.
         tilt: (B, C, 3) added to the unit normal: wrinkles.
     """
@@ -50,17 +50,17 @@ class Look:
     tilt: np.ndarray
 
     def bend(self, normals: np.ndarray) -> np.ndarray:
-        """Unit normals (B, C, 3) with the wrinkles' slopes."""
+        """Tilt unit normals (B, C, 3) by the wrinkles' slopes."""
         bent = normals + self.tilt
         return bent / np.maximum(np.linalg.norm(bent, axis=-1, keepdims=True), 1e-9)
 
 
 class Surface:
-    """Geometry of one head's surface at the texels of its texture.
+    """The surface of one head at the texels of its texture.
 
     Args:
         head: The head.
-        texels: Which triangle lies under each texel.
+        texels: The triangle under each texel.
     """
 
     def __init__(self, head: Head, texels: Texels):
@@ -90,7 +90,7 @@ class Surface:
         self.blood = _blood(points, anchors).astype(np.float32)
 
     def locate(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where texels are, which way they face, and how much surface lies about each vertex.
+        """Give the places and normals of the texels, and the area of surface around each vertex.
 
         Args:
             vertices: (B, V, 3) float32.
@@ -104,25 +104,25 @@ class Surface:
         return self._lerp(vertices), normals, areas
 
     def _lerp(self, values: np.ndarray) -> np.ndarray:
-        """Values at vertices (B, V, K) → at texels (B, C, K), float32."""
+        """Interpolate values at vertices (B, V, K) to texels (B, C, K), float32."""
         return at_texels(np.ascontiguousarray(values, np.float32), self.corners, self.barycentric)
 
     def condition(self, points: np.ndarray, areas: np.ndarray, vertices: np.ndarray, expression: np.ndarray) -> Look:
-        """What the expression does to the look of each texel.
+        """Compute the effect of an expression on the appearance of each texel.
 
         Args:
-            points: (B, C, 3) where the texels are.
+            points: (B, C, 3) places of the texels.
             areas: (B, V) of the triangles around each vertex.
             vertices: (B, V, 3) float32 millimetres, head frame.
             expression: (B, E) weights of the expression units.
         """
         batch, count = points.shape[:2]
         weights = expression.astype(np.float64)
-        # float64 sums rounded to float32 come out the same whatever the number of BLAS threads
+        # Sums in float64, rounded to float32, do not depend on the number of BLAS threads.
         at_vertices = np.clip(self.base_open + weights @ self.open_changes, 0.03, 1).astype(np.float32)
         compression = (1 - areas / self.rest_area).astype(np.float32)
         open_, compression = np.moveaxis(self._lerp(np.stack([at_vertices, compression], -1)), -1, 0).copy()
-        open_[:, self.inside] = 0.15 + 0.85 * np.sqrt(open_[:, self.inside])  # light bounces about within the mouth
+        open_[:, self.inside] = 0.15 + 0.85 * np.sqrt(open_[:, self.inside])  # light is reflected within the mouth
         open_[:, self.teeth] = self._between_lips(points[:, self.teeth], vertices)
         for side, eye in (("left", "eye_l"), ("right", "eye_r")):
             open_[:, self.eyes[eye]] = self._between_lids(points[:, self.eyes[eye]], vertices, side)
@@ -132,7 +132,7 @@ class Surface:
         tilt = np.zeros((batch, count, 3), np.float32)
         tilt[:, self.skin] = -fold[..., None] * self.wrinkle_slope
         flushed = np.clip(weights @ self.effort, 0, 1.2).astype(np.float32)[:, None] * self.blood
-        flushed = flushed + np.clip(0.6 * compression, -0.12, 0.25)  # squeezed skin reddens, stretched skin pales
+        flushed = flushed + np.clip(0.6 * compression, -0.12, 0.25)  # compressed skin reddens, stretched skin pales
         dark = 1 - 0.30 * fold * self.furrow - 0.12 * fold
         tint = np.ones((batch, count, 3), np.float32)
         for channel, amount in enumerate((0.03, -0.14, -0.12)):
@@ -141,9 +141,9 @@ class Surface:
         return Look(open_, tint, tilt)
 
     def _between_lips(self, points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-        """Openness of the teeth's texels: the angle at which each looks out between the lips, and what bounces about.
+        """Compute the openness of the teeth's texels from the angle between the lips, and some reflected light.
 
-        The lips' inner edges are taken as parabolas from corner to corner of the mouth.
+        The lips' inner edges are modelled as parabolas from corner to corner of the mouth.
         """
         left, right, top, bottom = (
             vertices[:, self.anchors[name], None]
@@ -158,9 +158,9 @@ class Surface:
         return 0.15 + 0.85 * np.clip(2.6 * (upwards - downwards) / np.pi, 0, 1)
 
     def _between_lids(self, points: np.ndarray, vertices: np.ndarray, side: str) -> np.ndarray:
-        """Openness of an eyeball's texels: shadowed by the upper lid, a little by the lower, dark behind them.
+        """Compute the openness of an eyeball's texels: shadowed by the upper lid, a little by the lower, dark behind.
 
-        It follows the lids, not the eyeball's own turning.
+        It follows the lids, not the eyeball's own rotation.
         """
 
         def anchor(name: str) -> np.ndarray:
@@ -177,7 +177,7 @@ class Surface:
 
 
 def _footprint(head: Head, texels: Texels) -> np.ndarray:
-    """Millimetres that each texel spans on the resting head; (C,)."""
+    """Give the width in millimetres of each texel on the resting head; (C,)."""
     atlas = lay_atlas()
     a, b, c = (head.neutral[head.asset.triangles[:, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -187,7 +187,7 @@ def _footprint(head: Head, texels: Texels) -> np.ndarray:
 
 
 def _blood(points: np.ndarray, anchors: dict[str, np.ndarray]) -> np.ndarray:
-    """How much each point reddens with effort: cheeks and nose most, then forehead and neck; (C,)."""
+    """Give the strength (C,) with which each point reddens with effort, largest at cheeks and nose."""
     nose, eye = anchors["nose_tip"], anchors["eye_left_outer"]
     side = np.abs(points[:, 0])
     cheek = np.exp(-(((side - 42) / 18) ** 2) - ((points[:, 1] - nose[1] + 2) / 20) ** 2)

@@ -1,4 +1,4 @@
-"""A process that simulates chunks of a capture: `python -m lipflow_dome.worker`, its task as JSON on standard input."""
+"""A process that simulates chunks of a capture: `python -m lipflow_dome.worker`, with its task on standard input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lipflow_dome.simulation import REFUSED, UNWRITABLE, open_store
 
 
 def main() -> int:
-    """Film the chunks of a task, until done or until the process that gave it is gone."""
+    """Film the chunks of a task, until done or until the parent process is gone; gives the exit code."""
     parent = os.getppid()
     task = json.loads(sys.stdin.readline())
     torch.set_num_threads(1)

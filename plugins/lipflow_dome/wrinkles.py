@@ -1,7 +1,7 @@
-"""Where skin folds when it is compressed: a height field over the resting face, in millimetres.
+"""Wrinkles of compressed skin: a height field over the resting face, in millimetres.
 
-Lines run as they do in people: across the forehead, upright between the brows, across the nose's root, fanning out from
-the eyes' outer corners, from the nose's wings to the mouth's corners, and around pursed lips.
+Wrinkles run across the forehead, upright between the brows, across the root of the nose, out from the eyes' outer
+corners, from the wings of the nose to the corners of the mouth, and around pursed lips.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 Points = np.ndarray
 
 WAVELENGTHS = {"forehead": 11.0, "glabella": 10.0, "bridge": 8.0, "crow": 8.0, "nasolabial": 14.0, "lips": 7.0}
-"""Millimetres from line to line, or twice the width of a single fold."""
+"""Distance between lines in millimetres, or twice the width of a single fold."""
 
 
 def wrinkle_height(points: Points, anchors: Mapping[str, np.ndarray], footprint: np.ndarray) -> np.ndarray:
-    """Height of fully folded skin over smooth skin.
+    """Give the height of fully folded skin over smooth skin.
 
     Args:
         points: (C, 3) on the resting face.
         anchors: Anatomical landmark → its position at rest.
-        footprint: (C,) millimetres that a texel spans; lines too fine for it are left out, lest they alias.
+        footprint: (C,) width of a texel in millimetres. Lines too fine for it are left out, since they would alias.
 
     Returns:
         (C,) millimetres, negative in furrows.
@@ -35,7 +35,7 @@ def wrinkle_height(points: Points, anchors: Mapping[str, np.ndarray], footprint:
 
 
 def wrinkle_slope(points: Points, anchors: Mapping[str, np.ndarray], footprint: np.ndarray) -> np.ndarray:
-    """Gradient (C, 3) of the height with respect to position, by central differences."""
+    """Give the gradient (C, 3) of `wrinkle_height` with respect to position, by central differences."""
     step = 0.05
     slope = np.empty(points.shape)
     for axis, offset in enumerate(step * np.eye(3)):
@@ -91,7 +91,7 @@ def _fields(points: Points, anchors: Mapping[str, np.ndarray]) -> dict[str, tupl
 
 
 def _lines(distance: np.ndarray, wavelength: float) -> np.ndarray:
-    """Parallel furrows, narrow with broad ridges between them."""
+    """Give the height of parallel furrows, narrow with broad ridges between them."""
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * distance / wavelength)
     return -(wave**1.5)
 
@@ -101,13 +101,13 @@ def _bump(x: np.ndarray, center: float, width: float) -> np.ndarray:
 
 
 def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Smooth from 0 at low to 1 at high."""
+    """Rise smoothly from 0 at low to 1 at high."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _from_line(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance from a line, and where along it, 0 at its start and 1 at its end."""
+    """Give the signed distance from a line, and the position along it, 0 at its start and 1 at its end."""
     direction = (end - start) / np.linalg.norm(end - start)
     offset = points - start
     along = offset @ direction / np.linalg.norm(end - start)

@@ -60,11 +60,15 @@ def rational_quadratic_spline(
         a = height * (slope - start) + rise * bulge
         b = height * start - rise * bulge
         c = -slope * rise
-        # The discriminant is negative by rounding only.
-        root = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
+        # Never negative but for rounding; kept from zero, where the root has no gradient.
+        discriminant = (b.square() - 4 * a * c).clamp_min(torch.finfo(b.dtype).tiny).sqrt()
+        # Of the two forms of the quadratic's root the one whose terms do not cancel.
+        turned = b < 0
+        numerator = torch.where(turned, discriminant - b, 2 * c)
+        root = (numerator / torch.where(turned, 2 * a, -b - discriminant)).clamp(0, 1)
         outputs = left + root * width
     else:
-        root = (safe - left) / width
+        root = ((safe - left) / width).clamp(0, 1)
         outputs = low + height * root * (slope * root + start * (1 - root)) / (slope + bulge * root * (1 - root))
     numerator = slope.square() * (end * root.square() + 2 * slope * root * (1 - root) + start * (1 - root).square())
     log_derivative = numerator.log() - 2 * (slope + bulge * root * (1 - root)).log()

@@ -79,7 +79,7 @@ class DeviceLULinear(LULinear):
 
 
 def conditioner(given: CouplingInputs, inputs: int, outputs: int) -> ResidualNet:
-    """Build nflows' residual net, which maps half of a code and the context, (B, inputs) and (B, h), to (B, outputs)."""
+    """Build nflows' residual net from half of a code and the context, (B, inputs) and (B, h), to (B, outputs)."""
     net = ResidualNet(
         in_features=inputs,
         out_features=outputs,

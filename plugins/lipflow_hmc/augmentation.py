@@ -1,4 +1,4 @@
-"""Random changes of headset pictures in training: light, noise and slipped cameras."""
+"""Augments headset pictures in training by random light, noise and camera shifts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def augment_pictures(views: Views, options: PictureAugmentation, streams: Sequen
 
     Args:
         views: B samples on the CPU.
-        options: Which changes, and how large.
+        options: Sizes of the random changes.
         streams: A random stream for each sample.
     """
     _, count, _, height, width = views.images.shape
-    # Drawn whether used or not, so that switching one change off leaves the others as they were.
+    # Everything is drawn in any case, so that switching one change off leaves the others unchanged.
     gain = _normal(streams, count).mul(options.gain).exp()
     offset = _normal(streams, count).mul(options.offset)
     shift = _stack([s.uniform(-options.shift, options.shift, (count, 2)).astype(np.float32) for s in streams])

@@ -1,4 +1,4 @@
-"""Options of the headset encoder and what they make. Imports no torch."""
+"""Options and plan of the headset encoder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from lipflow_core.config import Config
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
 
 CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
-"""Channels by convolution at the paper's 480×640 pictures, read off its compute count (supplement, Table 10)."""
+"""Channels of each convolution for the paper's 480×640 pictures, from its compute counts (supplement, Table 10)."""
 
 
 class PictureAugmentation(Config):
     """Random changes of headset pictures in training, drawn anew for each frame and epoch."""
 
     gain: NonNegativeFloat = 0.1
-    """Standard deviation of the logarithm of a gain for each picture."""
+    """Standard deviation of the logarithm of each picture's random gain; 0 for no gain."""
     offset: NonNegativeFloat = 0.02
-    """Standard deviation of an offset for each picture, an intensity in [0, 1]."""
+    """Standard deviation of each picture's random offset, for intensities in [0, 1]; 0 for no offset."""
     noise: NonNegativeFloat = 0.02
-    """Standard deviation of noise for each pixel, an intensity in [0, 1]."""
+    """Standard deviation of each pixel's random noise, for intensities in [0, 1]; 0 for no noise."""
     shift: NonNegativeFloat = 0.02
-    """Largest shift of a picture, as a share of its width and height."""
+    """Largest random shift of a picture, as a fraction of its width and height; 0 for no shift."""
 
 
 class HmcEncoderConfig(Config):
     """Options of encoder `hmc`."""
 
     modality: str = "headset"
-    """Observation whose pictures are encoded."""
+    """Name of the observation whose pictures are encoded."""
     channels: tuple[PositiveInt, ...] | None = None
-    """Output channels of each stride-2 convolution, largest picture first. Null takes as many as bring the shorter side
-    of the picture to 1 pixel, the last of the paper's ladder for 480×640 pictures, times `width`; the last of them has
-    as many channels as make the flattened map `features` wide."""
+    """Output channels of each stride-2 convolution, largest picture first. Null halves the pictures until the shorter
+    side is 1 pixel, with the paper's channels for 480×640 pictures multiplied by `width`, and chooses the last number
+    of channels so that the flattened map is `features` wide."""
     width: PositiveFloat = 1.0
-    """Factor on the channels of a ladder that is not given."""
+    """Factor on the channels if `channels` is null; a larger factor makes the encoder larger and slower."""
     features: PositiveInt = 1024
-    """Width of each view's vector h* and of the features h. Where the flattened map has another width, a dense layer
-    per view brings it there."""
+    """Width of each view's vector and of the features h that flows are conditioned on. If the flattened map has another
+    width, a dense layer per view converts it."""
     augmentation: PictureAugmentation = PictureAugmentation()
-    """Random changes of the pictures that this encoder sees in training as the driving encoder."""
+    """Random changes of the pictures, applied in training when this is the driving encoder."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 1 / 16, "features": 32},
@@ -51,13 +51,13 @@ class HmcEncoderConfig(Config):
     }
 
     def plan(self, given: EncoderInputs) -> Plan:
-        """Needs pictures of the modality; makes "mean", "log_std" and "features"."""
+        """Plan an encoder of the modality's pictures with outputs "mean", "log_std" and "features"."""
         images = given.observations.get(self.modality, {}).get("images")
         if images is None:
             offered = ", ".join(f"'{name}'" for name in given.observations) or "none"
             raise Mismatch(
                 f"encoder 'hmc' encodes pictures of the observation '{self.modality}', which the capture does not "
-                f"have; it offers {offered}"
+                f"have; it offers {offered}; set its option modality to one that has pictures"
             )
         if len(images) != 4:
             raise Mismatch(f"encoder 'hmc' takes pictures (views, channels, H, W), the capture gives {images}")
@@ -69,20 +69,20 @@ class HmcEncoderConfig(Config):
         )
 
     def ladder(self, images: Shape) -> tuple[int, ...]:
-        """Output channels of each convolution for pictures (views, channels, H, W). Raises `Mismatch`."""
+        """Return the output channels of each convolution for pictures (views, channels, H, W). Raises `Mismatch`."""
         height, width = images[-2:]
         possible = min(height, width).bit_length() - 1
         if possible < 1:
             raise Mismatch(
-                f"encoder 'hmc' needs pictures of at least 2×2 pixels, the capture's are {height}×{width}; "
-                "use larger headset pictures"
+                f"encoder 'hmc' needs pictures of at least 2×2 pixels, the capture's {self.modality} pictures are "
+                f"{height}×{width}; use larger ones"
             )
         if self.channels is not None:
             if not 1 <= len(self.channels) <= possible:
                 raise Mismatch(
-                    f"encoder 'hmc': the option channels lists {len(self.channels)} layers, but the capture's headset "
-                    f"pictures of {height}×{width} can be halved {possible} times; give 1 to {possible} numbers, or "
-                    "null"
+                    f"encoder 'hmc': the option channels lists {len(self.channels)} layers, but the capture's "
+                    f"{self.modality} pictures of {height}×{width} can be halved {possible} times; give 1 to "
+                    f"{possible} numbers, or null"
                 )
             return self.channels
         hidden = CHANNELS[max(0, len(CHANNELS) - possible) : -1]

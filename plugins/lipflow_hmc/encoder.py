@@ -28,8 +28,8 @@ class HmcEncoder(ObservationEncoder):
     W^A starts as N(0, 1). Linear heads read μ and log σ from h.
 
     Args:
-        config: Its options.
-        given: Code size and observations; the modality with images (N, C, H, W) in [0, 1].
+        config: Options of the encoder.
+        given: Inputs of the encoder; the modality has images (N, C, H, W) in [0, 1].
     """
 
     def __init__(self, config: HmcEncoderConfig, given: EncoderInputs):
@@ -56,7 +56,7 @@ class HmcEncoder(ObservationEncoder):
         return augment_pictures(observation, self.config.augmentation, streams)
 
     def encode(self, observation: Views) -> Encoding:
-        # Pictures arrive in [0, 1]; centred, the first layer sees contrast instead of brightness.
+        # Pictures are in [0, 1]; centred, the first layer sees contrast instead of brightness.
         pictures = rearrange(observation.images * 2 - 1, "b n c h w -> b (n c) h w")
         maps = self.blocks(pictures.contiguous(memory_format=torch.channels_last))
         per_view = rearrange(maps, "b (n c) h w -> b n (c h w)", n=self.views)
@@ -66,12 +66,12 @@ class HmcEncoder(ObservationEncoder):
         return Encoding(self.mean_head(features), self.log_std_head(features), features)
 
     def view_weights(self) -> Tensor:
-        """Share of each view in each channel of h: (h, N), summing to 1 over views."""
+        """Return the weight of each view in each channel of h: (h, N), summing to 1 over views."""
         return self.attention.softmax(dim=-1)
 
 
 class ViewwiseLinear(nn.Module):
-    """A dense layer of its own for each view, then LeakyReLU: (B, N, in) → (B, N, out)."""
+    """A separate dense layer for each view, followed by LeakyReLU: (B, N, in) → (B, N, out)."""
 
     def __init__(self, views: int, inputs: int, outputs: int):
         super().__init__()

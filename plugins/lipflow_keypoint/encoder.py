@@ -21,12 +21,12 @@ from lipflow_keypoint.config import KeypointEncoderConfig
 class KeypointEncoder(ObservationEncoder):
     """Encoder of keypoints: dense, residual blocks (batch norm, ReLU, dense, dropout), dense (paper, supplement).
 
-    Points are scaled by the picture's size to [-1, 1]. Keypoints that are not visible count as if they were in the
-    picture's centre: 0 after scaling, so that they add nothing to the first layer.
+    Points are scaled by the picture's size to [-1, 1]. Keypoints that are not visible are set to 0, the picture's
+    centre, so that they add nothing to the first layer.
 
     Args:
-        config: Its options.
-        given: Code size and observations; the modality with points (K, 2) in pixels.
+        config: Options of the encoder.
+        given: Inputs of the encoder; the modality has points (K, 2) in pixels.
     """
 
     def __init__(self, config: KeypointEncoderConfig, given: EncoderInputs):
@@ -55,7 +55,7 @@ class KeypointEncoder(ObservationEncoder):
 
 
 class ResidualBlock(nn.Module):
-    """x + (batch norm, ReLU, dense, dropout, several times)(x); (B, width) → (B, width)."""
+    """A residual block of batch norm, ReLU, dense and dropout, several times: (B, width) → (B, width)."""
 
     def __init__(self, width: int, dense: int, dropout: float):
         super().__init__()
@@ -72,6 +72,6 @@ class ResidualBlock(nn.Module):
 
 
 def normalized_points(keypoints: Keypoints) -> Tensor:
-    """Points scaled so that the picture's outer edges are at -1 and 1: (B, K, 2)."""
+    """Scale points so that the picture's outer edges are at -1 and 1: (B, K, 2)."""
     size = torch.tensor([keypoints.camera.width, keypoints.camera.height]).to(keypoints.points)
     return (2 * keypoints.points + 1) / size - 1

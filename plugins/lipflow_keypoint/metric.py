@@ -1,4 +1,4 @@
-"""Metric `keypoint-error`: how far are projected landmarks from the keypoints?"""
+"""Metric `keypoint-error`: the distance of projected landmarks from the keypoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objective `keypoint`: do the projected landmarks lie on the target's keypoints?"""
+"""Objective `keypoint`: the squared distance of projected landmarks from the target's keypoints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lipflow_core.records import Camera, Frame, Template
 class KeypointObjective(Objective):
     """Mean squared distance of projected landmarks to keypoints: Σ_k v_k ‖π(M_k) − x_k‖² / (2 Σ_k v_k u²).
 
-    v_k is the target's visibility, u the unit in pixels, 2 the number of axes. A row without a visible keypoint has
-    loss 0.
+    v_k is the visibility of a target keypoint, u the unit in pixels, 2 the number of axes. A row without a visible
+    keypoint has loss 0.
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
@@ -24,7 +24,7 @@ class KeypointObjective(Objective):
         return weighted / self.unit(camera, state.template).square()
 
     def unit(self, camera: Camera, template: Template) -> Tensor:
-        """Pixels per unit of distance, () or (B,)."""
+        """Compute the number of pixels per unit of distance, () or (B,)."""
         match self.config.unit:
             case "width":
                 return torch.as_tensor(float(camera.width)).to(camera.extrinsics)

@@ -1,8 +1,8 @@
-"""A virtual headset: three cameras a hand's breadth from eyes and mouth, its slip on the face, and changing light.
+"""A virtual headset: its three cameras, its slip on the face, and the changing light of its pictures. Imports no torch.
 
-The paper makes its headset pictures so (supplement, G): the tracked mesh with the multi-view texture is drawn from
-sampled headset cameras, with changes of light, background and headset pose. Everything sampled is returned, so that it
-can be recorded. Imports no torch.
+The paper makes its headset pictures in this way (supplement, G): the tracked mesh with the multi-view texture is drawn
+from sampled headset cameras, with changes of light, background and headset pose. All that is drawn at random is
+returned, so that a capture can record it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lipflow_kit.cameras import look_at, rigid
+from lipflow_kit.headset_options import HeadsetOptions
 
 HEADSET_NAMES = ("right-eye", "left-eye", "mouth")
 
@@ -20,16 +21,16 @@ FIELD_OF_VIEW = 84.0
 """Degrees, horizontally."""
 
 SLIP_PIVOT = np.array([0.0, -20.0, 40.0])
-"""The point of the head frame that a headset slips about, millimetres."""
+"""The point of the head frame about which a headset slips, millimetres."""
 
 # From the tip of the nose to the centres of the eyes and of the mouth's corners: to the subject's left, up, out of the
-# the face; millimetres. Means over the dome's eight heads, which stray from them by up to 10 mm.
+# face; millimetres. These are means over the dome's eight heads, which differ from them by up to 10 mm.
 _FROM_NOSE = {"right_eye": (-29.0, 37.0, -40.0), "left_eye": (29.0, 37.0, -40.0), "mouth": (0.0, -30.0, -26.0)}
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Where eyes and mouth are in the head frame, (3,) millimetres each."""
+    """Places of eyes and mouth in the head frame, (3,) millimetres each."""
 
     right_eye: np.ndarray
     left_eye: np.ndarray
@@ -37,7 +38,7 @@ class Anchors:
 
 
 def estimate_anchors(vertices: np.ndarray) -> Anchors:
-    """Eyes and mouth of a mean face, by an adult's proportions from the tip of the nose.
+    """Estimate the eyes and mouth of a mean face from the tip of its nose, by an adult's proportions.
 
     Args:
         vertices: (V, 3) millimetres in a head frame with x to the subject's left, y up, z out of the face.
@@ -47,11 +48,11 @@ def estimate_anchors(vertices: np.ndarray) -> Anchors:
 
 
 def headset_cameras(size: tuple[int, int], anchors: Anchors) -> tuple[np.ndarray, np.ndarray]:
-    """Cameras of a headset that sits perfectly on a head: right eye, left eye, mouth.
+    """Place the cameras of a headset that sits perfectly on a head: right eye, left eye, mouth.
 
     Args:
         size: Height and width of the pictures.
-        anchors: Of the head.
+        anchors: Eyes and mouth of the head.
 
     Returns:
         Intrinsics (3, 3, 3) and extrinsics (3, 3, 4), head frame → camera.
@@ -71,20 +72,20 @@ def headset_cameras(size: tuple[int, int], anchors: Anchors) -> tuple[np.ndarray
 
 
 def draw_slip(generators: Sequence[np.random.Generator], scale: float) -> np.ndarray:
-    """Where the headset sits: [R|t] (B, 3, 4), head frame → a head that it sits on perfectly.
+    """Draw how the headset slipped: [R|t] (B, 3, 4), head frame → frame of a head that it sits on perfectly.
 
     Args:
         generators: One for each frame; six normal numbers are drawn from each.
-        scale: 1 is a standard deviation of 2° and 1.5 mm, cut off at 2.5 of them; 0 is none.
+        scale: 1 is a standard deviation of 2° and 1.5 mm, cut off at 2.5 standard deviations; 0 is no slip.
     """
-    drawn = np.stack([generator.normal(0, 1, 6) for generator in generators]) * scale
+    drawn = np.array([generator.normal(0, 1, 6) for generator in generators]).reshape(-1, 6) * scale
     drawn = np.clip(drawn, -2.5 * scale, 2.5 * scale)
     return rigid(np.radians(2.0) * drawn[:, :3], 1.5 * drawn[:, 3:], SLIP_PIVOT)
 
 
 @dataclass(frozen=True)
 class Light:
-    """What was drawn for each of N pictures of B frames, float32.
+    """What was drawn at random for each of N pictures of B frames, float32.
 
     Args:
         light: (B, N, 4) gain, offset, change of gain from the left to the right edge and from the upper to the lower.
@@ -99,49 +100,38 @@ class Light:
 
 
 def light_pictures(
-    pictures: np.ndarray,
-    coverage: np.ndarray,
-    generators: Sequence[np.random.Generator],
-    *,
-    gain: float,
-    offset: float,
-    gradient: float,
-    background: float,
-    noise: float,
+    pictures: np.ndarray, coverage: np.ndarray, generators: Sequence[np.random.Generator], options: HeadsetOptions
 ) -> tuple[np.ndarray, Light]:
     """Put headset pictures into changing light, before a changing background, and add noise.
 
     Args:
         pictures: (B, N, 1, h, w) drawn before black, in [0, 1].
-        coverage: (B, N, h, w) in [0, 1].
+        coverage: (B, N, h, w) share of each pixel that the head covers, in [0, 1].
         generators: One for each frame.
-        gain: Standard deviation of the logarithm of each picture's gain.
-        offset: Standard deviation of each picture's offset.
-        gradient: Standard deviation of the change of light from edge to edge.
-        background: Brightest grey behind the face.
-        noise: Standard deviation of the noise of pixels.
+        options: How strongly light, background and noise change.
 
     Returns:
-        Pictures (B, N, 1, h, w), and what was drawn for each.
+        Pictures (B, N, 1, h, w), and what was drawn at random for each.
     """
     count, height, width = coverage.shape[1:]
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]
     drawn = Light(
         np.empty((len(pictures), count, 4), np.float32),
         np.empty((len(pictures), count, 3), np.float32),
-        np.full((len(pictures), count), noise, np.float32),
+        np.full((len(pictures), count), options.noise, np.float32),
     )
+    scales = np.array([options.gain, options.offset, options.gradient, options.gradient])
     lit = np.empty_like(pictures)
     for row, generator in enumerate(generators):
-        light = generator.normal(0, 1, (count, 4)) * np.array([gain, offset, gradient, gradient])
+        light = generator.normal(0, 1, (count, 4)) * scales
         light[:, 0] = np.exp(light[:, 0])
         drawn.light[row] = light
         level, slope = generator.uniform(0, 1, count), generator.uniform(-0.5, 0.5, (2, count))
-        drawn.background[row] = background * np.stack([level, *slope], 1)
+        drawn.background[row] = options.background * np.stack([level, *slope], 1)
         gains, offsets, across, down = drawn.light[row].T[..., None, None]
         level, rightwards, downwards = drawn.background[row].T[..., None, None]
-        behind = np.clip(level + rightwards * x + downwards * y, 0, background)
+        behind = np.clip(level + rightwards * x + downwards * y, 0, options.background)
         scene = pictures[row, :, 0] * (gains * (1 + across * x + down * y)) + offsets * coverage[row]
-        grain = generator.normal(0, noise, (count, height, width))
+        grain = generator.normal(0, options.noise, (count, height, width))
         lit[row, :, 0] = np.clip(scene + (1 - coverage[row]) * behind + grain, 0, 1)
     return lit, drawn

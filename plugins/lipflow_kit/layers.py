@@ -1,4 +1,4 @@
-"""Layers that plugins share."""
+"""Network layers that several plugins share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 HEAD_SCALE = 0.1
-"""Standard deviation of a Gaussian head's first outputs over that of its features. Without an activation after it, this
-alone keeps σ within a few per cent of 1 and the first latent terms finite; the paper's text leaves it open."""
+"""Ratio of the standard deviation of a Gaussian head's initial outputs to that of its features.
+
+No activation follows the head, so this alone keeps σ within a few per cent of 1 and the first latent terms finite. The
+paper does not say how heads are initialised."""
 
 
 def gaussian_head(features: int, code: int) -> nn.Linear:
-    """A linear layer for μ or log σ of a code: (B, features) → (B, code), at first `HEAD_SCALE` of its scale."""
+    """Make the linear layer that predicts μ or log σ of a code, (B, features) → (B, code), with small weights."""
     layer = nn.Linear(features, code)
     nn.init.normal_(layer.weight, std=HEAD_SCALE / math.sqrt(features))
     nn.init.zeros_(layer.bias)
@@ -21,7 +23,10 @@ def gaussian_head(features: int, code: int) -> nn.Linear:
 
 
 class SteadyBatchNorm(nn.BatchNorm1d):
-    """Batch norm that takes batches of 0 and 1 in training too, by its running statistics: they have no variance."""
+    """Normalise batches as `BatchNorm1d` does, but batches of fewer than two rows by the running statistics.
+
+    Such batches have no variance.
+    """
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training and inputs.shape[0] < 2:

@@ -1,4 +1,4 @@
-"""Locks that a forked process gets anew: the thread that held one in the parent does not exist there."""
+"""A module-wide lock that survives a fork."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 
 
 class Lock:
-    """A lock for module-wide use: `with lock.held:`.
+    """A lock that is renewed in forked processes, where the thread that held it does not exist.
 
-    `held` is a lock of Python's own: one whose `__enter__` is written in Python stays closed for good if an interrupt
-    comes when that returns.
+    Use it as `with lock.held:`. `held` is a plain `threading.Lock`: a lock whose `__enter__` is written in Python
+    stays locked for good if an interrupt arrives as that method returns.
     """
 
     def __init__(self) -> None:

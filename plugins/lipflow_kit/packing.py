@@ -1,13 +1,14 @@
-"""The packed cache of any capture: what a split loads, kept as memory-mapped arrays.
+"""The packed cache of any capture: the tensors of a split's frames as memory-mapped arrays.
 
 Pictures, masks and textures are kept as bytes, everything else as it is. A folder holds one store for each split
-(`lipflow_kit.store`); its manifest has the segments, numbers and cameras too, so that opening it reads
-nothing else.
+(`lipflow_kit.store`). Its manifest has the segments, numbers and cameras too, so that opening it reads nothing else.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, make_dataclass
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from filelock import FileLock
 from torch import Tensor
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import FrameRequest, Split
 from lipflow_core.progress import Style, progress
-from lipflow_core.records import Camera, FaceState, Frame, Keypoints, Record, Views
+from lipflow_core.records import Camera, FaceState, Keypoints, Record, Views
 from lipflow_core.storage import check_folder
+from lipflow_kit.eight_bit import from_bytes, to_bytes
+from lipflow_kit.observations import ROLES
+from lipflow_kit.observed_split import ObservedSplit
 from lipflow_kit.store import Store, Words, read_manifest
 
 FORMAT = 1
@@ -34,7 +37,12 @@ _KINDS: Mapping[str, type[Record]] = {"face": FaceState, "views": Views, "keypoi
 
 @functools.cache
 def named_record(name: str, tensors: tuple[str, ...]) -> type[Record]:
-    """A class of records that hold tensors by name: an observation that only this capture has, such as ground truth."""
+    """Make a class of records for an observation that only one capture has, such as ground truth.
+
+    Args:
+        name: The observation's name.
+        tensors: Names of its fields, each of which holds a tensor.
+    """
     return make_dataclass(
         name.title().replace("-", "").replace("_", ""),
         [(tensor, Tensor) for tensor in tensors],
@@ -43,15 +51,15 @@ def named_record(name: str, tensors: tuple[str, ...]) -> type[Record]:
     )
 
 
-class PackedSplit(Split):
-    """Frames of a split, read from its packed cache.
+class PackedSplit(ObservedSplit):
+    """The frames of a split, read from its packed cache.
 
     Args:
-        folder: Of its store.
+        folder: The folder of its store.
         manifest: What the store says of itself.
 
     Raises:
-        CaptureError: If an array is missing or not what it should be.
+        CaptureError: If an array is missing or is not what the manifest says.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]):
@@ -65,61 +73,40 @@ class PackedSplit(Split):
             self.skipped: Mapping[str, int] = manifest["skipped"]
             self.identity: str | None = manifest.get("identity")
             self._records: Mapping[str, Mapping[str, Any]] = manifest["records"]
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise CaptureError(f"{folder} holds no packed capture: {error}", "Delete it and pack again.") from error
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
+            raise CaptureError(
+                f"{folder} does not hold a packed capture: its manifest is damaged", "Delete it and pack again."
+            ) from error
 
     @property
     def observations(self) -> tuple[str, ...]:
-        """Names of what can be asked for."""
-        frontal = ("frontal",) if self.frontal is not None and "frontal" not in self._records else ()
-        return (*self._records, *frontal)
+        among_views = self.frontal is not None and ROLES.scored_view not in self._records
+        return (*self._records, ROLES.scored_view) if among_views else tuple(self._records)
 
-    def load(self, request: FrameRequest) -> Frame:
-        frames = np.asarray(request.indices)
-        check_indices(frames, len(self))
-        return Frame(
-            segments=tuple(self.segments[index] for index in frames.tolist()),
-            numbers=torch.from_numpy(self.numbers[frames]),
-            observations={name: self._observe(name, frames, request.cameras) for name in request.observations},
-        )
-
-    def _observe(self, name: str, frames: np.ndarray, cameras: np.ndarray | None) -> Record:
+    def observe(self, name: str, frames: np.ndarray, cameras: np.ndarray | None) -> Record:
         index: Any = frames
-        stored = name
-        if name == "dome":
-            if cameras is None:
-                raise ValueError("the observation 'dome' needs `cameras` in the FrameRequest")
-            index = (frames[:, None], np.asarray(cameras))
-        elif name == "frontal" and name not in self._records and self.frontal is not None:
-            index, stored = (frames[:, None], np.full((len(frames), 1), self.frontal)), "dome"
-        if stored not in self._records:
-            raise CaptureError(f"the capture has no observation '{name}'", f"It has {', '.join(self.observations)}.")
-        about = self._records[stored]
-        values = {tensor: self._read(f"{stored}.{tensor}", index) for tensor in about["tensors"]}
+        if name not in self._records:  # the frontal view, packed as one of the dome's cameras
+            name, cameras = ROLES.training_views, np.full((len(frames), 1), self.frontal)
+        if name == ROLES.training_views:
+            index = (frames[:, None], cameras)
+        about = self._records[name]
+        values = {tensor: from_bytes(self.arrays[f"{name}.{tensor}"][index]) for tensor in about["tensors"]}
         if "camera.intrinsics" in values:
             camera = Camera(values.pop("camera.intrinsics"), values.pop("camera.extrinsics"), *about["size"])
             values["camera"] = camera
-        kind = _KINDS.get(about["kind"]) or named_record(stored, tuple(values))
+        kind = _KINDS.get(about["kind"]) or named_record(name, tuple(values))
         return kind(**values)
-
-    def _read(self, name: str, index: Any) -> Tensor:
-        values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][index]))
-        return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
-
-
-def check_indices(frames: np.ndarray, count: int) -> None:
-    """Raise a CaptureError unless all frames are there."""
-    if frames.size and (frames.min() < 0 or frames.max() >= count):
-        wrong = frames.min() if frames.min() < 0 else frames.max()
-        raise CaptureError(f"frames are numbered 0 to {count - 1}; asked for {wrong}")
 
 
 def open_pack(folder: Path, about: Mapping[str, Any]) -> PackedSplit | None:
-    """The packed split in a folder, if there is one and it is of this content.
+    """Open the packed split in a folder.
 
     Args:
-        folder: Of its store.
+        folder: The folder of its store.
         about: Facts that its manifest must agree with.
+
+    Returns:
+        The split; None if there is none, or none of this content.
     """
     try:
         manifest = read_manifest(folder)
@@ -142,18 +129,18 @@ def pack(
     label: str = "pack",
     style: Style = "auto",
 ) -> PackedSplit:
-    """Pack a split, taking up what an interrupted run left; processes that pack the same one wait for the first.
+    """Pack a split, or go on where an interrupted run stopped. Processes that pack the same split wait for the first.
 
     Args:
-        split: What to pack.
-        folder: Where; replaced if it holds something else.
-        observations: What to pack of each frame; "frontal" may be left out where it is a camera of the dome.
-        about: Facts to write into the manifest, by which `open_pack` knows it again.
-        frontal: Which dome camera is the frontal one.
-        skipped: How many frames the split lacks, by reason.
-        workers: Threads that load.
-        label: For the progress.
-        style: Of the progress.
+        split: The split to pack.
+        folder: The folder to write; replaced if it holds another content.
+        observations: Observations to pack; the frontal view may be left out where it is one of the dome's cameras.
+        about: Facts to write into the manifest, by which `open_pack` recognises the content.
+        frontal: Position of the frontal camera among the dome's cameras.
+        skipped: Reason → number of frames that the split had to leave out.
+        workers: Number of threads that load.
+        label: Text before the progress bar.
+        style: Style of the progress bar.
 
     Raises:
         lipflow_core.errors.StorageError: If it can't be written.
@@ -210,7 +197,7 @@ def pack(
 
 
 def flat(record: Record) -> list[tuple[str, Tensor]]:
-    """Tensors of a record by name, those of its camera as "camera.…"."""
+    """List the tensors of a record by name, those of its camera as "camera.…"."""
     found = []
     for item in fields(record):
         value = getattr(record, item.name)
@@ -230,7 +217,7 @@ def _dtype(name: str, value: Tensor) -> str:
 
 
 def _packed(value: Tensor, dtype: str) -> np.ndarray:
-    return (value * 255).round_().to(torch.uint8).numpy() if dtype == "|u1" else value.numpy()
+    return to_bytes(value.numpy()) if dtype == "|u1" else value.numpy()
 
 
 def _describe(record: Record) -> dict[str, Any]:
@@ -241,10 +228,7 @@ def _describe(record: Record) -> dict[str, Any]:
 
 
 def _start_anew_unless_same(store: Store, about: Mapping[str, Any]) -> None:
-    """Forget what an interrupted run left of another content."""
-    import json
-    import shutil
-
+    """Delete what an interrupted run left of another content."""
     note = store.folder / "about.json"
     text = json.dumps({"format": FORMAT, "chunk": store.chunk, **about}, sort_keys=True)
     if not note.is_file() or note.read_text(encoding="utf-8") != text:

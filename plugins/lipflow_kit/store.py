@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -10,11 +11,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lipflow_core.errors import CaptureError, StorageError
+from lipflow_core.storage import write_atomically
 
 Layout = Mapping[str, tuple[tuple[int, ...], str]]
 """Name → shape of one frame, dtype."""
@@ -83,24 +85,25 @@ class Store:
         with self._telling_storage():
             (self.folder / "done").mkdir(parents=True, exist_ok=True)
             fresh = [name for name in self.layout if not self._fits(name)]
-            needed = sum(self.frames * self._bytes(name) for name in fresh)
             free = shutil.disk_usage(self.folder).free
-            if needed > free:
-                raise StorageError(
-                    f"the {self.words.what} needs {needed / 1e9:.2f} GB in {self.folder}, where {free / 1e9:.2f} GB "
-                    "are free",
-                    f"Free some space, or {self.words.elsewhere}.",
-                )
+        needed = sum(self.frames * self._bytes(name) for name in fresh)
+        if needed > free:
+            raise StorageError(
+                f"the {self.words.what} needs {needed / 1e9:.2f} GB in {self.folder}, where {free / 1e9:.2f} are free",
+                f"Free some space, or {self.words.elsewhere}.",
+            )
+        with self._telling_storage():
             for name in fresh:
                 for mark in (self.folder / "done").iterdir():
                     mark.unlink()
-                shape, dtype = self.layout[name]
-                temporary = self._path(name).with_suffix(".new")
-                with temporary.open("wb") as file:
-                    header = {"descr": dtype, "fortran_order": False, "shape": (self.frames, *shape)}
-                    np.lib.format.write_array_header_1_0(file, header)
-                    file.truncate(file.tell() + self.frames * self._bytes(name))
-                os.replace(temporary, self._path(name))
+                write_atomically(self._path(name), functools.partial(self._reserve, name))
+
+    def _reserve(self, name: str, file: BinaryIO) -> None:
+        """Write an array's header and reserve room for its values."""
+        shape, dtype = self.layout[name]
+        header = {"descr": dtype, "fortran_order": False, "shape": (self.frames, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + self.frames * self._bytes(name))
 
     def write(self, chunk: int, recorded: Mapping[str, np.ndarray]) -> None:
         """Write a chunk and mark it as done. Raises StorageError if the disk is full."""
@@ -121,12 +124,7 @@ class Store:
         arrays = {name: [list(shape), dtype] for name, (shape, dtype) in self.layout.items()}
         manifest = {"frames": self.frames, "arrays": arrays, **(about or {})}
         with self._telling_storage():
-            temporary = self.folder / (MANIFEST + ".new")
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(manifest, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.folder / MANIFEST)
+            write_atomically(self.folder / MANIFEST, json.dumps(manifest))
             shutil.rmtree(self.folder / "done", ignore_errors=True)
 
     def open(self) -> dict[str, np.ndarray]:
@@ -152,8 +150,10 @@ class Store:
         shape, dtype = self.layout[name]
         try:
             array = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise self._damaged(self._path(name), str(error)) from error
+        except OSError as error:
+            raise self._damaged(self._path(name), error.strerror or "it can't be read") from error
+        except (ValueError, EOFError) as error:  # numpy's text would advise to allow pickles
+            raise self._damaged(self._path(name), "it is cut short, or no .npy file of plain numbers") from error
         if array.shape != (self.frames, *shape) or array.dtype != np.dtype(dtype):
             raise self._damaged(self._path(name), f"it holds {array.dtype} {array.shape}")
         return array
@@ -191,16 +191,21 @@ class Store:
     def _telling_storage(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, StorageError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            reason = (cause.strerror or cause) if isinstance(cause, OSError) else error
             raise StorageError(
-                f"could not write the {self.words.what} to {self.folder}: {error.strerror or error}",
+                f"could not write the {self.words.what} to {self.folder}: {reason}",
                 f"Make the folder writable, free some space, or {self.words.elsewhere}.",
             ) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a complete store says of itself. Raises OSError or ValueError if there is none."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("the manifest is nested too deeply") from error
     if not isinstance(manifest, dict):
         raise ValueError("the manifest holds no mapping")
     return manifest

@@ -1,4 +1,4 @@
-"""Scores of decoded codes: of pictures in the scored view, and of vertices."""
+"""Metrics of decoded codes: picture quality in the scored view, and errors of vertices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lipflow_core.hooks import Component, hookimpl
 @hookimpl
 def lipflow_components() -> Iterable[Component]:
     for name, stem, summary in (
-        ("psnr", "Psnr", "Peak signal-to-noise ratio over the pixels that the mask shows wholly, dB"),
-        ("ssim", "Ssim", "Structural similarity over the same pixels"),
+        ("psnr", "Psnr", "Peak signal-to-noise ratio over pixels with a mask of 1, dB"),
+        ("ssim", "Ssim", "Structural similarity over pixels with a mask of 1"),
         ("geom", "Geom", "Mean squared error of standardised vertices"),
-        ("millimetres", "Millimetres", "Mean distance of vertices"),
+        ("millimetres", "Millimetres", "Mean distance of vertices, mm"),
     ):
         yield Component(
             kind="metric",

@@ -1,4 +1,4 @@
-"""Options of the metrics, and how tables show them. Imports no torch."""
+"""Options of the metrics, and their presentation in tables. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _PictureConfig(MetricConfig):
     higher_is_better: ClassVar[bool] = True
 
     def plan(self, given: MetricInputs) -> Plan:
-        """Needs pictures of the scored view and the view."""
+        """Plan a metric that needs renderings of the scored view, and the view."""
         images = given.observations[given.view]["images"]
         return Plan(
             inputs={f"{given.view}.images": images},
@@ -33,8 +33,8 @@ class PsnrConfig(_PictureConfig):
     digits: ClassVar[int] = 2
     definition: ClassVar[str] = (
         "10 log10(1 / e) in dB for colours in [0, 1], where e is the squared error averaged over the channels and over "
-        "the pixels that the picture's mask shows wholly; averaged over pictures, not over the pixels of all pictures. "
-        "In a partly masked pixel the picture mixes surface and background, which hard edges cannot."
+        "the pixels whose mask is 1; averaged over pictures, not over the pixels of all pictures. A partly masked "
+        "pixel mixes surface and background, which hard-edged renderings cannot."
     )
 
 
@@ -45,12 +45,12 @@ class SsimConfig(_PictureConfig):
     digits: ClassVar[int] = 4
     definition: ClassVar[str] = (
         "Structural similarity with a Gaussian window of 11 pixels (σ 1.5, no padding) and constants 0.01² and 0.03², "
-        "computed on whole pictures for each channel; its map is averaged over the pixels that the mask shows wholly. "
+        "computed on whole pictures for each channel; its map is averaged over the pixels whose mask is 1. "
         "The background is not blanked."
     )
 
     def plan(self, given: MetricInputs) -> Plan:
-        """Needs pictures at least as large as the window."""
+        """Plan the metric for pictures that are at least as large as its window."""
         height, width = given.observations[given.view]["images"][-2:]
         if min(height, width) < SSIM_WINDOW:
             raise Mismatch(
@@ -64,7 +64,7 @@ class _VertexConfig(MetricConfig):
     """Base of the metrics that compare vertices with the tracked surface."""
 
     def plan(self, given: MetricInputs) -> Plan:
-        """Needs decoded vertices and the tracked ones."""
+        """Plan a metric that needs decoded and tracked vertices."""
         surface = given.roles.surface
         return Plan(
             inputs={f"{surface}.vertices": given.observations[surface]["vertices"]},

@@ -1,6 +1,6 @@
-"""PSNR and SSIM of masked pictures: small, ours, and held to scikit-image by tests.
+"""Computes PSNR and SSIM of masked pictures; tests compare them with scikit-image.
 
-Libraries disagree on these by more than the gaps between systems, so that the definitions are part of every report.
+Libraries differ in these by more than the systems differ, so the definitions are part of every report.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def wholly_shown(mask: Tensor) -> Tensor:
-    """1 for the pixels that a mask shows wholly, 0 for all others, partly masked ones included; of the mask's type."""
+    """Return 1 for pixels whose mask is 1, and 0 for all others, partly masked ones included; keeps the dtype."""
     return (mask >= 1).to(mask.dtype)
 
 
 def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio for colours in [0, 1].
+    """Compute the peak signal-to-noise ratio for colours in [0, 1].
 
     Args:
         image: (B, C, H, W).
@@ -37,7 +37,7 @@ def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity (Wang et al., 2004) with Gaussian weights, for colours in [0, 1].
+    """Compute the structural similarity (Wang et al., 2004) with Gaussian weights, for colours in [0, 1].
 
     Args:
         image: (B, C, H, W), at least 11 pixels high and wide.
@@ -47,7 +47,7 @@ def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns:
         (B,) in [-1, 1]; NaN where the mask is empty more than 5 pixels from the border.
     """
-    batch, _, height, width = image.shape
+    _, channels, height, width = image.shape
     if min(height, width) < _WINDOW:
         raise ValueError(f"SSIM needs pictures of at least {_WINDOW}×{_WINDOW} pixels, got {height}×{width}")
     x = rearrange(image, "b c h w -> (b c) 1 h w")
@@ -64,7 +64,7 @@ def ssim(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     )
     border = _WINDOW // 2
     inner = None if mask is None else mask[:, border : height - border, border : width - border]
-    return _mean(rearrange(similarity, "(b c) 1 h w -> b c h w", b=batch).mean(dim=1), inner)
+    return _mean(rearrange(similarity, "(b c) 1 h w -> b c h w", c=channels).mean(dim=1), inner)
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The capture `multiface`: a subject on disk in Multiface's layout, read from its packed cache where there is one."""
+"""The capture `multiface`: a subject on disk in Multiface's layout, read from its packed cache if it has one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
+from lipflow_kit.cache_folder import cache_folder
 from lipflow_kit.landmarks import choose_landmarks
+from lipflow_kit.observations import ROLES
 from lipflow_kit.packing import PackedSplit, open_pack, pack
-from lipflow_kit.pictures import read_picture
+from lipflow_kit.png_files import read_picture
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, Split
@@ -21,26 +22,26 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Style
 from lipflow_core.records import Template, Topology
 from lipflow_multiface.config import MultifaceConfig
-from lipflow_multiface.index import Index, index_frames, signature
-from lipflow_multiface.layout import AVERAGE, CaptureFolder, read_landmarks
-from lipflow_multiface.meshes import read_number
-from lipflow_multiface.reading import FrameReader
+from lipflow_multiface.frame_files import FrameReader
+from lipflow_multiface.frame_index import Index, index_frames, signature
+from lipflow_multiface.layout import AVERAGE, CaptureFolder, reading
+from lipflow_multiface.small_files import read_landmarks, read_number
 from lipflow_multiface.split import MultifaceSplit
 from lipflow_multiface.survey import Survey, landmark_file, mean_vertices
 
-DATA_VERSION = 2
-"""Raised whenever the same files and options would give other frames: older packs are then left alone."""
-
-CACHE_VARIABLE = "LIPFLOW_CORE_CACHE"
-"""Environment variable that names the cache folder where the option `cache` does not."""
+DATA_VERSION = 3
+"""Version of the frames, raised whenever the same files and options give other frames. Packs of other versions are not
+used."""
 
 SPLITS = ("train", "held-out")
 STATISTICS_FRAMES = 64
-"""Training frames whose statistics stand in for missing tex_mean, tex_var, vert_mean or vert_var."""
+"""Number of training frames whose statistics replace missing tex_mean, tex_var, vert_mean or vert_var."""
 
 
 class MultifaceCapture(Capture):
-    """One subject in Multiface's layout.
+    """A capture of one subject on disk in Multiface's layout.
+
+    It is read as it is now: later changes on disk are seen by a new `MultifaceCapture`, not by this one.
 
     Example:
         >>> config = MultifaceConfig(path="m--20180227--0000--6795937--GHS", image=96, texture=64)
@@ -55,42 +56,43 @@ class MultifaceCapture(Capture):
 
     @functools.cached_property
     def survey(self) -> Survey:
-        """What the capture's files say of its sizes."""
+        """The sizes that the capture's files tell."""
         return self.config.survey()
 
     @functools.cached_property
     def index(self) -> Index:
-        """Frames that can be read, and how many can't."""
+        """The frames that can be read, and the number of those that can't."""
         return index_frames(self.config, self.survey)
 
     @property
     def folder(self) -> Path:
-        """Where the packed cache of this content, under these options, lies if there is one."""
-        root = self.config.cache
-        if root is None:
-            root = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("lipflow-core")) / "multiface"
-        return root / f"{self.config.path.resolve().name}-{self._content}"
+        """The folder of the packed cache of this content under these options, whether it exists or not."""
+        name = Path(os.path.realpath(self.config.path)).name
+        return cache_folder(self.config.cache, "multiface") / f"{name}-{self._content}"
 
     @functools.cached_property
     def _content(self) -> str:
-        """Hash of the options and of the capture's small files."""
+        """A hash of the options and of the capture's small files."""
         options = self.config.model_dump(mode="json", exclude={"path", "cache", "landmarks"})
         digest = hashlib.sha256(json.dumps({"multiface": DATA_VERSION, **options}, sort_keys=True).encode())
         folder = CaptureFolder(self.config.path)
         files = [folder.frame_list, folder.krt, folder.texture_mean, folder.texture_variance]
-        files += [folder.vertices_mean, folder.vertices_variance, folder.about, landmark_file(self.config)]
-        for file in files:
-            content = file.read_bytes() if file is not None and file.is_file() else b""
-            digest.update(f"{len(content)} ".encode() + content)
+        files += [folder.vertices_mean, folder.vertices_variance, folder.about]
+        files.append(landmark_file(folder, self.config.landmarks))
+        with reading(folder.root):
+            for file in files:
+                content = file.read_bytes() if file is not None and file.is_file() else b""
+                digest.update(f"{len(content)} ".encode() + content)
         return digest.hexdigest()[:16]
 
     @functools.cached_property
     def _signature(self) -> str:
-        return signature(self.config, self.survey)
+        with reading(self.config.path):
+            return signature(self.config, self.survey)
 
     @functools.cached_property
     def identity(self) -> str:
-        """Hash of options, small files and the list of frames that can be read; pictures themselves are not hashed."""
+        """A hash of options, small files and the list of frames that can be read. Pictures are not hashed."""
         packed = self._packed("train")
         if packed is not None and packed.identity is not None:
             return packed.identity
@@ -105,14 +107,18 @@ class MultifaceCapture(Capture):
         return self._splits[name]
 
     def pack(self, *, workers: int = 2, style: Style = "auto") -> dict[str, PackedSplit]:
-        """Make the packed cache, or open the one that is there.
+        """Pack both splits, or open the packs that exist.
 
         Args:
-            workers: Threads that decode.
-            style: Of the progress.
+            workers: Number of threads that decode.
+            style: Style of the progress bar.
 
         Returns:
             Split → its packed frames.
+
+        Raises:
+            lipflow_core.errors.StorageError: If the pack can't be written.
+            CaptureError: If a frame can't be read.
         """
         packed = {}
         for name in SPLITS:
@@ -122,7 +128,7 @@ class MultifaceCapture(Capture):
                 there = pack(
                     split,
                     self.folder / name,
-                    [observation for observation in split.observations if observation != "frontal"],
+                    [observation for observation in split.observations if observation != ROLES.scored_view],
                     {**self._about, "identity": self.identity},
                     frontal=split.frontal,
                     skipped=split.skipped,
@@ -176,12 +182,13 @@ class MultifaceCapture(Capture):
 
     @functools.cached_property
     def _landmarks(self) -> np.ndarray:
-        file = landmark_file(self.config)
+        file = landmark_file(CaptureFolder(self.config.path), self.config.landmarks)
         return choose_landmarks(self._mean) if file is None else read_landmarks(file, self.survey.vertices)
 
     def template(self) -> Template:
-        """Mesh, means and scales: the subject's own files, or where they are missing, those of 64 training frames."""
-        return self._template
+        """Give the mesh, its means and scales, from the subject's files, or where they are missing, from 64 frames."""
+        with reading(self.config.path):
+            return self._template
 
     @functools.cached_property
     def _template(self) -> Template:
@@ -195,7 +202,7 @@ class MultifaceCapture(Capture):
             texture = self._reader.finish_texture(read_picture(folder.texture_mean), "*") / 255
             texture_scale = read_number(folder.texture_variance) ** 0.5 / 255
         else:
-            # A variance does not survive a change of colours, so it is taken anew.
+            # The file's variance is of the colours on disk, so it is computed anew where colours are changed.
             textures = [self._reader.texture(segment, AVERAGE, number) for segment, number in self._some]
             texture, texture_scale = _mean_and_scale([image.astype(np.float32) / 255 for image in textures])
         return Template(
@@ -216,7 +223,7 @@ class MultifaceCapture(Capture):
 
 
 def _mean_and_scale(arrays: list[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Mean over arrays, and one scalar deviation from it that is never zero."""
+    """Give the mean over arrays, and one scalar deviation from it that is never zero."""
     values = np.stack(arrays).astype(np.float64)
     mean = values.mean(0)
     return mean, max(float(np.sqrt(((values - mean) ** 2).mean())), 1e-6)

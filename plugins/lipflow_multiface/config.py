@@ -3,121 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from lipflow_kit.cache_folder import UserPath
+from lipflow_kit.headset_options import HeadsetOptions
+from lipflow_kit.observations import ROLES, face_outputs
+from lipflow_kit.picture_sizes import PictureSide, PictureSize, drawing_problem
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from lipflow_core.config import Config
 from lipflow_core.parts import RendererSlot
-from lipflow_core.plans import CaptureInputs, Mismatch, Plan, RendererInputs, Roles
+from lipflow_core.plans import CaptureInputs, Mismatch, Plan, RendererInputs
 
 if TYPE_CHECKING:
     from lipflow_multiface.survey import Survey
 
-Side = Annotated[int, Field(ge=8)]
-Size = tuple[Side, Side]
-Point = tuple[float, float, float]
-Gain = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Coordinate = Annotated[float, Field(ge=-1e4, le=1e4)]
+Point = tuple[Coordinate, Coordinate, Coordinate]
+Factor = Annotated[float, Field(gt=0, le=1000)]
+Gain = tuple[Factor, Factor, Factor]
 
 
 class ColourConfig(Config):
-    """How raw colours become those of pictures."""
+    """Conversion of raw colours into those that losses see."""
 
     gain: dict[str, Gain] = Field(default_factory=dict)
-    """Camera → factors of red, green and blue; "*" stands for all others and for average textures."""
-    gamma: PositiveFloat = 1.0
-    """Pictures are brightened by the power 1/gamma after the gain; 1 leaves the curve as it is."""
+    """Camera → factors of red, green and blue. "*" stands for all other cameras and for average textures."""
+    gamma: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    """Exponent 1/gamma is applied after the gain, which brightens pictures for gamma above 1."""
 
     def gain_of(self, camera: str) -> Gain:
-        """Factors for a camera's pictures and textures."""
+        """Give the factors for a camera's pictures and textures."""
         return self.gain.get(camera, self.gain.get("*", (1.0, 1.0, 1.0)))
 
 
-class HeadsetConfig(Config):
-    """Headset pictures: recorded beside the capture, or filmed by three virtual cameras."""
+class HeadsetConfig(HeadsetOptions):
+    """Headset pictures: recorded beside the capture, or filmed by three virtual cameras.
+
+    Size, slip and lighting are those of virtual pictures; recorded ones are read as they are.
+    """
 
     source: Literal["auto", "recorded", "virtual", "none"] = "auto"
-    """"recorded" takes those in the capture's folder `lipflow`, "virtual" films the tracked mesh with its multi-view
-    texture, "auto" takes recorded ones where there are any, "none" offers no headset pictures."""
-    size: Size = (480, 640)
-    """(height, width) of virtual pictures; recorded ones keep theirs."""
+    """Where headset pictures come from: the capture's folder `lipflow` ("recorded"), the tracked mesh filmed with its
+    multi-view texture ("virtual"), recorded ones where there are any ("auto"), or nowhere ("none")."""
     right_eye: Point | None = None
-    """Its place in the head frame, millimetres; if null, found from the mean mesh's tip of the nose."""
+    """Place of the right eye in the head frame, millimetres. If null, estimated from the mean mesh's tip of the nose.
+    """
     left_eye: Point | None = None
-    """Likewise."""
+    """Place of the left eye in the head frame, millimetres. If null, estimated like the right eye's."""
     mouth: Point | None = None
-    """Likewise."""
+    """Place of the mouth in the head frame, millimetres. If null, estimated like the right eye's."""
     views: PositiveInt = 6
-    """How many cameras' textures are blended for each virtual camera."""
-    slip: NonNegativeFloat = 1.0
-    """Scale of the headset's slip on the face; 1 is about 2° and 1.5 mm, 0 none."""
-    gain: NonNegativeFloat = 0.10
-    """Standard deviation of the logarithm of each picture's gain."""
-    offset: NonNegativeFloat = 0.02
-    """Standard deviation of each picture's offset, in [0, 1] units."""
-    gradient: NonNegativeFloat = 0.08
-    """Standard deviation of the change of light from edge to edge of each picture."""
-    background: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Brightest grey behind the face."""
-    noise: NonNegativeFloat = 0.02
-    """Standard deviation of the noise of pixels, in [0, 1] units."""
+    """Number of cameras whose textures are blended for each virtual camera."""
     seed: NonNegativeInt = 0
-    """Seed of everything that is drawn."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "tiny": {"size": (24, 32)},
-        "small": {"size": (48, 64)},
-        "medium": {"size": (120, 160)},
-    }
+    """Seed of the random slip, light, background and noise of virtual pictures."""
 
 
 class MultifaceConfig(Config):
-    """Which subject, and at what size it is read."""
+    """The subject to read, and at what size."""
 
-    path: Path
-    """The capture's folder, the one that holds KRT and frame_list.txt."""
+    path: UserPath
+    """The capture's folder, which holds KRT and frame_list.txt."""
     held_out: Annotated[tuple[str, ...], Field(min_length=1)] = ("EXP_ROM", "EXP_free_face")
-    """Segments whose names begin so are held out."""
+    """Prefixes of the names of held-out segments."""
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Cameras to read, in this order; if null, those of KRT, in its order, that filmed more than half of the segments.
+    """Cameras to read, in this order. If null, those of KRT, in its order, that filmed more than half of the segments.
     """
     frontal: str | None = None
-    """Name of the frontal camera; if null, the one nearest to the head's +z axis in the first frame."""
-    image: Size | Side | None = None
-    """Pictures are area-filtered to this (height, width), or to this longer side if one number; smaller ones on disk
-    stay as they are. Null keeps the size on disk."""
-    texture: Side | None = None
-    """Textures are area-filtered to this side; smaller ones stay as they are. Null keeps the size on disk."""
+    """Name of the frontal camera. If null, the one nearest to the head's +z axis in the first frame."""
+    image: PictureSize | PictureSide | None = None
+    """Size to which pictures are area-filtered: (height, width), or one number for the longer side. Smaller pictures
+    stay as they are. If null, pictures keep their size on disk."""
+    texture: PictureSide | None = None
+    """Side to which textures are area-filtered. Smaller textures stay as they are. If null, they keep their size on
+    disk."""
     texture_rows: Literal["top-down", "bottom-up"] = "top-down"
-    """Row 0 of textures on disk is v = 1 ("top-down", as Multiface has them) or v = 0 ("bottom-up")."""
+    """Whether row 0 of textures on disk is v = 1 ("top-down", as in Multiface) or v = 0 ("bottom-up")."""
     colour: ColourConfig = ColourConfig()
-    """Gain and gamma."""
+    """Gain and gamma of pictures and textures."""
     distortion: Literal["undistort", "ignore", "refuse"] = "undistort"
-    """Lens distortion is removed from pictures where it moves any pixel by more than 0.05 ("undistort"), ignored, or
-    refused."""
-    landmarks: Path | None = None
-    """File with the vertex of each keypoint; if null, the capture's own lipflow/landmarks.json, else 274 vertices are
-    chosen on the mean mesh."""
+    """Treatment of lens distortion that moves any pixel by more than 0.05: remove it from pictures ("undistort"), leave
+    it in ("ignore"), or refuse the capture ("refuse")."""
+    landmarks: UserPath | None = None
+    """File with the vertex of each keypoint. If null, the capture's lipflow/landmarks.json; without that, 274 vertices
+    are chosen on the mean mesh."""
     headset: HeadsetConfig = HeadsetConfig()
-    """Headset pictures."""
+    """Source, size, slip and lighting of headset pictures."""
     supersampling: Annotated[int, Field(ge=1, le=8)] = 2
-    """Masks and virtual headset pictures are drawn this many times as large and box-filtered."""
-    cache: Path | None = None
-    """Folder of packed captures, from `lipflow-core capture pack`; the user's cache folder if null."""
+    """Factor by which masks and virtual headset pictures are drawn larger in each direction, then box-filtered."""
+    cache: UserPath | None = None
+    """Folder that keeps packed captures. If null, `$LIPFLOW_CORE_CACHE/multiface` or else the user's cache folder."""
     renderer: RendererSlot = "cpu"
-    """Draws masks and headset pictures."""
+    """Renderer that draws masks and virtual headset pictures."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"image": 32, "texture": 32},
         "small": {"image": 96, "texture": 64},
         "medium": {"image": 256, "texture": 256},
     }
-
-    @field_validator("path", "landmarks", "cache")
-    @classmethod
-    def _expand(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser()
 
     @field_validator("cameras")
     @classmethod
@@ -126,51 +109,60 @@ class MultifaceConfig(Config):
             raise ValueError("names a camera twice")
         return value
 
-    def survey(self) -> Survey:
-        """What the capture's files say of its sizes. Raises CaptureError if they can't be read."""
-        from lipflow_multiface.survey import survey
+    @model_validator(mode="after")
+    def _fits_the_memory(self) -> MultifaceConfig:
+        if problem := drawing_problem("headset.size", self.headset.size, self.supersampling):
+            raise ValueError(problem)
+        return self
 
-        return survey(self)
+    def survey(self) -> Survey:
+        """Read the sizes of the capture from its files. Raises a CaptureError if they can't be read."""
+        from lipflow_multiface.survey import SurveyOptions, survey
+
+        return survey(
+            SurveyOptions(
+                path=self.path,
+                cameras=self.cameras,
+                frontal=self.frontal,
+                image=self.image,
+                texture=self.texture,
+                distortion=self.distortion,
+                landmarks=self.landmarks,
+                headset_source=self.headset.source,
+                headset_size=self.headset.size,
+                supersampling=self.supersampling,
+            )
+        )
 
     def renderer_inputs(self, survey: Survey) -> RendererInputs:
-        """What the renderer is planned and built with."""
+        """Give the sizes that the renderer is planned and built for."""
         texture = (3, survey.texture, survey.texture)
         return RendererInputs(
             device="cpu", vertices=survey.vertices, triangles=len(survey.mesh.triangles), texture=texture
         )
 
     def plan(self, given: CaptureInputs) -> Plan:
-        """Shapes of one frame's observations, read from the capture's files.
+        """Give the shapes of one frame's observations, read from the capture's files.
 
         Raises:
-            lipflow_core.plans.Mismatch: If the options don't fit the capture.
-            lipflow_core.errors.CaptureError: If it is missing or damaged.
+            lipflow_core.plans.Mismatch: If the options do not fit the capture.
+            lipflow_core.errors.CaptureError: If the capture is missing or damaged.
         """
         found = self.survey()
         if found.problem is not None:
             raise Mismatch(found.problem)
-        height, width = found.image
-        count = len(found.cameras)
-        outputs: dict[str, tuple[int, ...]] = {
-            "face.vertices": (found.vertices, 3),
-            "face.texture": (3, found.texture, found.texture),
-            "dome.images": (count, 3, height, width),
-            "dome.mask": (count, height, width),
-            "frontal.images": (1, 3, height, width),
-            "frontal.mask": (1, height, width),
-        }
-        if found.headset is not None:
-            outputs["headset.images"] = (3, 1, *found.headset)
-            outputs["headset.mask"] = (3, *found.headset)
-        outputs["keypoints.points"] = (found.landmarks, 2)
-        outputs["keypoints.visible"] = (found.landmarks,)
-        for name, shape in found.others.items():
-            outputs[name] = shape
-        outputs["topology.triangles"] = (len(found.mesh.triangles), 3)
-        outputs["template.landmarks"] = (found.landmarks,)
         return Plan(
-            outputs=outputs,
-            roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
+            outputs=face_outputs(
+                vertices=found.vertices,
+                triangles=len(found.mesh.triangles),
+                texture=found.texture,
+                cameras=len(found.cameras),
+                image=found.image,
+                headset=found.headset,
+                landmarks=found.landmarks,
+                others=found.others,
+            ),
+            roles=ROLES,
             devices=("cpu",),
             differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs(found))},

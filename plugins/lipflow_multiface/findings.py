@@ -1,4 +1,4 @@
-"""What checking a capture found, and how it is told."""
+"""The findings of validating a capture, and their text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something missing or wrong.
+    """Something that is missing or wrong in a capture.
 
     Args:
-        severity: An "error" spoils frames or the whole capture; a "warning" is worth knowing and does no harm.
-        kind: What sort of thing, for counting; such as "picture missing".
-        where: File, with line number if it has one, relative to the capture.
+        severity: An "error" spoils frames or the whole capture. A "warning" does no harm.
+        kind: Kind of finding, for counting, such as "picture missing".
+        where: The file relative to the capture, with a line number for text files.
         problem: What is wrong.
-        segment: Whose frame it is, if it is one frame's.
-        frame: Its number.
+        segment: Segment of the frame, if it concerns one.
+        frame: Number of the frame, if it concerns one.
     """
 
     severity: Severity
@@ -36,9 +36,9 @@ class Report:
     """All findings about a capture, and an overview.
 
     Args:
-        root: The capture.
-        overview: Name → value, in the order to be shown.
-        findings: What is missing or wrong.
+        root: The capture's folder.
+        overview: Name → value, in the order of display.
+        findings: All that is missing or wrong.
     """
 
     root: str
@@ -56,7 +56,7 @@ class Report:
         return [(kind, severity, count) for (kind, severity), count in counted.most_common()]
 
     def as_data(self) -> dict[str, Any]:
-        """Everything, as JSON takes it."""
+        """Give everything as data for JSON."""
         return {
             "capture": self.root,
             "errors": self.errors,
@@ -66,7 +66,7 @@ class Report:
 
 
 def lines(report: Report, most: int) -> Iterator[str]:
-    """The findings as text, at most so many of each kind."""
+    """Give the findings as text, at most `most` of each kind."""
     shown: Counter[str] = Counter()
     for finding in report.findings:
         shown[finding.kind] += 1

@@ -1,38 +1,37 @@
-"""Where things lie in a capture: Multiface's folders and files, and this project's own folder beside them.
+"""The layout of a capture on disk: Multiface's folders and files, and this project's own folder beside them.
 
 Imports no torch.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from lipflow_core.errors import CaptureError
 
 HELD_OUT = ("EXP_ROM", "EXP_free_face")
-"""Segments whose names begin so are held out, as in Multiface's own loader."""
+"""Prefixes of held-out segments, as in Multiface's own loader."""
 
 TEXTURES = "unwrapped_uv_1024"
-"""Folder of unwrapped textures; its name says 1024 whatever their size."""
+"""Folder of unwrapped textures. Its name says 1024 whatever their size."""
 
 AVERAGE = "average"
-"""In place of a camera's name: the texture averaged over all cameras."""
+"""Name in place of a camera's: the texture averaged over all cameras."""
 
 EXTRAS = "lipflow"
 """Folder of what Multiface's layout has no place for: headset pictures, landmarks, ground truth."""
 
+LONGEST_NAME = 200
+"""Bytes of the longest name of a segment or camera. Systems allow 255 in a file's name, endings included."""
+
 
 @dataclass(frozen=True)
 class CaptureFolder:
-    """Paths of a capture's files.
+    """The paths of a capture's files.
 
     Args:
         root: The capture's folder, such as "m--20180227--0000--6795937--GHS".
@@ -102,11 +101,11 @@ class CaptureFolder:
 
     @property
     def landmarks(self) -> Path:
-        """Vertex of each keypoint."""
+        """The vertex of each keypoint."""
         return self.extras / "landmarks.json"
 
-    def truth(self, segment: str) -> Path:
-        """Arrays over a segment's frames: headset cameras, keypoints, exact ground truth."""
+    def arrays(self, segment: str) -> Path:
+        """Arrays over a segment's frames: headset cameras, keypoints, ground truth."""
         return self.extras / "frames" / f"{segment}.npz"
 
     def headset(self, segment: str, camera: str, number: int) -> Path:
@@ -116,126 +115,86 @@ class CaptureFolder:
         return self.extras / "headset_mask" / segment / camera / f"{number:06d}.png"
 
     def check(self) -> None:
-        """Raise a CaptureError unless the folder is there and looks like a capture."""
-        if not self.root.is_dir():
-            raise CaptureError(f"there is no folder {self.root}", "Name the folder that holds frame_list.txt and KRT.")
-        if not self.krt.is_file() and not self.meshes.is_dir():
-            inner = [path.name for path in sorted(self.root.iterdir()) if (path / "KRT").is_file()]
-            hint = f"Did you mean {self.root / inner[0]}?" if inner else "It should hold KRT, images, tracked_mesh …"
-            raise CaptureError(f"{self.root} is no capture: it has neither KRT nor tracked_mesh", hint)
+        """Raise a CaptureError unless the folder exists and looks like a capture."""
+        with reading(self.root):
+            if not self.root.is_dir():
+                hint = "Name the folder that holds frame_list.txt and KRT."
+                raise CaptureError(f"there is no folder {self.root}", hint)
+            if not self.krt.is_file() and not self.meshes.is_dir():
+                inner = [path.name for path in sorted(self.root.iterdir()) if (path / "KRT").is_file()]
+                hint = f"Did you mean {self.root / inner[0]}?" if inner else "It should hold KRT and tracked_mesh."
+                raise CaptureError(f"{self.root} is no capture: it has neither KRT nor tracked_mesh", hint)
 
 
-@dataclass(frozen=True)
-class Line:
-    """Something wrong in a text file: line number from 1, and what."""
-
-    number: int
-    problem: str
-
-
-def parse_frame_list(text: str) -> tuple[list[tuple[str, int]], list[Line]]:
-    """Read "SEGMENT FRAME" lines.
-
-    Returns:
-        Frames in the order of the file, each once; and what is wrong, line by line.
-    """
-    frames: dict[tuple[str, int], int] = {}
-    wrong: list[Line] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 2 or not re.fullmatch(r"[0-9]{1,9}", words[1]):
-            wrong.append(Line(number, f"expected 'SEGMENT FRAME', such as 'EXP_smile 000102', got {_short(line)}"))
-            continue
-        frame = (words[0], int(words[1]))
-        if frame in frames:
-            wrong.append(Line(number, f"names {words[0]} {words[1]} again, first in line {frames[frame]}"))
-            continue
-        frames[frame] = number
-    return list(frames), wrong
-
-
-def read_text(path: Path) -> str:
-    """A text file's content. Raises a CaptureError that names it if it is missing or no text."""
+@contextlib.contextmanager
+def reading(root: Path) -> Iterator[None]:
+    """Turn errors of the file system below a capture into CaptureErrors that name the file."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CaptureError(f"{path} is missing", "Download or write the capture again.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CaptureError(f"{path} can't be read: {error}") from error
+        yield
+    except OSError as error:
+        raise unreadable(Path(os.fsdecode(error.filename)) if error.filename else root, error) from error
 
 
-def read_frame_list(folder: CaptureFolder) -> list[tuple[str, int]]:
-    """Frames that frame_list.txt names, each once. Raises a CaptureError if it is missing or has a bad line."""
-    frames, wrong = parse_frame_list(read_text(folder.frame_list))
-    bad = [line for line in wrong if "again" not in line.problem]
-    if bad:
-        raise CaptureError(
-            f"{folder.frame_list}:{bad[0].number}: {bad[0].problem}", "`lipflow-core capture validate` lists all."
-        )
-    return frames
+def unreadable(path: Path, error: OSError) -> CaptureError:
+    """Give the CaptureError for a file or folder that the system refuses to read."""
+    if isinstance(error, FileNotFoundError):
+        return CaptureError(f"{path} is missing", "Download or write the capture again.")
+    return CaptureError(
+        f"{path} can't be read: {error.strerror or error}", "Check its permissions, its links and the disk."
+    )
 
 
-def read_about(folder: CaptureFolder) -> dict[str, Any]:
-    """What capture.json says; empty for a capture that this project did not write."""
-    if not folder.about.is_file():
-        return {}
-    try:
-        about = json.loads(folder.about.read_text(encoding="utf-8"))
-        if not isinstance(about, dict):
-            raise ValueError("it holds no mapping")
-    except (OSError, ValueError) as error:
-        raise CaptureError(f"{folder.about} can't be read: {error}", "Write the capture again.") from error
-    return about
-
-
-def read_landmarks(path: Path, vertices: int) -> np.ndarray:
-    """(K,) int64 vertex of each keypoint, from a JSON file `{"vertices": [...]}` or a text file of numbers.
-
-    Args:
-        path: Of the file.
-        vertices: Number of the mesh's vertices.
-
-    Raises:
-        CaptureError: If it can't be read or names a vertex that the mesh has not.
-    """
-    text = read_text(path)
-    try:
-        chosen = np.array(json.loads(text)["vertices"] if path.suffix == ".json" else [int(w) for w in text.split()])
-        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind != "i":
-            raise ValueError("expected a list of whole numbers")
-    except (ValueError, KeyError, TypeError) as error:
-        raise CaptureError(f"{path} holds no landmarks: {error}", 'Write {"vertices": [12, 345, …]}.') from error
-    if chosen.min() < 0 or chosen.max() >= vertices:
-        wrong = chosen[(chosen < 0) | (chosen >= vertices)][0]
-        raise CaptureError(f"{path} names vertex {wrong}; the mesh has vertices 0 to {vertices - 1}")
-    return chosen.astype(np.int64)
+def name_problem(name: str) -> str | None:
+    """Say why the name of a segment or camera can't be that of a folder, or give None."""
+    if name in (".", "..") or any(character in "/\\" or character < " " for character in name):
+        return "is no plain name of a folder: it holds a slash, a control character, or dots only"
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    return None
 
 
 def is_held_out(segment: str, prefixes: Sequence[str] = HELD_OUT) -> bool:
-    """Whether a segment belongs to the held-out split."""
+    """Tell whether a segment belongs to the held-out split."""
     return segment.startswith(tuple(prefixes))
 
 
 def numbers_in(folder: Path, suffix: str) -> set[int]:
-    """Frame numbers of the files in a folder whose names are six digits and a suffix; empty if it does not exist."""
+    """Give the frame numbers of the files in a folder whose names are six digits or more, and a suffix.
+
+    Returns:
+        The numbers; none if the folder does not exist.
+
+    Raises:
+        CaptureError: If the folder can't be read.
+    """
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return set()
+    except OSError as error:
+        raise unreadable(folder, error) from error
     end = len(suffix)
-    return {int(name[:-end]) for name in names if name.endswith(suffix) and name[:-end].isdecimal()}
+    stems = (name[:-end] for name in names if name.endswith(suffix))
+    return {int(stem) for stem in stems if stem.isascii() and stem.isdecimal() and stem == f"{int(stem[:9]):06d}"}
 
 
 def folders_in(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; none if it does not exist."""
+    """Give the names of the folders in a folder, sorted; none if it does not exist.
+
+    Raises:
+        CaptureError: If the folder can't be read.
+    """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, told when the folder is read
+        return True

@@ -1,4 +1,4 @@
-"""A contact sheet that shows whether cameras are understood: the projected mesh and keypoints over pictures.
+"""A contact sheet that shows whether cameras are understood: projected mesh and keypoints over pictures.
 
 Imports no torch.
 """
@@ -9,24 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from lipflow_kit.cameras import compose, positions, project
 from lipflow_kit.landmarks import choose_landmarks
-from lipflow_kit.pictures import distort, read_picture
+from lipflow_kit.picture_sizes import LARGEST_PICTURE
+from lipflow_kit.png_files import read_header, read_picture
 from PIL import Image, ImageDraw
 
 from lipflow_core.errors import CaptureError
 from lipflow_multiface.krt import KrtCamera, read_krt
-from lipflow_multiface.layout import CaptureFolder, read_frame_list, read_landmarks
-from lipflow_multiface.meshes import Mesh, find_mesh, read_mesh, read_transform, read_vertices
+from lipflow_multiface.layout import CaptureFolder, reading
+from lipflow_multiface.obj_files import Mesh, find_mesh, read_mesh
+from lipflow_multiface.small_files import read_frame_list, read_landmarks
+from lipflow_multiface.survey import mean_vertices
+from lipflow_multiface.tracked_mesh import read_transform, read_vertices
+from lipflow_multiface.visibility import see_mesh
 
 WIRE = (64, 224, 255, 90)
 POINT = (255, 64, 32, 255)
 LABEL = 14
 EDGES = 6000
-"""Edges drawn of a mesh, evenly picked: all of them would hide the face."""
-
-TILE, BEHIND = 4, 12.0
-"""What lies farther than so many millimetres behind the nearest surface in its tile of pixels is not drawn."""
+"""Number of a mesh's edges that are drawn, evenly picked. All of them would hide the face."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,27 @@ def overlay(
 
     Args:
         folder: The capture.
-        frames: Which; four evenly spread ones if None.
-        cameras: Which; up to six evenly spread ones with pictures if None.
-        height: Of each cell, pixels.
+        frames: (segment, number) of each row; four evenly spread ones if None.
+        cameras: Name of each column; up to six evenly spread ones with pictures if None.
+        height: Height of each cell, pixels.
         wireframe: Whether the mesh's edges are drawn besides the keypoints.
 
     Raises:
-        CaptureError: If something that is needed is missing or damaged.
+        CaptureError: If something that is needed is missing or damaged, or the sheet would be too large.
     """
-    folder.check()
-    listed = read_frame_list(folder)
-    calibrated = {camera.name: camera for camera in read_krt(folder.krt)}
-    rows = _chosen_frames(listed, frames)
-    names = _chosen_cameras(folder, calibrated, rows, cameras)
-    mesh = read_mesh(find_mesh(folder, listed))
-    landmarks = _landmarks(folder, mesh)
-    cells = [
-        [_cell(folder, segment, number, calibrated[name], mesh, landmarks, height, wireframe) for name in names]
-        for segment, number in rows
-    ]
+    with reading(folder.root):
+        folder.check()
+        listed = read_frame_list(folder)
+        calibrated = {camera.name: camera for camera in read_krt(folder.krt)}
+        rows = _chosen_frames(listed, frames)
+        names = _chosen_cameras(folder, calibrated, rows, cameras)
+        _check_size(folder, rows, names, height)
+        mesh = read_mesh(find_mesh(folder, listed))
+        landmarks = _landmarks(folder, mesh)
+        cells = [
+            [_cell(folder, segment, number, calibrated[name], mesh, landmarks, height, wireframe) for name in names]
+            for segment, number in rows
+        ]
     widths = [max(row[column].width for row in cells) for column in range(len(names))]
     sheet = Image.new("RGB", (sum(widths), len(rows) * height), (24, 24, 24))
     for index, row in enumerate(cells):
@@ -91,7 +94,7 @@ def _chosen_frames(listed: list[tuple[str, int]], wanted: Sequence[tuple[str, in
     missing = [frame for frame in wanted if frame not in set(listed)]
     if missing:
         segment, number = missing[0]
-        raise CaptureError(f"frame_list.txt names no frame {segment} {number:06d}", "Give frames as SEGMENT:NUMBER.")
+        raise CaptureError(f"frame_list.txt names no frame {segment} {number:06d}", "Give frames as (segment, number).")
     return list(wanted)
 
 
@@ -112,12 +115,25 @@ def _chosen_cameras(
     return list(wanted)
 
 
+def _check_size(folder: CaptureFolder, rows: Sequence[tuple[str, int]], names: Sequence[str], height: int) -> None:
+    """Raise a CaptureError if the sheet would have more pixels than can be drawn."""
+    pixels = 0
+    for segment, number in rows:
+        for name in names:
+            path = folder.picture(segment, name, number)
+            tall, wide = read_header(path).size if path.is_file() else (1, 1)
+            pixels += height * max(1, round(wide * height / tall))
+    if pixels > LARGEST_PICTURE:
+        raise CaptureError(
+            f"the sheet would have {pixels:,} pixels; at most {LARGEST_PICTURE:,} are drawn",
+            "Ask for a smaller height, or for fewer frames or cameras.",
+        )
+
+
 def _landmarks(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
     if folder.landmarks.is_file():
         return read_landmarks(folder.landmarks, len(mesh.vertices))
-    if folder.vertices_mean.is_file():
-        return choose_landmarks(read_vertices(folder.vertices_mean, len(mesh.vertices)))
-    return choose_landmarks(mesh.vertices)
+    return choose_landmarks(mean_vertices(folder, mesh))
 
 
 def _cell(
@@ -138,21 +154,17 @@ def _cell(
     picture = Image.fromarray(read_picture(path))
     scale = height / picture.height
     cell = picture.resize((max(1, round(picture.width * scale)), height), Image.Resampling.LANCZOS).convert("RGBA")
-    vertices = read_vertices(folder.vertices(segment, number), len(mesh.vertices)).astype(np.float64)
-    extrinsics = compose(camera.extrinsics[None], read_transform(folder.transform(segment, number))[None])[0, 0]
-    places, away = project(vertices, camera.intrinsics, extrinsics)
-    # Meshes are drawn where the lens puts them, since the picture is as the lens saw it.
-    places = (distort(places, camera.intrinsics, camera.distortion) + 0.5) * scale - 0.5
-    front = faces_camera(vertices, mesh.triangles, positions(extrinsics))
-    seen = seen_vertices(places, away, mesh.triangles[front])
-    front[front] = seen[mesh.triangles[front]].all(1)
+    vertices = read_vertices(folder.vertices(segment, number), len(mesh.vertices))
+    pose = read_transform(folder.transform(segment, number))
+    found = see_mesh(vertices, mesh.triangles, camera, pose, (picture.height, picture.width))
+    places = (found.places + 0.5) * scale - 0.5
     layer = Image.new("RGBA", cell.size)
     draw = ImageDraw.Draw(layer)
     if wireframe:
-        for a, b in _edges(mesh.triangles[front]):
+        for a, b in _edges(mesh.triangles[found.front]):
             draw.line([tuple(places[a]), tuple(places[b])], fill=WIRE)
     radius = max(1.0, height / 320)
-    for x, y in places[landmarks[seen[landmarks]]]:
+    for x, y in places[landmarks[found.seen[landmarks]]]:
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=POINT)
     cell = Image.alpha_composite(cell, layer).convert("RGB")
     pen = ImageDraw.Draw(cell)
@@ -161,38 +173,8 @@ def _cell(
     return cell
 
 
-def faces_camera(vertices: np.ndarray, triangles: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """(F,) which triangles face the camera."""
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    return np.einsum("fd,fd->f", np.cross(b - a, c - a), eye - a) > 0
-
-
-def seen_vertices(places: np.ndarray, away: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """(V,) which vertices belong to a triangle that faces the camera and have no other surface well before them.
-
-    Args:
-        places: (V, 2) pixels of the cell.
-        away: (V,) depth, millimetres.
-        front: (F, 3) triangles that face the camera.
-    """
-    facing = np.zeros(len(places), bool)
-    facing[front.ravel()] = True
-    # A coarse depth map: enough to tell the inside of a mouth from the lips before it.
-    corners, depths = places[front], away[front]
-    weights = np.stack([part.ravel() for part in np.meshgrid(*[np.linspace(0, 1, 5)] * 2)], axis=1)
-    weights = weights[weights.sum(1) <= 1]
-    weights = np.concatenate([weights, 1 - weights.sum(1, keepdims=True)], axis=1)
-    tiles = np.floor(np.einsum("wk,fkd->fwd", weights, corners) / TILE).astype(np.int64)
-    low = np.minimum(tiles.reshape(-1, 2).min(0, initial=0), 0)
-    high = tiles.reshape(-1, 2).max(0, initial=0) + 1
-    own = np.clip(np.floor(places / TILE).astype(np.int64), low, high - 1)
-    nearest = np.full(high - low, np.inf)
-    np.minimum.at(nearest, tuple(np.moveaxis(tiles - low, -1, 0)), np.einsum("wk,fk->fw", weights, depths))
-    return facing & (away < nearest[tuple((own - low).T)] + BEHIND)
-
-
 def _edges(triangles: np.ndarray) -> np.ndarray:
-    """(E, 2) edges to be drawn: all along which the triangles end, and those of every n-th, about `EDGES` of them."""
+    """Choose the edges (E, 2) to draw: the boundary of the triangles (F, 3), and of the rest about `EDGES`, evenly."""
     edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     each, count = np.unique(edges, axis=0, return_counts=True)
     some = edges.reshape(-1, 3, 2)[:: max(1, -(-len(edges) // EDGES))].reshape(-1, 2)

@@ -1,52 +1,54 @@
-"""What is missing or wrong in a capture on disk, frame by frame. Imports no torch."""
+"""Validating a capture on disk: what is missing or wrong, file by file. Imports no torch."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from lipflow_kit.pictures import picture_is_whole, picture_size, read_picture
+from lipflow_kit.headset import HEADSET_NAMES
+from lipflow_kit.png_files import read_picture
 
 from lipflow_core.errors import CaptureError
+from lipflow_core.plans import Mismatch
 from lipflow_core.progress import Style, progress
 from lipflow_multiface.findings import Finding, Report, Severity
-from lipflow_multiface.krt import KrtCamera, parse_krt, rotation_problem
-from lipflow_multiface.layout import (
-    AVERAGE,
-    CaptureFolder,
-    folders_in,
-    is_held_out,
-    numbers_in,
+from lipflow_multiface.krt import KrtCamera, calibration_problem, parse_krt
+from lipflow_multiface.layout import CaptureFolder, folders_in, is_held_out, numbers_in, reading
+from lipflow_multiface.obj_files import Mesh, find_mesh, read_mesh
+from lipflow_multiface.segment_checks import HEADSET, PICTURES, TEXTURES, Expected, check_segment, without_path
+from lipflow_multiface.small_files import (
     parse_frame_list,
     read_about,
+    read_arrays,
     read_landmarks,
+    read_number,
     read_text,
 )
-from lipflow_multiface.meshes import Mesh, find_mesh, read_mesh, read_number, read_transform, read_vertices
-from lipflow_multiface.orientation import TELLING, texture_agreement
+from lipflow_multiface.survey import other_shapes
+from lipflow_multiface.texture_orientation import TELLING, texture_agreement
+from lipflow_multiface.tracked_mesh import read_vertices
 
 
 def validate(root: str | os.PathLike[str], *, deep: bool = False, workers: int = 4, style: Style = "auto") -> Report:
-    """Check every file of a capture.
+    """Check every file of a capture. A capture without errors under `deep` can be trained on.
 
     Args:
-        root: Its folder.
-        deep: Decode every picture and read every vertex; otherwise headers, endings and lengths are looked at.
-        workers: Threads.
-        style: Of the progress.
+        root: The capture's folder.
+        deep: Decode every picture and read every number; otherwise headers, endings and lengths are looked at.
+        workers: Number of threads.
+        style: Style of the progress bar.
 
     Raises:
-        CaptureError: If the folder does not exist or is no capture at all.
+        CaptureError: If the folder does not exist, can't be read, or is no capture at all.
     """
     folder = CaptureFolder(Path(root))
-    folder.check()
-    return _Validation(folder, deep).run(workers, style)
+    with reading(folder.root):
+        folder.check()
+        return _Validation(folder, deep).run(workers, style)
 
 
 class _Validation:
@@ -59,75 +61,86 @@ class _Validation:
         frames = self._frame_list()
         cameras = self._krt()
         mesh = self._topology(frames)
-        vertices = None if mesh is None else len(mesh.vertices)
-        self._statistics(vertices)
-        self._extras(vertices)
+        self._statistics(mesh)
         by_segment: dict[str, list[int]] = {}
         for segment, number in frames:
             by_segment.setdefault(segment, []).append(number)
-        in_use = self._cameras(cameras, list(by_segment))
+        filmed = self._cameras(cameras, list(by_segment))
         self._segments(by_segment)
-        if mesh is not None and frames and in_use:
-            self._orientation(mesh, [camera for camera in cameras if camera.name in in_use], frames)
-        sizes: dict[str, Counter[tuple[int, int]]] = {"images": Counter(), "unwrapped textures": Counter()}
-        task = partial(self._segment, cameras=in_use, vertices=vertices)
+        if mesh is not None and frames and filmed:
+            self._orientation(mesh, [camera for camera in cameras if camera.name in filmed], frames)
+        expected = self._expected(filmed, mesh, frames)
+        sizes: dict[str, Counter[tuple[int, int]]] = {name: Counter() for name in (PICTURES, TEXTURES, HEADSET)}
         with (
             progress(len(frames), "validate", "frame", style=style) as bar,
             ThreadPoolExecutor(max(1, workers), thread_name_prefix="lipflow-validate") as pool,
         ):
-            for (segment, numbers), (found, seen) in zip(
-                by_segment.items(), pool.map(lambda item: task(*item), by_segment.items()), strict=True
-            ):
-                self.report.findings += found
-                for name, (height, width) in seen:
-                    sizes[name][height, width] += 1
+            checked = pool.map(
+                lambda item: check_segment(self.folder, expected, *item, deep=self.deep), by_segment.items()
+            )
+            for (segment, numbers), found in zip(by_segment.items(), checked, strict=True):
+                self.report.findings += found.findings
+                for name, size in found.sizes:
+                    sizes[name][size] += 1
                 bar.advance(len(numbers), segment=segment)
         self._sizes(sizes)
-        self._overview(frames, cameras, in_use, vertices, sizes)
+        if not self.report.errors:
+            self._training()
+        self._overview(frames, cameras, filmed, mesh, sizes)
         return self.report
 
-    def _say(
-        self, severity: Severity, kind: str, path: Path, problem: str, line: int | None = None, **of: Any
-    ) -> Finding:
-        where = self._name(path) if line is None else f"{self._name(path)}:{line}"
-        finding = Finding(severity, kind, where, problem, **of)
-        self.report.findings.append(finding)
-        return finding
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.folder.root))
+    def _say(self, severity: Severity, kind: str, path: Path, problem: str, line: int | None = None) -> None:
+        name = str(path.relative_to(self.folder.root))
+        self.report.findings.append(Finding(severity, kind, name if line is None else f"{name}:{line}", problem))
 
     def _tell(self, kind: str, path: Path, error: CaptureError) -> None:
-        self._say("error", kind, path, _without_path(error.message, path))
+        self._say("error", kind, path, without_path(error.message, path))
+
+    def _try(self, kind: str, path: Path, read: Callable[[], object]) -> None:
+        if not path.is_file():
+            self._say("error", "file missing", path, "is missing")
+            return
+        try:
+            read()
+        except CaptureError as error:
+            self._tell(kind, path, error)
 
     def _text(self, path: Path) -> str | None:
         try:
             text = read_text(path)
         except CaptureError as error:
-            self._tell("file missing" if not path.exists() else "file unreadable", path, error)
+            self._tell("file unreadable" if path.exists() else "file missing", path, error)
             return None
         if b"\r" in path.read_bytes():
-            self._say("error", "Windows line ends", path, "has Windows line ends, which other readers stumble over")
+            self._say("error", "Windows line ends", path, "has Windows line ends, which other readers do not expect")
         return text
 
     def _frame_list(self) -> list[tuple[str, int]]:
         path = self.folder.frame_list
+        self._about()
         text = self._text(path)
         if text is None:
-            about = read_about(self.folder)
-            if about and not about.get("complete"):
-                self._say("error", "incomplete", path, "is missing: the capture was not written to its end")
             return self._found_frames()
         frames, wrong = parse_frame_list(text)
         for line in wrong:
-            kind = "frame listed twice" if "again" in line.problem else "bad line"
+            kind = "frame listed twice" if line.harmless else "bad line"
             self._say("error", kind, path, line.problem, line.number)
         if not frames:
             self._say("error", "no frames", path, "names no frames")
         return frames
 
+    def _about(self) -> None:
+        """Check capture.json, and whether a capture that this project wrote is complete."""
+        try:
+            about = read_about(self.folder)
+        except CaptureError as error:
+            self._tell("file unreadable", self.folder.about, error)
+            return
+        if about and not about.get("complete"):
+            self._say("error", "incomplete", self.folder.about, "says that the capture was not written to its end")
+
     def _found_frames(self) -> list[tuple[str, int]]:
-        """Frames that have vertices, where no list names them."""
+        """List the frames that have vertices, where no frame list names them."""
         meshes = self.folder.meshes
         return [
             (segment, number)
@@ -146,23 +159,14 @@ class _Validation:
         if not cameras and not wrong:
             self._say("error", "no cameras", path, "has no cameras")
         for camera in cameras:
-            if problem := rotation_problem(camera.extrinsics[:, :3]):
-                self._say("error", "bad calibration", path, f"camera '{camera.name}': R {problem}", camera.line)
-            k = camera.intrinsics
-            if not (k[0, 0] > 0 and k[1, 1] > 0) or not np.allclose(k[2], [0, 0, 1]) or abs(k[1, 0]) > 1e-9:
-                self._say(
-                    "error",
-                    "bad calibration",
-                    path,
-                    f"camera '{camera.name}': K is not [[fx s cx] [0 fy cy] [0 0 1]] with positive focal lengths",
-                    camera.line + 1,
-                )
-        return cameras
+            if problem := calibration_problem(camera):
+                self._say("error", "bad calibration", path, problem, camera.line)
+        return [camera for camera in cameras if calibration_problem(camera) is None]
 
     def _topology(self, frames: Sequence[tuple[str, int]]) -> Mesh | None:
-        """The mesh of the first .obj file."""
+        """Read the mesh of the first .obj file."""
         try:
-            path = find_mesh(self.folder, list(frames))
+            path = find_mesh(self.folder, frames)
         except CaptureError as error:
             self._tell("file missing", self.folder.meshes, error)
             return None
@@ -176,44 +180,29 @@ class _Validation:
         return mesh
 
     def _orientation(self, mesh: Mesh, cameras: Sequence[KrtCamera], frames: Sequence[tuple[str, int]]) -> None:
-        """Whether textures agree better with pictures when they are turned upside down."""
+        """Warn if textures agree better with pictures when they are turned upside down."""
         some = [frames[index] for index in np.unique(np.linspace(0, len(frames) - 1, 3).astype(int))]
         straight, flipped = texture_agreement(self.folder, mesh, cameras[:8], some)
         if flipped > straight + TELLING:
             problem = (
-                f"seem to be stored with row 0 at v = 0: correlation with pictures is {flipped:.2f} so and "
-                f"{straight:.2f} as they are; set the option texture_rows to bottom-up"
+                f"seem to be stored with row 0 at v = 0: their correlation with pictures is {straight:.2f}, and "
+                f"{flipped:.2f} when turned upside down; set the option texture_rows to bottom-up"
             )
             self._say("warning", "textures upside down", self.folder.textures, problem)
 
-    def _statistics(self, vertices: int | None) -> None:
+    def _statistics(self, mesh: Mesh | None) -> None:
         folder = self.folder
         for path in (folder.texture_variance, folder.vertices_variance):
             self._try("bad statistics", path, lambda path=path: read_number(path))
-        if vertices is not None:
-            self._try("bad vertices", folder.vertices_mean, lambda: read_vertices(folder.vertices_mean, vertices))
+        if mesh is not None:
+            count = len(mesh.vertices)
+            self._try("bad vertices", folder.vertices_mean, lambda: read_vertices(folder.vertices_mean, count))
+            if folder.landmarks.is_file():
+                self._try("bad landmarks", folder.landmarks, lambda: read_landmarks(folder.landmarks, count))
         self._try("bad picture", folder.texture_mean, lambda: read_picture(folder.texture_mean))
 
-    def _try(self, kind: str, path: Path, read: Any) -> None:
-        if not path.is_file():
-            self._say("error", "file missing", path, "is missing")
-            return
-        try:
-            read()
-        except CaptureError as error:
-            self._tell(kind, path, error)
-
-    def _extras(self, vertices: int | None) -> None:
-        path = self.folder.landmarks
-        if path.is_file() and vertices is not None:
-            self._try("bad landmarks", path, lambda: read_landmarks(path, vertices))
-        try:
-            read_about(self.folder)
-        except CaptureError as error:
-            self._tell("file unreadable", self.folder.about, error)
-
     def _cameras(self, cameras: Sequence[KrtCamera], segments: Sequence[str]) -> list[str]:
-        """Names of calibrated cameras with pictures."""
+        """Give the names of calibrated cameras with pictures."""
         filmed = {name for segment in segments for name in folders_in(self.folder.pictures / segment)}
         for camera in cameras:
             if camera.name not in filmed:
@@ -227,96 +216,69 @@ class _Validation:
         return [camera.name for camera in cameras if camera.name in filmed]
 
     def _segments(self, listed: dict[str, list[int]]) -> None:
-        """Segments that are on disk and not in the list."""
+        """Warn of segments that are on disk and not in the list."""
         for segment in folders_in(self.folder.meshes):
             if segment not in listed:
                 problem = "is not in frame_list.txt"
                 self._say("warning", "segment not listed", self.folder.meshes / segment, problem)
 
-    def _segment(
-        self, segment: str, numbers: list[int], *, cameras: Sequence[str], vertices: int | None
-    ) -> tuple[list[Finding], list[tuple[str, tuple[int, int]]]]:
-        """Findings about a segment's frames, and the sizes of their pictures."""
-        folder = self.folder
-        found: list[Finding] = []
-        sizes: list[tuple[str, tuple[int, int]]] = []
-
-        def say(kind: str, path: Path, problem: str, number: int) -> None:
-            found.append(Finding("error", kind, self._name(path), problem, segment, number))
-
-        here = {
-            (top, camera): numbers_in(top / segment / camera, ".png")
-            for top in (folder.pictures, folder.textures)
-            for camera in (*cameras, AVERAGE)
-        }
-        some_textures = {camera for camera in cameras if here[folder.textures, camera]}
-        for number in numbers:
-            for path, kind, read in (
-                (folder.vertices(segment, number), "vertices", partial(self._check_vertices, count=vertices)),
-                (folder.transform(segment, number), "transform", _check_transform),
-            ):
+    def _expected(self, filmed: Sequence[str], mesh: Mesh | None, frames: Sequence[tuple[str, int]]) -> Expected:
+        """Find out what each frame should have beside Multiface's own files."""
+        folder, others, landmarks = self.folder, {}, None
+        for segment in dict.fromkeys(segment for segment, _ in frames):
+            if folder.arrays(segment).is_file():
                 try:
-                    if not path.is_file():
-                        say(f"{kind} missing", path, "is missing", number)
-                    elif problem := read(path):
-                        say(f"bad {kind}", path, problem, number)
+                    others = other_shapes(read_arrays(folder.arrays(segment))[1])
                 except CaptureError as error:
-                    say(f"bad {kind}", path, _without_path(error.message, path), number)
-            wanted = [(folder.textures, AVERAGE, "average texture")]
-            wanted += [(folder.pictures, camera, "picture") for camera in cameras]
-            wanted += [(folder.textures, camera, "texture") for camera in cameras if camera in some_textures]
-            for top, camera, kind in wanted:
-                path = top / segment / camera / f"{number:06d}.png"
-                if number not in here[top, camera]:
-                    say(f"{kind} missing", path, "is missing", number)
-                    continue
-                try:
-                    size = self._check_picture(path)
-                except CaptureError as error:
-                    say(f"bad {kind}", path, _without_path(error.message, path), number)
-                else:
-                    sizes.append(("images" if top == folder.pictures else "unwrapped textures", size))
-        for (top, camera), present in here.items():
-            if extra := present - set(numbers):
-                problem = f"has {len(extra)} pictures of frames that frame_list.txt does not name"
-                found.append(
-                    Finding("warning", "frames not listed", self._name(top / segment / camera), problem, segment)
-                )
-        return found, sizes
-
-    def _check_vertices(self, path: Path, count: int | None) -> str | None:
-        if count is None:
-            return None
-        if self.deep:
-            read_vertices(path, count)
-            return None
-        size = path.stat().st_size
-        return None if size == 12 * count else f"has {size} bytes, {size / 12:g} vertices; the topology has {count}"
-
-    def _check_picture(self, path: Path) -> tuple[int, int]:
-        size = picture_size(path)
-        if self.deep:
-            read_picture(path)
-        elif not picture_is_whole(path):
-            raise CaptureError(f"{path} is truncated: it does not end as PNG files do")
-        return size
+                    self._tell("bad arrays", folder.arrays(segment), error)
+                break
+        if mesh is not None and folder.landmarks.is_file():
+            try:
+                landmarks = len(read_landmarks(folder.landmarks, len(mesh.vertices)))
+            except CaptureError:  # told already
+                landmarks = None
+        headset = any(folder.headset(segment, HEADSET_NAMES[0], number).is_file() for segment, number in frames)
+        return Expected(filmed, mesh, headset, others, landmarks)
 
     def _sizes(self, sizes: dict[str, Counter[tuple[int, int]]]) -> None:
+        places = {PICTURES: self.folder.pictures, TEXTURES: self.folder.textures, HEADSET: self.folder.extras}
         for name, counted in sizes.items():
             if len(counted) > 1:
                 told = ", ".join(f"{count} of {height}×{width}" for (height, width), count in counted.most_common())
-                path = self.folder.pictures if name == "images" else self.folder.textures
-                self._say("error", "sizes differ", path, f"pictures have different sizes: {told}")
-        for height, width in sizes["unwrapped textures"]:
+                self._say("error", "sizes differ", places[name], f"{name} have different sizes: {told}")
+        for height, width in sizes[TEXTURES]:
             if height != width:
                 self._say("error", "sizes differ", self.folder.textures, f"textures of {height}×{width} are not square")
+
+    def _training(self) -> None:
+        """Check what only the reader that training uses would find."""
+        from lipflow_multiface.config import MultifaceConfig
+        from lipflow_multiface.frame_index import index_frames
+
+        # At a small size, since how large pictures may be drawn is a matter of options.
+        config = MultifaceConfig(path=self.folder.root, image=8, supersampling=1)
+        try:
+            found = config.survey()
+            if found.problem is not None:
+                raise Mismatch(found.problem)
+            frames = index_frames(config, found).frames
+        except CaptureError as error:
+            self._say("error", "refused by the reader", self.folder.root, error.message)
+        except Mismatch as error:
+            self._say("error", "refused by the reader", self.folder.root, str(error))
+        else:
+            for name in ("train", "held-out"):
+                if not frames[name]:
+                    prefixes = " or ".join(config.held_out)
+                    problem = f"has no {name} frames; segments are held out if their names begin with {prefixes}"
+                    self._say("error", "empty split", self.folder.frame_list, problem)
 
     def _overview(
         self,
         frames: Sequence[tuple[str, int]],
         cameras: Sequence[KrtCamera],
-        in_use: Sequence[str],
-        vertices: int | None,
+        filmed: Sequence[str],
+        mesh: Mesh | None,
         sizes: dict[str, Counter[tuple[int, int]]],
     ) -> None:
         segments = {segment for segment, _ in frames}
@@ -328,15 +290,11 @@ class _Validation:
             "segments": f"{len(segments)}, {len(held_out)} of them held out",
             "frames": f"{len(frames)}, {held_out_frames} of them held out",
             "frames with something missing or wrong": str(len(spoilt)),
-            "cameras": f"{len(cameras)} calibrated, {len(in_use)} of them with pictures, {distorted} with distortion",
-            "vertices": "unknown" if vertices is None else str(vertices),
+            "cameras": f"{len(cameras)} calibrated, {len(filmed)} of them with pictures, {distorted} with distortion",
+            "vertices": "unknown" if mesh is None else str(len(mesh.vertices)),
             **{name: _most(counted) for name, counted in sizes.items()},
-            "checked": "every picture decoded" if self.deep else "headers, endings and lengths",
+            "checked": "every picture and number" if self.deep else "headers, endings and lengths",
         }
-
-
-def _check_transform(path: Path) -> str | None:
-    return rotation_problem(read_transform(path)[:, :3])
 
 
 def _most(counted: Counter[tuple[int, int]]) -> str:
@@ -344,7 +302,3 @@ def _most(counted: Counter[tuple[int, int]]) -> str:
         return "none"
     (height, width), _ = counted.most_common(1)[0]
     return f"{counted.total()} of {height}×{width}"
-
-
-def _without_path(message: str, path: Path) -> str:
-    return message.removeprefix(str(path)).lstrip(": ")

@@ -1,4 +1,4 @@
-"""What training and fitting minimise: errors of pictures and of geometry, and what ties the code to the prior."""
+"""Objectives of training and fitting: errors of pictures and of geometry, divergence and likelihood of the prior."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lipflow_components() -> Iterable[Component]:
         name="photometric",
         implementation="lipflow_objectives.photometric:PhotometricObjective",
         config="lipflow_objectives.config:PhotometricConfig",
-        summary="Error of rendered pictures over the target's visible pixels",
+        summary="Error of rendered pictures over the target's masked pixels",
         capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(

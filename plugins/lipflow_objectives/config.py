@@ -14,21 +14,21 @@ class PhotometricConfig(ObjectiveConfig):
     """Options of objective `photometric`."""
 
     target: str | None = None
-    """Observation whose pictures are compared; the capture's training views if null."""
+    """Name of the observation whose pictures are compared; the capture's training views if null."""
     error: Literal["l2", "l1", "charbonnier"] = "l2"
     """Error of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and
     absolute for large residuals."""
     scale: PositiveFloat = 0.1
-    """Unit of a pixel's residual, an intensity in [0, 1]. The smaller it is, the less geometry is learned."""
+    """Unit of a pixel's residual, for intensities in [0, 1]. A smaller unit weighs pictures more against geometry."""
     uncovered: Literal["count", "ignore"] = "count"
-    """What to do with pixels within the target's mask that the rendered mesh misses: "count" compares the background
-    there, which pulls silhouettes to the target's; "ignore" leaves the pixels out."""
+    """Treatment of pixels in the target's mask that the rendered mesh does not cover: "count" compares them with the
+    background, which pulls the silhouette to the target's; "ignore" leaves them out."""
     exposure: Literal["none", "affine"] = "none"
-    """"affine" first fits a gain and an offset to each picture in closed form, for targets whose light or camera
-    response differs from the training views'."""
+    """Correction of exposure: "affine" fits a gain and an offset to each picture in closed form before comparing, for
+    targets whose light or camera response differs from the training views'; "none" compares pictures unchanged."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs pictures of the target's cameras and the target."""
+        """Plan an objective that needs renderings of the target's cameras, and the target."""
         target = self.target or given.roles.training_views
         images = given.observations.get(target, {}).get("images")
         if images is None:
@@ -53,7 +53,7 @@ class GeometryConfig(ObjectiveConfig):
     """Options of objective `geometry`."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs decoded vertices and the tracked ones."""
+        """Plan an objective that needs decoded and tracked vertices."""
         surface = given.roles.surface
         return Plan(
             inputs={f"{surface}.vertices": given.observations[surface]["vertices"]},
@@ -63,20 +63,20 @@ class GeometryConfig(ObjectiveConfig):
 
 
 class DivergenceConfig(ObjectiveConfig):
-    """Options of objective `divergence`: its weight is the paper's λ_L of training, per dimension of the code."""
+    """Options of objective `divergence`, whose weight is the paper's λ_L of training, per dimension of the code."""
 
     weight: NonNegativeFloat | Ramp | None = None
-    """Factor on the divergence. Null takes the weight that the stage's prior recommends, the paper's where it has one; a
-    ramp `{start, end, steps}` changes it over the first steps of a stage."""
+    """Factor on the divergence; a larger one draws Q's posterior closer to the prior. Null uses the weight that the
+    stage's prior recommends. A ramp `{start, end, steps}` changes the weight over the first steps of a stage."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs Q's posterior and its divergence from the prior."""
-        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("posterior", "divergence"))
+        """Plan an objective that needs the divergence of Q's posterior from the prior."""
+        return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("divergence",))
 
 
 class LatentLikelihoodConfig(ObjectiveConfig):
-    """Options of objective `latent-likelihood`: its weight is the paper's λ_L of fitting."""
+    """Options of objective `latent-likelihood`, whose weight is the paper's λ_L of fitting."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
-        """Needs the prior."""
+        """Plan an objective that needs the prior."""
         return Plan(inputs={"code": (given.code,)}, outputs={"loss": ()}, needs=("prior",))

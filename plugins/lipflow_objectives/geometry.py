@@ -1,4 +1,4 @@
-"""Objective `geometry`: are the decoded vertices those of the tracked mesh?"""
+"""Objective `geometry`: the squared error of decoded vertices against the tracked mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objectives `divergence` and `latent-likelihood`: the two ways in which a prior acts on codes."""
+"""Objectives `divergence` and `latent-likelihood`, through which a prior acts on codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lipflow_core.records import Frame
 class DivergenceObjective(Objective):
     """The prior's divergence from Q's posterior, L_L of training (paper, supplement H.1), in nats per dimension.
 
-    Which divergence it is, the prior says (`LatentPrior.divergence`): KL(Q‖P), or −log p(z^q).
+    The prior chooses the divergence (`LatentPrior.divergence`): KL(Q‖P), or −log p(z^q).
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
@@ -19,10 +19,10 @@ class DivergenceObjective(Objective):
 
 
 class LatentLikelihoodObjective(Objective):
-    """−log p(z) / D in nats per dimension, under the prior given the driving signal (paper, supplement H.2).
+    """Negative log-likelihood −log p(z) / D under the conditioned prior, in nats per dimension (supplement H.2).
 
-    A prior whose log p is costly may use a cheaper term in its place (`ConditionedPrior.fitting_log_prob`). The loss is
-    per dimension, so that its weight does not depend on the code's size. It may be negative: p is a density.
+    A prior with a costly log p may use a cheaper term instead (`ConditionedPrior.fitting_log_prob`). The loss is per
+    dimension, so that its weight does not depend on the code's size. It may be negative, since p is a density.
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:

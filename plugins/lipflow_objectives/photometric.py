@@ -1,4 +1,4 @@
-"""Objective `photometric`: does the render look like the target where the target shows a face?"""
+"""Objective `photometric`: the error of rendered pictures against the target's, over the target's mask."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class PhotometricObjective(Objective):
     """Mean error over the pixels of the target's masks and channels: Σ_vx W_v(x)² ρ(Î_v(x) − I_v(x)) / Σ_vx W_v(x)².
 
     The mask's weights are squared, as by training's ‖(Î − I) ⊙ W‖². The mask is the target's and does not change during
-    a fit, so that no code lowers the loss by showing less of the face. Grey targets are compared with the render's
-    luminance. A row whose masks are empty has loss 0.
+    a fit, so that no code lowers the loss by showing less of the face. Grey targets are compared with the rendering's
+    luminance. A row with empty masks has loss 0.
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
@@ -45,7 +45,7 @@ class PhotometricObjective(Objective):
         return error / (pixels * colours).clamp(min=1e-6)
 
     def penalty(self, residual: Tensor) -> Tensor:
-        """ρ of each residual."""
+        """Compute the penalty ρ of each residual."""
         match self.config.error:
             case "l1":
                 return residual.abs()
@@ -55,9 +55,10 @@ class PhotometricObjective(Objective):
 
 
 def affine_exposure(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain a and offset b of each picture that minimise Σ weight (a·image + b − target)², with a in [1/4, 4].
+    """Fit gain a and offset b of each picture, which minimise Σ weight (a·image + b − target)², with a in [1/4, 4].
 
-    Least squares in closed form; a and b carry no gradient, as at the minimum their change does not change the error.
+    Least squares in closed form. a and b carry no gradient: at the minimum, the error does not depend on them to first
+    order.
 
     Args:
         image: (B, N, C, H, W) rendered pictures.
@@ -76,7 +77,7 @@ def affine_exposure(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tens
     image_mean, target_mean = mean(image), mean(target)
     variance = mean((image - image_mean).square())
     covariance = mean((image - image_mean) * (target - target_mean))
-    # The small prior on a gain of 1 decides where a picture has no contrast.
+    # A small prior on a gain of 1 decides the gain of a picture without contrast.
     gain = ((covariance + MIN_VARIANCE) / (variance + MIN_VARIANCE)).clamp(*GAIN_RANGE)
     offset = torch.where(total > 0, target_mean - gain * image_mean, torch.zeros_like(gain))
     return torch.where(total > 0, gain, torch.ones_like(gain)), offset

@@ -1,6 +1,7 @@
-"""Shipped renderers.
+"""The shipped renderers.
 
-`torch` defines what a picture and its gradients are, `cpu` is fast, and `warp` runs on NVIDIA GPUs too.
+`torch` is the oracle, the definition of pictures and gradients. `cpu` is the fast renderer for CPUs, `warp` that for
+NVIDIA GPUs. `drtk` and `nvdiffrast` adapt packages that the user installed.
 """
 
 from lipflow_core.hooks import Component, hookimpl
@@ -14,7 +15,7 @@ def lipflow_components():
         name="torch",
         implementation="lipflow_render.oracle:TorchRenderer",
         config="lipflow_render.config:TorchRendererConfig",
-        summary="Plain torch on any device: slow, clear, the definition of what the others compute",
+        summary="Plain torch on any device: slow and clear, the definition of what the others compute",
         capabilities=frozenset({"cpu", "cuda", "float64"}),
     )
     yield Component(
@@ -50,7 +51,7 @@ def lipflow_components():
         name="warp",
         implementation="lipflow_render.warp:WarpRenderer",
         config="lipflow_render.config:WarpRendererConfig",
-        summary="NVIDIA Warp's kernels, one source for CUDA and the CPU; no toolkit needed",
+        summary="Kernels in NVIDIA Warp for CUDA and the CPU; needs no CUDA toolkit",
         capabilities=frozenset({"cpu", "cuda", "float64"}),
         requires=("warp",),
         install="pip install 'lipflow-core[warp]'",

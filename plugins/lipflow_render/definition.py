@@ -1,8 +1,9 @@
-"""Numbers that are part of what a picture's gradients are, whichever renderer draws it: see docs/renderers.md."""
+"""Constants of the definition of a picture's gradients, the same for all renderers: see docs/renderers.md."""
 
 SLIVER = 1e-3
-"""Triangles of less than this doubled area in px² pass no gradient: it would be noise divided by their area."""
+"""Doubled area in px² below which a triangle passes no gradient: dividing by its area would amplify rounding errors."""
 MAX_STEPS = 32
-"""Triangles followed between two neighbouring pixels in search of a boundary; beyond, the pair passes no gradient."""
+"""Triangles that are followed between two neighbouring pixels in search of a boundary; farther ones are not found."""
 TOUCHING = 1e-3
-"""In pixels: a surface that ends so little beyond the next pixel, at the triangle that is seen there, goes on in it."""
+"""Tolerance in pixels: a surface that reaches no farther beyond the next pixel, and ends at the triangle which that
+pixel shows, is continuous with it."""

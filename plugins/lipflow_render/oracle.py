@@ -1,8 +1,9 @@
-"""Renderer `torch`: the definition of what every renderer computes. See docs/renderers.md for the derivation."""
+"""Renderer `torch`: the definition of what every renderer computes; docs/renderers.md derives it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,30 +15,46 @@ from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.definition import SLIVER
 from lipflow_render.silhouettes import edge_term
-from lipflow_render.topology import neighbours, wind_alike
+from lipflow_render.topology import Neighbours, TopologyCache, check_vertices, vertices_used
 
 _DEGENERATE = 1e-9
+
+
+class _Mesh(NamedTuple):
+    """A topology on a device: int64 (F, 3) each, see `Neighbours`, and one more than the highest vertex index."""
+
+    triangles: Tensor
+    uv_triangles: Tensor
+    adjacent: Tensor
+    sheet: Tensor
+    vertices: int
+
+
+def _mesh(triangles: np.ndarray, uv_triangles: np.ndarray, device: torch.device) -> _Mesh:
+    tables = (triangles, uv_triangles, *Neighbours.of(triangles))
+    return _Mesh(*(torch.tensor(table, dtype=torch.int64, device=device) for table in tables), vertices_used(triangles))
+
+
+_cache = TopologyCache(_mesh)
 
 
 class TorchRenderer(Renderer):
     """Rasterises in homogeneous coordinates, so that triangles may cross the near plane.
 
-    A vertex x is seen at h = K [R|t] (x, 1) = (X, Y, W). The ray through pixel (p, q) meets the triangle h₀h₁h₂ at
-    corner weights bᵢ ∝ uᵢ = (hⱼ × hₖ)·(p, q, 1), with (i, j, k) cyclic. It is hit where all uᵢ have the sign of
-    det(h₀, h₁, h₂), at depth Σ bᵢ Wᵢ. The weights are differentiable functions of the vertices and cameras, and so is
-    all that is interpolated with them. `edge_term` adds the gradients of the boundaries' motion.
+    A vertex x is projected to h = K [R|t] (x, 1) = (X, Y, W). The ray through pixel (p, q) meets the triangle h₀h₁h₂ at
+    corner weights bᵢ ∝ uᵢ = (hⱼ × hₖ)·(p, q, 1), with (i, j, k) cyclic. It hits the triangle where all uᵢ have the sign
+    of det(h₀, h₁, h₂), at depth Σ bᵢ Wᵢ. The weights are differentiable functions of vertices and cameras, and so are
+    all attributes that are interpolated with them. `edge_term` adds the gradients of moving boundaries.
     """
-
-    def __init__(self, config, given):
-        super().__init__(config, given)
-        self._kept: tuple[Tensor, int, Tensor, Tensor] | None = None
 
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
         batch, channels = vertices.shape[0], texture.shape[1]
         height, width = camera.height, camera.width
-        triangles = topology.triangles
+        mesh = _cache.of(topology, vertices.device)
+        check_vertices(vertices, mesh.vertices)
+        triangles = mesh.triangles
         projection = (camera.intrinsics @ camera.extrinsics.to(camera.intrinsics)).to(vertices)
         seen = torch.einsum("bij,bvj->bvi", projection[..., :3].expand(batch, 3, 3), vertices)
         seen = seen + projection[:, None, :, 3]
@@ -53,7 +70,7 @@ class TorchRenderer(Renderer):
         pixel = torch.stack([column, row], dim=-1).to(seen.dtype)
         weights, depth_hit = _weights(corners, pixel)
 
-        uv = torch.einsum("mi,mic->mc", weights, topology.uv.to(seen.dtype)[topology.uv_triangles[hit]])
+        uv = torch.einsum("mi,mic->mc", weights, topology.uv.to(seen)[mesh.uv_triangles[hit]])
         grid = seen.new_zeros((batch, height, width, 2)).index_put(
             (sample, row, column), torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
         )
@@ -65,32 +82,24 @@ class TorchRenderer(Renderer):
         coverage = (triangle >= 0).to(seen.dtype)
         image = torch.where(coverage[:, None] > 0, sampled, background)
         if self.config.edge_gradients and seen.requires_grad:
-            adjacent, sheet = self._sides(triangles)
             layers = torch.cat([image, coverage[:, None]], dim=1)
-            near = self.config.near
-            layers = layers + edge_term(layers.detach(), seen, triangle, triangles, adjacent, sheet, near)
+            term = edge_term(layers.detach(), seen, triangle, triangles, mesh.adjacent, mesh.sheet, self.config.near)
+            layers = layers + term
             image, coverage = layers[:, :channels], layers[:, channels]
         depth = seen.new_zeros((batch, height, width)).index_put((sample, row, column), depth_hit)
         barycentric = seen.new_zeros((batch, height, width, 3)).index_put((sample, row, column), weights)
         return Rendering(image, coverage, depth, triangle, rearrange(barycentric, "b h w corner -> b corner h w"))
 
-    def _sides(self, triangles: Tensor) -> tuple[Tensor, Tensor]:
-        """The triangle across each edge (F, 3), and the same only where both wind alike; kept for the next render."""
-        version = 0 if triangles.is_inference() else triangles._version
-        kept = self._kept
-        if kept is None or kept[0] is not triangles or kept[1] != version:
-            faces = triangles.cpu().numpy()
-            adjacent = neighbours(faces)
-            sheet = np.where(wind_alike(faces, adjacent), adjacent, -1)
-            kept = (triangles, version, *(torch.from_numpy(table).to(triangles) for table in (adjacent, sheet)))
-            self._kept = kept
-        return kept[2:]
-
     def _rasterize(self, seen: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
-        """The nearest triangle at each pixel of one picture, the lowest index among equals: (H, W) int64, -1 for none.
+        """Find the nearest triangle at each pixel of one picture, the one of lowest index among equally near ones.
 
         Args:
             seen: (V, 3) homogeneous pixel coordinates.
+            triangles: (F, 3).
+            height, width: Size of the picture.
+
+        Returns:
+            (H, W) int64, -1 for none.
         """
         nearest = seen.new_full((height * width,), torch.inf)
         winner = triangles.new_full((height * width,), len(triangles))
@@ -116,7 +125,7 @@ class TorchRenderer(Renderer):
 
 
 def _chunks(size: Tensor, limit: int) -> Iterator[Tensor]:
-    """Indices of the triangles that have candidates, in runs of about `limit` candidates, never empty ones."""
+    """Yield the indices of triangles that have candidates, in runs of about `limit` candidates."""
     index = (size > 0).nonzero().squeeze(1)
     run = (size[index].cumsum(0) - 1).div(limit, rounding_mode="floor")
     _, lengths = torch.unique_consecutive(run, return_counts=True)
@@ -124,10 +133,15 @@ def _chunks(size: Tensor, limit: int) -> Iterator[Tensor]:
 
 
 def _pixel_bounds(corners: Tensor, near: float, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """First and last column and row whose centres the part of a triangle beyond the near plane may hit.
+    """Bound the pixel centres that the parts of triangles beyond the near plane may hit.
 
     Args:
         corners: (F, 3, 3) homogeneous pixel coordinates.
+        near: Depth of the near plane.
+        height, width: Size of the picture.
+
+    Returns:
+        First and last column, first and last row, each (F,) int64; first > last if a triangle hits none.
     """
     ahead = corners[..., 2] >= near
     onward = corners.roll(-1, dims=1)
@@ -138,7 +152,7 @@ def _pixel_bounds(corners: Tensor, near: float, height: int, width: int) -> tupl
     exists = torch.cat([ahead, crosses], dim=1)[..., None]
     low = torch.where(exists, points, torch.inf).amin(dim=1)
     high = torch.where(exists, points, -torch.inf).amax(dim=1)
-    # A cut point is rounded: a pixel more on each side costs nothing, the hit test decides.
+    # A cut point is rounded: one pixel more on each side costs nothing, the hit test decides.
     slack = torch.where(crosses.any(dim=1), 1.0, 0.0)[:, None].to(low.dtype)
     limit = torch.tensor([width, height], dtype=low.dtype, device=low.device)
     first = (low - slack).ceil().maximum(torch.zeros_like(limit)).minimum(limit).nan_to_num(0.0).long()
@@ -147,15 +161,18 @@ def _pixel_bounds(corners: Tensor, near: float, height: int, width: int) -> tupl
 
 
 def _hit(seen: Tensor, triangle: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether rays hit triangles, and their depth there.
+    """Test whether rays through pixels hit triangles.
 
-    Each edge is evaluated from its lower vertex to its higher one, whichever triangle asks: two triangles that share
-    an edge get the same number, so that no pixel falls between them.
+    Each edge is evaluated from its lower to its higher vertex. Two triangles that share an edge get the same number,
+    so no pixel falls between them.
 
     Args:
         seen: (V, 3) homogeneous pixel coordinates.
         triangle: (M, 3) vertices.
-        pixel: (M, 2).
+        pixel: (M, 2) column and row.
+
+    Returns:
+        Whether there is a hit (M,), and its depth (M,).
     """
     areas = []
     for corner in range(3):
@@ -170,7 +187,7 @@ def _hit(seen: Tensor, triangle: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _area(one: Tensor, other: Tensor, pixel: Tensor) -> Tensor:
-    """(h_one × h_other)·(p, q, 1), relative to the pixel: twice the signed area that it spans with an edge."""
+    """(h_one × h_other)·(p, q, 1), computed relative to the pixel: twice the signed area of pixel and edge."""
     one_x, one_y = one[..., 0] - pixel[..., 0] * one[..., 2], one[..., 1] - pixel[..., 1] * one[..., 2]
     other_x, other_y = other[..., 0] - pixel[..., 0] * other[..., 2], other[..., 1] - pixel[..., 1] * other[..., 2]
     return one_x * other_y - other_x * one_y
@@ -188,7 +205,7 @@ def _weights(corners: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _without_slivers(corners: Tensor, near: float) -> Tensor:
-    """The same corners, those of slivers detached."""
+    """Detach the corners of slivers, which pass no gradient."""
     with torch.no_grad():
         points = corners[..., :2] / corners[..., 2:].clamp(min=near)
         (x, y) = (points[:, 1:] - points[:, :1]).unbind(dim=-1)

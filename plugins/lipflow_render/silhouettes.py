@@ -1,7 +1,7 @@
-"""Gradients of moving boundaries for renderer `torch`. docs/renderers.md derives what is computed here.
+"""Gradients of moving boundaries for renderer `torch`; docs/renderers.md derives them.
 
-A picture sampled at points jumps where the boundary of a nearer surface sweeps over a pixel, and autograd does not see
-jumps. For neighbouring pixels p and q that show different triangles, the sheet of surface seen at p is followed
+A point-sampled picture jumps where the boundary of a nearer surface sweeps over a pixel, and autograd does not see
+jumps. So where neighbouring pixels p and q show different triangles, the sheet of surface that p shows is followed
 towards q, from triangle to triangle, until it reaches q or ends at a silhouette edge.
 """
 
@@ -22,10 +22,10 @@ class _Walk:
     """How following a sheet ended, for M pairs of pixels.
 
     Attributes:
-        end: (M,) `_REACHED`: it covers the other pixel (hidden there); `_CONTINUOUS`: it is what the other pixel
-            shows; `_SILHOUETTE`: it ends in between; 0: none of them.
+        end: (M,) `_REACHED` if the sheet covers the other pixel, where it is hidden; `_CONTINUOUS` if the other pixel
+            shows it; `_SILHOUETTE` if it ends in between; 0 if none of these was found.
         edge: (M, 2) vertices of the silhouette edge.
-        share: (M,) where on that edge, from its first vertex to its second, the sheet ends.
+        share: (M,) share of that edge, from its first vertex, where the sheet ends.
     """
 
     end: Tensor
@@ -36,16 +36,16 @@ class _Walk:
 def edge_term(
     layers: Tensor, seen: Tensor, triangle: Tensor, triangles: Tensor, adjacent: Tensor, sheet: Tensor, near: float
 ) -> Tensor:
-    """A term of value 0 whose gradient is that of moving silhouettes.
+    """Compute a term of value 0 whose gradient is that of moving boundaries.
 
     Args:
-        layers: (B, C, H, W) what is seen at each pixel, without gradient.
+        layers: (B, C, H, W) values of each pixel, without gradient.
         seen: (B, V, 3) homogeneous pixel coordinates of the vertices.
         triangle: (B, H, W) the triangle at each pixel, -1 for none.
         triangles: (F, 3).
         adjacent: (F, 3) the triangle across the edge opposite each corner, -1 for none.
         sheet: (F, 3) the same where both triangles wind the same way, else -1.
-        near: Depth of the near plane; sheets are not followed through triangles that cross it.
+        near: Depth of the near plane in millimetres; sheets are not followed through triangles that cross it.
 
     Returns:
         (B, C, H, W) zeros.
@@ -78,7 +78,7 @@ def edge_term(
 
 
 def _pairs(triangle: Tensor, axis: int, step: int) -> tuple[Tensor, Tensor]:
-    """Flat indices of neighbouring pixels along an axis (0: x, 1: y) that show different triangles."""
+    """Flat indices of the neighbouring pixels along an axis (0: x, 1: y) that show different triangles."""
     lines = triangle if axis == 0 else triangle.transpose(1, 2)
     differs = lines[:, :, 1:] != lines[:, :, :-1]
     differs = differs if axis == 0 else differs.transpose(1, 2)
@@ -88,7 +88,7 @@ def _pairs(triangle: Tensor, axis: int, step: int) -> tuple[Tensor, Tensor]:
 
 
 def _one_sheet(seen, sample, one, other, triangles, sheet):
-    """Whether triangles have an edge in common and face the same way: if not, the surface is folded along that edge."""
+    """Whether triangles have an edge in common and face the same way; else the mesh is folded along their edge."""
 
     def facing(triangle):
         return torch.linalg.det(seen[sample[:, None], triangles[triangle.clamp(min=0)]]) > 0
@@ -98,7 +98,7 @@ def _one_sheet(seen, sample, one, other, triangles, sheet):
 
 
 def _boundary(screen, depth, sample, pixel, axis, here, there, triangles, adjacent, near):
-    """The silhouette edge between the pixels of each pair: vertices (M, 2), place on it (M,), whether there is one."""
+    """Find the silhouette edge between the pixels of each pair: vertices (M, 2), share (M,), whether there is one."""
     follow = {"screen": screen, "depth": depth, "triangles": triangles, "adjacent": adjacent, "near": near}
     forth = _walk(sample, pixel, axis, 1.0, here, there, **follow)
     beyond = pixel.clone()
@@ -120,15 +120,15 @@ def _depth_on_edge(depth: Tensor, sample: Tensor, walk: _Walk) -> Tensor:
 def _walk(sample, pixel, axis, sign, start, target, *, screen, depth, triangles, adjacent, near) -> _Walk:
     """Follow the sheet of triangle `start`, seen at `pixel`, one pixel along an axis towards `target`.
 
-    The line of pixel centres cuts a triangle's outline twice. Which edges it cuts follows from the sides of the line
-    on which the corners lie, so that the way from triangle to triangle does not depend on rounding.
+    The line of pixel centres cuts a triangle's outline twice. The edges that it cuts follow from the sides of the line
+    on which the corners lie, so the path from triangle to triangle does not depend on rounding.
     """
     count = len(start)
     walk = _Walk(start.new_zeros(count), start.new_zeros((count, 2)), pixel.new_zeros(count))
     line, goal = pixel[:, 1 - axis], sign * pixel[:, axis] + 1
 
     def place(index, low, high):
-        """Along the line: where it cuts the edge from `low`, which lies before it, to `high`."""
+        """Place along the line, and share of the edge, where it cuts the edge from `low`, before it, to `high`."""
         one, other = screen[sample[index], low], screen[sample[index], high]
         share = (line[index] - one[:, 1 - axis]) / (other[:, 1 - axis] - one[:, 1 - axis])
         return sign * (one[:, axis] + share * (other[:, axis] - one[:, axis])), share

@@ -27,33 +27,43 @@ _COLUMNS, _SIDE, _SMALL = 5, 380, 155
 """Panels in a row, and the side in pixels of a square panel on its own and of one among many."""
 
 
-def javascript() -> str:
-    """Vega, Vega-Lite and vega-embed in one script that defines `window.vegaEmbed`.
-
-    Raises:
-        LipflowError: If altair or vl-convert-python is not installed.
-    """
+def check_installed() -> None:
+    """Raise a LipflowError with its cure if altair or vl-convert-python is not installed."""
     try:
         import altair  # noqa: F401
-        import vl_convert
+        import vl_convert  # noqa: F401
     except ImportError as error:
         raise LipflowError(
             f"the report's charts need {error.name}, which is not installed", hint="pip install 'lipflow-core[report]'"
         ) from error
+
+
+def javascript() -> str:
+    """Bundle Vega, Vega-Lite and vega-embed into one script that defines `window.vegaEmbed`."""
+    import vl_convert
+
     return vl_convert.javascript_bundle()
 
 
 def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any] | None:
-    """Losses over the steps of training, one panel a term.
+    """Draw losses over the steps of training, one panel for the objective and one for each of its terms.
 
     Args:
         metrics: Model → rows of its `metrics.jsonl`.
     """
     import altair as alt
 
+    # A term is what has a weight.
+    weighted = dict.fromkeys(
+        name.removeprefix("weight_")
+        for rows in metrics.values()
+        for row in rows
+        for name in row
+        if name.startswith("weight_")
+    )
     points = []
     for model, rows in metrics.items():
-        for term in ("loss", "image", "geometry", "latent"):
+        for term in ("loss", *weighted):
             for kind, label in (("train", "training"), ("held-out", "held-out")):
                 curve = [
                     (row["step"], row[term])
@@ -66,20 +76,15 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
                 ]
     if not points:
         return None
-    terms = [term for term in ("loss", "image", "geometry", "latent") if any(p["term"] == term for p in points)]
-    titles = {
-        "loss": "Objective",
-        "image": "Image error, unweighted",
-        "geometry": "Geometry error, unweighted",
-        "latent": "Latent term, unweighted",
-    }
     picked = _picked_in_legend()
     panels = []
-    for term in terms:
-        values = [p["value"] for p in points if p["term"] == term]
+    for term in dict.fromkeys(point["term"] for point in points):
+        here = [point for point in points if point["term"] == term]
+        values = [point["value"] for point in here]
         scale = _scale(min(values), max(values))
+        title = "Objective" if term == "loss" else f"{term.capitalize()}, unweighted"
         panel = (
-            alt.Chart(alt.Data(values=[p for p in points if p["term"] == term]), title=titles[term])
+            alt.Chart(alt.Data(values=here), title=title)
             .mark_line(interpolate="linear")
             .encode(
                 x=alt.X("step:Q", title="step"),
@@ -101,7 +106,7 @@ def training_chart(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
 
 
 def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None:
-    """Losses over the steps of fitting, one panel an objective: median over frames, and band of their middle half.
+    """Draw losses over the steps of fitting, a panel for each objective: median and middle half of the frames.
 
     Of many models there is no band.
     """
@@ -165,36 +170,40 @@ def fitting_chart(evaluation: Evaluation, folder: Path) -> dict[str, Any] | None
 
 
 def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Each frame's PSNR before and after fitting; above the diagonal, fitting helped."""
+    """Draw the first metric of each frame before and after fitting; on one side of the diagonal fitting helped."""
     import altair as alt
 
+    metric, column = next(iter(evaluation.metrics.items()), (None, None))
     points = [
         {"model": model.name, "frame": f"{segment}/{number:06d}", "before": before, "after": after}
         for model in evaluation.models
+        if {"start", "fitted"} <= model.scores.keys() and metric is not None
         for (segment, number), before, after in zip(
-            model.frames, model.scores["start"]["psnr"], model.scores["fitted"]["psnr"], strict=True
+            model.frames, model.scores["start"][metric], model.scores["fitted"][metric], strict=True
         )
         if math.isfinite(before) and math.isfinite(after)
     ]
     if not points:
         return None
     values = [point[side] for point in points for side in ("before", "after")]
-    domain = [math.floor(min(values)), math.ceil(max(values))]
+    domain = _rounded(min(values), max(values))
     scale = alt.Scale(domain=domain, nice=False, zero=False)
-    x = alt.X("before:Q", title="PSNR before fitting, dB", scale=scale)
-    y = alt.Y("after:Q", title="PSNR after fitting, dB", scale=scale)
+    unit = f", {column.unit}" if column.unit else ""
+    x = alt.X("before:Q", title=f"{column.heading} before fitting{unit}", scale=scale)
+    y = alt.Y("after:Q", title=f"{column.heading} after fitting{unit}", scale=scale)
     diagonal = (
         alt.Chart(alt.Data(values=[{"before": end, "after": end} for end in domain]))
         .mark_line(strokeDash=[4, 4], color="#888888", strokeWidth=1)
         .encode(x=x, y=y)
     )
-    tooltip = ["model:N", "frame:N", alt.Tooltip("before:Q", format=".2f"), alt.Tooltip("after:Q", format=".2f")]
+    sides = [alt.Tooltip(f"{side}:Q", format=f".{column.digits}f") for side in ("before", "after")]
+    tooltip = ["model:N", "frame:N", *sides]
     names = list(dict.fromkeys(point["model"] for point in points))
     if len(names) <= _OVERLAID:
         color = alt.Color("model:N", title="model", sort=[model.name for model in evaluation.models])
         dots = alt.Chart(alt.Data(values=points)).mark_circle(size=50, opacity=0.75)
         return _square(diagonal + dots.encode(x=x, y=y, color=color, tooltip=tooltip), _SIDE).to_dict()
-    x, y = x.title("before, dB"), y.title("after, dB")
+    x, y = x.title(f"before{unit}"), y.title(f"after{unit}")
     panels = []
     for name in names:
         here = alt.Data(values=[point for point in points if point["model"] == name])
@@ -204,7 +213,7 @@ def frames_chart(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Coverage over the nominal level of credible regions; None if no model has any.
+    """Draw coverage over the nominal level of credible regions; None if no model has any.
 
     One panel a kind of region, or one a model where they are many. The band is what 95 % of priors that are right would
     cover, were the frames independent.
@@ -253,7 +262,7 @@ def calibration_chart(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _picked_in_legend() -> Any:
-    """The models whose names were clicked in the legend; all, before. Add it to one panel, for all."""
+    """Select the models whose names are clicked in the legend; all, before. Add it to one panel, for all."""
     import altair as alt
 
     return alt.selection_point(fields=["model"], bind="legend", name="picked")
@@ -264,7 +273,7 @@ def _square(chart: Any, side: int) -> Any:
 
 
 def _scale(low: float, high: float) -> Any:
-    """Logarithmic where values span decades, as within one its ticks are hard to read; with a margin at both ends."""
+    """Make a scale with a margin at both ends; logarithmic if values span decades: within one its ticks read badly."""
     import altair as alt
 
     if low > 0 and high > 10 * low:
@@ -274,17 +283,23 @@ def _scale(low: float, high: float) -> Any:
     return alt.Scale(type="linear", domain=[low - margin, high + margin], zero=False, nice=False)
 
 
+def _rounded(low: float, high: float) -> list[float]:
+    """Round a domain outwards to one digit of its width."""
+    step = 10.0 ** math.floor(math.log10((high - low) / 2)) if high > low else abs(high) or 1.0
+    return [step * math.floor(low / step), step * math.ceil(high / step)]
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a model's `metrics.jsonl`; a last line cut short, or a missing file, is no error."""
+    """Read the rows of a model's `metrics.jsonl`; a line cut short or damaged, or a missing file, is no error."""
     rows = []
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("step"), int):
             rows.append(row)
@@ -292,7 +307,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
-    """Curves of `fits.safetensors`, "VARIANT.curves.OBJECTIVE" → (B, S+1).
+    """Read the curves of `fits.safetensors`, "VARIANT.curves.OBJECTIVE" → (B, S+1); none if it can't be read.
 
     A row that stopped stays at the loss that it stopped with; one that was never finite is NaN to its end.
     """
@@ -302,14 +317,14 @@ def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
         return {}
     curves = {}
     for name, curve in sorted(tensors.items(), key=lambda item: (item[0].endswith(".total"), item[0])):
-        if ".curves." in name:
+        if ".curves." in name and curve.ndim == 2 and curve.shape[1] > 0 and curve.dtype.kind == "f":
             last = np.maximum.accumulate(np.where(np.isfinite(curve), np.arange(curve.shape[1]), 0), axis=1)
             curves[name] = np.take_along_axis(curve, last, axis=1).astype(float)
     return curves
 
 
 def never_finite(folder: Path) -> int:
-    """How many frames no curve is drawn of, since a loss of theirs was not finite from the start."""
+    """Count the frames that have no curve, since a loss of theirs was not finite from the start."""
     curves = fitting_curves(folder).values()
     return max((int((~_drawn(curve)).sum()) for curve in curves), default=0)
 
@@ -319,7 +334,7 @@ def _drawn(curve: np.ndarray) -> np.ndarray:
 
 
 def thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
-    """At most a few hundred points of a curve, first and last among them."""
+    """Keep at most a few hundred points of a curve, first and last among them."""
     if len(curve) <= _POINTS:
         return curve
     return [curve[i] for i in spread(_POINTS, len(curve))]

@@ -10,6 +10,7 @@ from lipflow_core.cli import main
 from lipflow_core.description import describe
 from lipflow_core.errors import CompatibilityError
 from lipflow_core.planning import plan
+from lipflow_core.records import FaceState, Frame
 from lipflow_core.specs import load_spec
 
 
@@ -182,3 +183,27 @@ def test_other_arguments_out_of_place_are_wrong_use(capsys):
         main(["assemble", "dam", "--check", "--chekc"])
     assert caught.value.code == 2
     assert "unrecognized arguments: --chekc" in capsys.readouterr().err
+
+
+def test_a_part_built_for_another_code_is_refused():
+    other = built("lip-kl-hmc", "code=12")[0]
+    spec = load_spec("lip-kl-hmc", ["preset=tiny"])
+    for slot in ("encoder", "driving", "prior", "decoder"):
+        with pytest.raises(CompatibilityError, match=f"{slot}: .*12.*but the spec's code is 8"):
+            assemble(spec, **{slot: getattr(other, slot)})
+
+
+def test_an_avatar_shows_its_parts_and_number_of_parameters():
+    avatar, _ = built("lip-flow-hmc")
+    count = sum(parameter.numel() for parameter in avatar.parameters())
+    assert repr(avatar).startswith(
+        "Avatar(encoder=DamEncoder, driving=HmcEncoder, prior=FlowPrior, decoder=DamDecoder, "
+    )
+    assert repr(avatar).endswith(f", parameters={count})")
+    assert "driving" not in repr(built("dam")[0])
+
+
+def test_a_frame_shows_its_size_and_observations():
+    observations = {"face": FaceState(torch.zeros(3, 5, 3)), "headset": FaceState(torch.zeros(3, 5, 3))}
+    frame = Frame(("EXP_smile", "EXP_smile", "EXP_blink"), torch.arange(3), observations)
+    assert repr(frame) == "Frame(frames=3, segments=2, observations=['face', 'headset'])"

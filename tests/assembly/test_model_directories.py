@@ -121,23 +121,23 @@ def test_options_of_fitting_may_be_overridden(model):
 def test_truncated_weights_are_told(model, size):
     content = (model / "weights.safetensors").read_bytes()
     (model / "weights.safetensors").write_bytes(content[:size])
-    with pytest.raises(ModelError, match=r"weights\.safetensors: is truncated, or no safetensors file"):
+    with pytest.raises(ModelError, match=r"weights\.safetensors: is truncated or not a safetensors file"):
         open_model(model)
 
 
 def test_foreign_safetensors_are_told(model):
     safetensors.torch.save_file({"weight": torch.zeros(3)}, model / "weights.safetensors")
-    with pytest.raises(ModelError, match=r"is not the file that lock\.json was written with"):
+    with pytest.raises(ModelError, match=r"does not have the hash that lock\.json lists"):
         open_model(model)
     relock(model)
-    with pytest.raises(ModelError, match="not those of a lipflow-core model"):
+    with pytest.raises(ModelError, match="not the weights file of a lipflow-core model"):
         open_model(model)
 
 
 def test_a_pickle_is_no_safetensors_file(model):
     torch.save({"weight": torch.zeros(3)}, model / "weights.safetensors")
     relock(model)
-    with pytest.raises(ModelError, match="no safetensors file"):
+    with pytest.raises(ModelError, match="not a safetensors file"):
         open_model(model)
 
 
@@ -156,11 +156,17 @@ def test_weights_that_do_not_fit_are_listed_briefly(model, override, message):
         open_model(model)
 
 
+@pytest.mark.parametrize("override", ["training.batch=3", "seed=1", "name=other"])
+def test_overrides_without_effect_are_refused(model, override):
+    with pytest.raises(SpecError, match="would have no effect: the model is trained"):
+        open_model(model, overrides=[override])
+
+
 def test_overrides_that_shape_the_weights_are_told_what_may_change(model, tmp_path, capsys):
     arguments = ["fit", str(model), "fitting.steps=2", "flow.steps=3", "--out", str(tmp_path / "codes")]
     assert main(arguments) == 3
     told = capsys.readouterr().err
-    assert "override 'flow.steps=3'" in told and "is trained already" in told
+    assert "override 'flow.steps=3'" in told and "do not fit this change" in told
     assert "Only options of fitting, evaluation, capture and renderer can be changed" in told
     assert "prior.flow." not in told
 
@@ -214,7 +220,7 @@ def test_a_damaged_mesh_is_told(model, name, value, message):
     [
         ([10**12, 3], "face.vertices"),
         ([-1, 3], "face.vertices"),
-        ([2**22, 3], "the weights hold"),
+        ([2**22, 3], "the weights have"),
         ([1] * 9, "is damaged"),
     ],
 )
@@ -306,7 +312,9 @@ def test_a_plugin_that_is_not_there_is_named_with_its_distribution(model, monkey
             part |= {"distribution": "their-encoders", "version": "3.1"}
     (model / "lock.json").write_text(json.dumps(lock))
     monkeypatch.setenv("LIPFLOW_CORE_DISABLE", "lipflow_hmc")
-    message = r"needs encoder 'hmc' of their-encoders 3\.1(.|\n)*Install what is missing .*pip install their-encoders"
+    message = (
+        r"needs encoder 'hmc' of their-encoders 3\.1(.|\n)*Install the missing plugins .*pip install their-encoders"
+    )
     with pytest.raises(PluginError, match=message):
         open_model(model)
 
@@ -382,7 +390,7 @@ def test_commands_on_foreign_weights_end_with_code_7(model, tmp_path, capsys):
     safetensors.torch.save_file({"weight": torch.zeros(3)}, model / "weights.safetensors")
     relock(model)
     assert main(["sample", str(model), "--out", str(tmp_path / "out")]) == 7
-    assert "not those of a lipflow-core model" in capsys.readouterr().err
+    assert "not the weights file of a lipflow-core model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -48,11 +48,14 @@ def test_a_wheel_holds_the_core_the_plugins_and_their_data(built):
         names = set(archive.namelist())
     assert names >= {
         "lipflow_core/__init__.py",
+        "lipflow_core/py.typed",
         "lipflow_core/shipped/registry.toml",
         "lipflow_core/shipped/specs/lip-flow-hmc.yaml",
         "lipflow_dam/__init__.py",
         "lipflow_dome/data/head.npz",
         "lipflow_dome/data/CC0-1.0.md",
+        "lipflow_report/templates/page.html",
+        "lipflow_kit/py.typed",
     }
     assert {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").is_file()} <= {
         name.partition("/")[0] for name in names

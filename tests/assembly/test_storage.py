@@ -4,11 +4,23 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
 from lipflow_core.errors import StorageError
-from lipflow_core.storage import write_atomically, write_together, written_folder
+from lipflow_core.storage import (
+    claimed,
+    make_folder,
+    open_to_append,
+    refuse_links,
+    remove_temporaries,
+    write_atomically,
+    write_together,
+    written_folder,
+)
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="pipes and links are POSIX")
 
 
 def test_a_file_is_replaced_by_what_was_written(tmp_path):
@@ -118,3 +130,176 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_temporary(tmp_path, bef
     assert done.stdout.count("8 ") == 2
     assert os.listdir(tmp_path) == (["a"] if before else [])
     assert not before or (tmp_path / "a").read_text() == "old"
+
+
+def test_a_long_name_leaves_room_for_its_temporary(tmp_path):
+    name = "字" * 85  # 255 bytes, the most that a name may have
+    write_atomically(tmp_path / name, "whole")
+    assert (tmp_path / name).read_text() == "whole"
+
+
+@POSIX
+def test_a_pipe_that_the_user_names_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_atomically(pipe, "through")
+    reader.join()
+    assert read == [b"through"]
+    assert pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+@POSIX
+def test_a_pipe_whose_reader_goes_away_is_no_fault_of_the_disk(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    def read_a_little():
+        with open(tmp_path / "pipe", "rb", buffering=0) as file:
+            file.read(1)
+
+    reader = threading.Thread(target=read_a_little)
+    reader.start()
+    with pytest.raises(BrokenPipeError):
+        write_atomically(tmp_path / "pipe", bytes(2**20))
+    reader.join()
+
+
+@POSIX
+def test_standard_output_by_name_is_written_to_and_not_replaced(tmp_path):
+    program = "from lipflow_core.storage import write_atomically\nwrite_atomically('/dev/stdout', 'one ')\nprint('two')"
+    with open(tmp_path / "out", "a") as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "one two\n"
+
+
+@POSIX
+def test_a_folder_or_socket_that_the_user_names_is_refused(tmp_path):
+    import socket
+
+    (tmp_path / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for name, kind in (("folder", "is a folder"), ("socket", "is a socket, not a file")):
+            with pytest.raises(StorageError, match=f"{name}: can't be written: {name} {kind}"):
+                write_atomically(tmp_path / name, b"")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "socket"]
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """A folder of results, and one outside of it that links may lead to."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "mine").write_text("mine")
+    return tmp_path / "results"
+
+
+@POSIX
+@pytest.mark.parametrize("target", ["../outside/mine", "../outside/new"])
+def test_in_a_folder_of_results_a_link_is_replaced_and_not_followed(strangers, target):
+    (strangers / "fit.json").symlink_to(target)
+    write_atomically(strangers / "fit.json", "theirs", within=strangers)
+    assert (strangers / "fit.json").read_text() == "theirs"
+    assert not (strangers / "fit.json").is_symlink()
+    assert os.listdir(strangers.parent / "outside") == ["mine"]
+    assert (strangers.parent / "outside" / "mine").read_text() == "mine"
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda results: write_atomically(results / "link" / "mine", b"", within=results),
+        lambda results: open_to_append(results / "link" / "mine", within=results),
+        lambda results: make_folder(results / "link", within=results),
+        lambda results: make_folder(results / "link" / "deeper", within=results),
+        lambda results: written_folder(results / "link", within=results).__enter__(),
+        lambda results: refuse_links(results),
+    ],
+)
+def test_in_a_folder_of_results_a_folder_that_is_a_link_is_refused(strangers, write):
+    (strangers / "link").symlink_to("../outside")
+    with pytest.raises(StorageError, match="link"):
+        write(strangers)
+    assert os.listdir(strangers.parent / "outside") == ["mine"]
+    assert (strangers.parent / "outside" / "mine").read_text() == "mine"
+
+
+@POSIX
+def test_in_a_folder_of_results_nothing_is_appended_through_a_link(strangers):
+    (strangers / "metrics").symlink_to("../outside/mine")
+    with pytest.raises(StorageError, match="metrics is a link"):
+        open_to_append(strangers / "metrics", within=strangers)
+    assert (strangers.parent / "outside" / "mine").read_text() == "mine"
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda results: write_atomically(results / "pipe", b"", within=results),
+        lambda results: open_to_append(results / "pipe", within=results),
+        lambda results: write_together(results, {"pipe": b""}),
+    ],
+)
+def test_in_a_folder_of_results_a_pipe_is_refused(strangers, write):
+    os.mkfifo(strangers / "pipe")
+    with pytest.raises(StorageError, match="pipe is a pipe, not a file"):
+        write(strangers)
+    assert (strangers / "pipe").is_fifo()
+
+
+@POSIX
+def test_files_written_together_replace_links_and_follow_none(strangers):
+    (strangers / "a").symlink_to("../outside/mine")
+    write_together(strangers, {"a": b"theirs"})
+    assert (strangers.parent / "outside" / "mine").read_text() == "mine"
+
+
+@POSIX
+def test_temporaries_are_not_removed_through_a_link(strangers):
+    (strangers.parent / "outside" / ".a.01234567.tmp").write_text("")
+    (strangers / "link").symlink_to("../outside")
+    remove_temporaries(strangers / "link")
+    assert (strangers.parent / "outside" / ".a.01234567.tmp").exists()
+
+
+def test_a_path_that_leads_out_of_the_folder_of_results_is_refused(strangers):
+    with pytest.raises(StorageError, match="leads out of the folder"):
+        write_atomically(strangers / ".." / "outside" / "mine", b"", within=strangers)
+
+
+def test_what_is_appended_follows_what_was_there(tmp_path):
+    for text in (b"one\n", b"two\n"):
+        with open_to_append(tmp_path / "log", within=tmp_path) as file:
+            file.write(text)
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_claimed_folder_is_refused_to_others_and_goes_again_if_it_stays_empty(tmp_path):
+    with claimed(tmp_path / "new", "fitting"):
+        with (
+            pytest.raises(StorageError, match="another process is fitting there"),
+            claimed(tmp_path / "new", "fitting"),
+        ):
+            pass
+        assert os.listdir(tmp_path / "new") == [".lock"]
+    assert not (tmp_path / "new").exists()
+    with claimed(tmp_path / "new", "fitting"):
+        (tmp_path / "new" / "result").write_text("1")
+    assert os.listdir(tmp_path / "new") == ["result"]
+
+
+def test_what_a_killed_process_left_is_removed_or_put_back(tmp_path):
+    (tmp_path / ".file.01234567.tmp").write_text("half")
+    (tmp_path / ".half.01234567.tmp").mkdir()
+    for name in ("kept", "gone"):
+        (tmp_path / f".{name}.01234567.old").mkdir()
+        (tmp_path / f".{name}.01234567.old" / "old").write_text("old")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / ".hidden").write_text("mine")
+    remove_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "gone", "kept"]
+    assert os.listdir(tmp_path / "kept") == [] and os.listdir(tmp_path / "gone") == ["old"]

@@ -21,7 +21,7 @@ OPTIONS = {
     "texture": 32,
     "image": (40, 32),
     "cameras": 3,
-    "headset": (24, 32),
+    "headset": {"size": (24, 32)},
     "sequences": 2,
     "held_out_sequences": 2,
     "frames_per_sequence": 2,

@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from lipflow_multiface.commands.simulate import wanted_capture
 from lipflow_multiface.layout import CaptureFolder
 from lipflow_multiface.overlay import overlay
 from PIL import Image
 
 from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError
+from lipflow_core.registry import default_registry
 
 SIMULATE = ["capture", "simulate", "--subject", "p02", "--preset", "tiny", "--quiet"]
 SMALL = ["sequences=1", "frames_per_sequence=2", "held_out_sequences=1", "cameras=2", "image=[24, 24]"]
@@ -35,11 +37,17 @@ def test_simulate_is_deterministic_and_valid(tmp_path, cache, capsys):
     assert one == two
 
 
-def test_workers_are_for_simulating_too(tmp_path, cache, monkeypatch):
-    taken = []
-    monkeypatch.setattr("lipflow_dome.simulation._fill", lambda config, *rest: taken.append(config.workers))
-    main([*SIMULATE, "--out", str(tmp_path / "one"), "--workers", "3", *SMALL])
-    assert taken[0] == 3
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ((None, None, 0), {"type": "dome"}),
+        ((None, "p02", 3), {"type": "dome", "subject": "p02", "workers": 3}),
+        (("multiface", None, 3), {"type": "multiface"}),
+        (("no-such", None, 3), {"type": "no-such"}),
+    ],
+)
+def test_workers_are_for_simulating_too_where_the_capture_has_any(arguments, wanted):
+    assert wanted_capture(default_registry(), *arguments) == wanted
 
 
 def test_simulate_says_what_is_wrong_with_its_options(tmp_path, cache, capsys):
@@ -56,6 +64,24 @@ def test_a_capture_without_its_path_is_told_what_it_lacks(capsys):
     assert "capture.path: is required" in capsys.readouterr().err
     assert main(["assemble", "dam", "--check", "capture={type: multiface, path: nowhere}"]) == 6
     assert "there is no folder nowhere" in capsys.readouterr().err
+
+
+def test_pack_packs_the_capture_of_its_own_plugin_whatever_an_alias_says(written, tmp_path, monkeypatch, cache, capsys):
+    (tmp_path / "registry.toml").write_text('[aliases.capture]\nmultiface = "dome"\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["capture", "pack", str(written), "--preset", "tiny", "image=16", "--quiet"]) == 0
+    assert "train: 4 frames" in capsys.readouterr().out
+
+
+def test_simulate_takes_the_captures_and_renderer_that_the_registry_names(
+    written, tmp_path, monkeypatch, cache, capsys
+):
+    (tmp_path / "registry.toml").write_text(
+        f'[defaults]\nrenderer = "torch"\ncapture = {{ type = "multiface", path = "{written}" }}\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["capture", "simulate", "--out", "again", "--preset", "tiny", "image=16", "--quiet"]) == 0
+    assert "again: 8 frames" in capsys.readouterr().out
 
 
 def test_pack_says_where_and_is_found(written, tmp_path, capsys):
@@ -89,14 +115,13 @@ def test_overlay_lies_on_the_face(written, tmp_path):
 def test_overlay_of_chosen_frames_and_cameras(written, tmp_path, capsys):
     out = tmp_path / "sheet.png"
     command = ["capture", "overlay", str(written), "--out", str(out), "--height", "80", "--cameras", "dome-02"]
-    assert main([*command, "--frames", "EXP_ROM_0001:1", "EXP_ROM_0001:000000", "--points-only"]) == 0
-    with Image.open(out) as sheet:
-        assert sheet.size == (64, 160)
-    assert "2 frames by 1 camera (dome-02)" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as stop:
-        main([*command, "--frames", "EXP_ROM_0001"])
-    assert stop.value.code == 2
-    assert main([*command, "--frames", "EXP_ROM_0001:77"]) == 6
+    for which in ("EXP_ROM_0001/1,EXP_ROM_0001/000000", "EXP_ROM_0001", "0:2", "1:4:2"):
+        assert main([*command, "--frames", which, "--points-only"]) == 0
+        with Image.open(out) as sheet:
+            assert sheet.size == (64, 160)
+        assert "2 frames by 1 camera (dome-02)" in capsys.readouterr().out
+    assert main([*command, "--frames", "EXP_ROM_0001/77"]) == 2
+    assert "there is no frame 'EXP_ROM_0001/77' among these 8 frames of 4 segments" in capsys.readouterr().err
     with pytest.raises(CaptureError, match="no camera 'x'"):
         overlay(CaptureFolder(written), cameras=["x"])
 

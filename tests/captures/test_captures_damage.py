@@ -81,7 +81,7 @@ DAMAGE = {
         lambda root: with_line(root / "KRT", 6, "-1 0 0 0"),
         "bad calibration",
         "KRT:1",
-        "camera 'frontal': R is a reflection",
+        "camera 'frontal': [R|t] is a reflection",
     ),
     "Windows line ends in KRT": (
         lambda root: (root / "KRT").write_bytes((root / "KRT").read_bytes().replace(b"\n", b"\r\n")),

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from lipflow_kit.pictures import distort, largest_distortion, shrink, shrink_intrinsics
+from lipflow_kit.cameras import shrink_intrinsics
+from lipflow_kit.lenses import distort, largest_distortion
+from lipflow_kit.resampling import shrink
 from lipflow_multiface.krt import KrtCamera, format_krt, read_krt
 from PIL import Image
 

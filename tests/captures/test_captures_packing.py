@@ -51,7 +51,7 @@ def test_packed_frames_come_as_asked(written, read, load):
     assert torch.equal(some["dome"].images[0], every["dome"].images[3, [2, 0]])
     assert torch.equal(some["dome"].camera.extrinsics[1], every["dome"].camera.extrinsics[1, [1, 1]])
     assert torch.equal(some["face"].vertices, every["face"].vertices[[3, 1]])
-    with pytest.raises(CaptureError, match="numbered 0 to 3; asked for 4"):
+    with pytest.raises(CaptureError, match="numbered 0 to 3; the request names 4"):
         split.load(FrameRequest(np.array([4]), ("face",)))
     with pytest.raises(CaptureError, match="no observation 'audio'"):
         split.load(FrameRequest(np.array([0]), ("audio",)))

@@ -46,10 +46,11 @@ def spots(head):
 @pytest.fixture(scope="module")
 def painted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("painted")
-    options = {"texture": 768, "image": (384, 384), "cameras": 3, "headset": (240, 320), "workers": 1}
+    options = {"texture": 768, "image": (384, 384), "cameras": 3, "workers": 1}
     options |= {"sequences": 2, "frames_per_sequence": 1, "held_out_sequences": 1, "cache": folder / "cache"}
-    plain = dict.fromkeys((f"headset_{name}" for name in ("gain", "offset", "gradient", "background", "noise")), 0)
-    capture = DomeCapture(DomeConfig(**options, **plain), CaptureInputs())
+    plain = dict.fromkeys(("gain", "offset", "gradient", "background", "noise"), 0)
+    config = DomeConfig(**options, headset={"size": (240, 320), **plain})
+    capture = DomeCapture(config, CaptureInputs())
     shader, vertices = capture.film.shader, spots(capture.film.head)
     at_rest = shader.surface.locate(capture.film.head.neutral[None].astype(np.float32))[0][0]
     around = [

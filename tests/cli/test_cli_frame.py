@@ -1,5 +1,6 @@
 """The frame around every command: help, exit codes, and what may not be imported."""
 
+import os
 import subprocess
 import sys
 
@@ -7,8 +8,10 @@ import pytest
 
 import lipflow_core
 from lipflow_core import cli, errors
+from lipflow_core.cli.commands import OWN
 
 HEAVY = ("torch", "numpy", "pydantic", "numba", "PIL")
+COMMANDS = (*OWN, "capture", "report")
 
 IMPORTED = """
 import sys
@@ -31,9 +34,12 @@ def run(*arguments, **options):
 @pytest.mark.parametrize(
     ("arguments", "heavy"),
     [
-        (("--help",), {*HEAVY, "pluggy", "typing", "dataclasses"}),
+        (("--help",), {*HEAVY, "lipflow_report.command", "lipflow_multiface.commands"}),
         (("--version",), {*HEAVY, "pluggy", "typing", "dataclasses"}),
+        (("train", "--help"), {*HEAVY, "pluggy", "typing", "dataclasses"}),
         (("plugins", "--help"), {*HEAVY, "pluggy"}),
+        (("report", "--help"), set(HEAVY)),
+        (("capture", "simulate", "--help"), set(HEAVY)),
         (("plugins", "list"), set(HEAVY)),
         (("plugins", "list", "--json", "--show-origin"), set(HEAVY)),
         (("plugins", "info", "glow"), {"torch", "numpy", "numba", "PIL"}),
@@ -61,16 +67,14 @@ def test_no_descriptor_and_no_config_of_a_shipped_component_imports_torch():
 
 
 def test_help_names_every_command_and_every_exit_code(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--help"])
+    assert cli.main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert stop.value.code == 0
-    assert all(f"  {name} " in said for name, _, _ in cli.COMMANDS)
+    assert all(f"\n  {name} " in said for name in COMMANDS)
     codes = {e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.LipflowError)}
     assert all(f"\n  {code:<4} " in said for code in {0, 2, 70, 141, *codes})
 
 
-@pytest.mark.parametrize("command", [name for name, _, _ in cli.COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
@@ -80,20 +84,26 @@ def test_every_command_has_a_help(command, capsys):
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--version"])
-    assert stop.value.code == 0
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"lipflow-core {lipflow_core.__version__}\n"
 
 
 def test_no_command_shows_the_help(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main([])
-    assert stop.value.code == 0
+    assert cli.main([]) == 0
     assert "COMMAND" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["no-such-command"], ["plugins"], ["plugins", "list", "--kind", "priors"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["--no-such-option", "train"],
+        ["plugins"],
+        ["plugins", "list", "--kind", "priors"],
+        ["plugins", "list", "--registry"],
+        ["schema", "--", "left"],
+    ],
+)
 def test_wrong_use_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -108,7 +118,13 @@ def test_wrong_use_ends_with_2(arguments, capsys):
         (["capture", "simlate"], "did you mean 'simulate'?"),
         (["train", "--ouut", "runs/x", "dam"], "'--ouut': did you mean '--out'?"),
         (["train", "--out=runs/x", "dam", "--resum"], "'--resum': did you mean '--resume'?"),
-        (["capture", "simulate", "--subjct=p01"], "'--subjct': did you mean '--subject'?"),
+        (["capture", "simulate", "--subjct=p01", "--out", "x"], "'--subjct': did you mean '--subject'?"),
+        (["plugins", "list", "--kind", "pryor"], "did you mean 'prior'?"),
+        (["train", "dam", "--preset", "tiny", "--out", "x"], "'--preset': an option of the spec is written without"),
+        (["train", "dam", "--preset", "tiny", "--out", "x"], "dashes: preset=tiny"),
+        (["train", "dam", "--seed=3", "--out", "x"], "dashes: seed=3"),
+        (["train", "dam", "tiny", "--out", "x"], "'tiny' is not of the form KEY=VALUE\n  did you mean preset=tiny?"),
+        (["assemble", "dam", "code"], "'code' is not of the form KEY=VALUE"),
     ],
 )
 def test_what_is_misspelt_is_told_with_what_was_meant(arguments, meant, capsys):
@@ -122,14 +138,14 @@ def test_an_error_is_one_message_without_traceback():
     result = run("plugins", "info", "no-such-thing")
     assert result.returncode == 5
     assert result.stdout == ""
-    assert result.stderr.startswith("lipflow-core: error: there is no component or plugin 'no-such-thing'\n")
+    assert result.stderr.startswith("lipflow-core: error: there is no component, command or plugin 'no-such-thing'\n")
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])
-def test_debug_shows_the_traceback(before):
-    first, second = ("--debug", "plugins") if before else ("plugins", "--debug")
-    result = run(first, second, "info", "no-such-thing")
+@pytest.mark.parametrize("place", range(4))
+def test_debug_shows_the_traceback_wherever_it_stands(place):
+    arguments = ["plugins", "info", "no-such-thing"]
+    result = run(*arguments[:place], "--debug", *arguments[place:])
     assert result.returncode == 5
     assert "Traceback" in result.stderr and "PluginError" in result.stderr
 
@@ -143,13 +159,40 @@ def test_debug_shows_the_traceback(before):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_a_command_raises_becomes_an_exit_code(raised, code, said, monkeypatch, capsys):
-    def fail(args):
-        raise raised
-
-    monkeypatch.setattr("lipflow_core.cli.plugins.listing.run", fail)
-    assert cli.main(["plugins", "list"]) == code
+def test_an_error_becomes_an_exit_code(raised, code, said, capsys):
+    assert cli.explain(raised, debug=False) == code
     assert said in capsys.readouterr().err
+
+
+def test_words_of_strangers_do_not_steer_the_terminal(tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text('"a\\e[31mred\\u202ename": 1\n')
+    said = run("assemble", "--check", str(spec)).stderr
+    assert "unknown option 'a\\x1b[31mred\\u202ename'" in said
+    assert "\x1b" not in said and "\u202e" not in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"], ["plugins", "info", "glow"]])
+def test_output_that_is_not_utf_8_gets_the_codes_of_what_it_can_not_show(arguments):
+    result = run(*arguments, env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "60"})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.isascii() and "\\u" in result.stdout
+
+
+def test_a_long_message_is_cut_with_a_count(tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("".join(f"key{number}: 1\n" for number in range(300)))
+    said = run("assemble", "--check", str(spec)).stderr.splitlines()
+    assert len(said) == 61
+    assert said[0].startswith("lipflow-core: error: 30") and said[-1].endswith("more lines")
+
+
+def test_python_m_looks_for_no_module_in_the_current_folder(tmp_path):
+    for module in ("argparse", "torch", "yaml", "lipflow_dam"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('their code ran')\n")
+    result = run("plugins", "list", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "their code ran" not in result.stdout + result.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_message():

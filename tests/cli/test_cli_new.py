@@ -5,15 +5,19 @@ import subprocess
 import sys
 
 import pytest
+from lipflow_new import command as new
 
 from lipflow_core.cli import main
 from lipflow_core.hooks import KINDS
 
 NAME = "fresh-thing"
+ALL = (*KINDS, "command")
+MADE = {**{kind: (kind,) for kind in ALL}, "driven": ("prior", "--driving")}
+"""End of the name of a plugin → its kind and further options."""
 
 
-def write(folder, kind="prior", name=NAME):
-    return main(["new", "plugin", name, "--kind", kind, "--out", str(folder)])
+def write(folder, kind="prior", name=NAME, *options):
+    return main(["new", "plugin", name, "--kind", kind, "--out", str(folder), *options])
 
 
 def install(folder, site):
@@ -35,14 +39,24 @@ def install(folder, site):
 def own_tests(tmp_path_factory):
     """Outcome of the own tests of one new plugin of each kind, all installed and run by one process."""
     root = tmp_path_factory.mktemp("new")
-    for kind in KINDS:
-        assert write(root, kind, f"fresh-{kind}") == 0
-        install(root / f"fresh-{kind}", root / "site")
-    options = ["-q", "-rA", "--import-mode=importlib", "-W", "error", "-p", "no:cacheprovider", "-c", os.devnull]
+    for name, (kind, *options) in MADE.items():
+        assert write(root, kind, f"fresh-{name}", *options) == 0
+        install(root / f"fresh-{name}", root / "site")
+    options = [
+        "-q",
+        "-rA",
+        "-W",
+        "error",
+        "--continue-on-collection-errors",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+    ]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", str(root), *(f"fresh-{kind}" for kind in KINDS)],
+        [sys.executable, "-m", "pytest", *options, "--rootdir", str(root), *(f"fresh-{name}" for name in MADE)],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root / "site"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "site"), *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -50,18 +64,23 @@ def own_tests(tmp_path_factory):
     return result.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_passes_its_own_tests_at_once(kind, own_tests):
-    outcomes = [line.split()[0] for line in own_tests.splitlines() if f" fresh-{kind}/tests/" in f" {line}"]
-    assert set(outcomes) == {"PASSED"}, own_tests
-    assert len(outcomes) >= 13
+@pytest.mark.parametrize("name", MADE)
+def test_a_new_plugin_passes_its_own_tests_at_once(name, own_tests):
+    lines = [line for line in own_tests.splitlines() if f" fresh-{name}/tests/" in line]
+    outcomes = [line.split()[0] for line in lines]
+    assert set(outcomes) == {"PASSED"}, "\n".join(lines)
+    assert len(outcomes) >= (5 if name == "command" else 9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_nothing_of_the_template_shows(kind, tmp_path):
     write(tmp_path, kind)
     for file in (tmp_path / NAME).rglob("*.*"):
         assert "skeleton" not in file.read_text().lower(), file
+
+
+def test_every_kind_has_a_template():
+    assert tuple(new._KINDS) == ALL
 
 
 def test_the_readme_shows_a_spec_that_names_it(tmp_path):
@@ -83,13 +102,49 @@ def test_names_that_can_not_be_used_are_refused(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_can_not_be_written_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    ("name", "options", "class_name"),
+    [
+        ("fresh-thing", (), "FreshThingPrior"),
+        ("fresh-prior", (), "FreshPrior"),
+        ("prior", (), "PriorPrior"),
+        ("fresh-thing", ("--class", "Laplace"), "Laplace"),
+    ],
+)
+def test_the_class_is_named_after_the_component_or_as_the_user_says(name, options, class_name, tmp_path):
+    assert write(tmp_path, "prior", name, *options) == 0
+    package = name.replace("-", "_")
+    assert f"class {class_name}(LatentPrior)" in (tmp_path / name / package / "prior.py").read_text()
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
-    assert write(tmp_path) == 8
-    assert "No space left on device" in capsys.readouterr().err
+
+@pytest.mark.parametrize("class_name", ["LatentPrior", "not-a-name", "class"])
+def test_names_that_no_class_can_have_are_refused(class_name, tmp_path, capsys):
+    assert write(tmp_path, "prior", NAME, "--class", class_name) == 2
+    assert f"--class {class_name}: the class can't have this name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "options"), [("flow", ["--driving"]), ("command", ["--class", "Mine"])])
+def test_options_of_another_kind_are_refused(kind, options, tmp_path, capsys):
+    assert write(tmp_path, kind, NAME, *options) == 2
+    assert "leave it out" in capsys.readouterr().err
+
+
+def test_a_command_may_not_be_called_like_one_that_there_is(tmp_path, capsys):
+    assert write(tmp_path, "command", "train") == 2
+    assert "there is a command 'train' already" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
+def test_a_place_that_can_not_be_written_leaves_nothing_behind(tmp_path):
+    program = (
+        "import resource, sys; from lipflow_core.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        f"sys.exit(main(['new', 'plugin', {NAME!r}, '--kind', 'prior', '--out', {str(tmp_path)!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 8
+    assert "File too large" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

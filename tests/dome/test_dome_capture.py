@@ -140,3 +140,16 @@ def test_unknown_split_and_observation(capture):
         capture.split("test")
     with pytest.raises(CaptureError, match="keypoints"):
         capture.split("train").load(FrameRequest(np.arange(1), ("audio",)))
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (FrameRequest(np.array([24]), ("face",)), "frames are numbered 0 to 23; the request names 24"),
+        (FrameRequest(np.array([-1]), ("face",)), "the request names -1"),
+        (FrameRequest(np.array([0]), ("dome",), np.array([[3]])), "cameras are numbered 0 to 2; the request names 3"),
+    ],
+)
+def test_a_request_for_what_is_not_there_says_what_is(request_, words, capture):
+    with pytest.raises(CaptureError, match=words):
+        capture.split("train").load(request_)

@@ -53,7 +53,7 @@ def test_outside_the_mask_dome_pictures_are_black(frames):
 
 def test_headset_cameras_see_eyes_and_mouth_inside_their_pictures(frames, capture):
     anchors = capture.film.head.asset.anchors
-    height, width = capture.config.headset
+    height, width = capture.config.headset.size
     for view, name in enumerate(("eye_right_top", "eye_left_top", "lip_inner_upper")):
         points, _ = frames["headset"].camera.project(
             frames["face"].vertices[:, None, [anchors[name]]].expand(-1, 3, -1, -1)
@@ -76,7 +76,8 @@ def test_no_part_of_the_head_lies_behind_a_headset_camera(capture):
 
 
 def test_headset_conditions_can_be_switched_off(make_capture):
-    plain = make_capture(headset_noise=0, headset_gain=0, headset_offset=0, headset_gradient=0, headset_slip=0)
+    off = dict.fromkeys(("noise", "gain", "offset", "gradient", "slip"), 0)
+    plain = make_capture(headset={"size": (24, 32), **off})
     truth = plain.split("held-out").load(FrameRequest(np.arange(3), ("truth", "headset")))["truth"]
     assert torch.equal(truth.slip, torch.eye(3, 4).expand(3, 3, 4))
     assert torch.equal(truth.light, torch.tensor([1.0, 0, 0, 0]).expand(3, 3, 4))
@@ -84,13 +85,13 @@ def test_headset_conditions_can_be_switched_off(make_capture):
 
 def test_recorded_conditions_are_those_of_the_pictures(capture, frames):
     """Behind the face a headset picture is its recorded background, and noise of the recorded strength."""
-    height, width = capture.config.headset
+    height, width = capture.config.headset.size
     x, y = torch.linspace(-0.5, 0.5, width), torch.linspace(-0.5, 0.5, height)[:, None]
     level, across, down = frames["truth"].background.unbind(-1)
     behind = level[..., None, None] + across[..., None, None] * x + down[..., None, None] * y
-    behind = behind.clamp(0, capture.config.headset_background)
+    behind = behind.clamp(0, capture.config.headset.background)
     # where noise is not cut off at black
-    bare = (frames["headset"].mask == 0) & (behind > 3 * capture.config.headset_noise)
+    bare = (frames["headset"].mask == 0) & (behind > 3 * capture.config.headset.noise)
     off = (frames["headset"].images[:, :, 0] - behind)[bare]
     assert len(off) > 1000 and abs(off.mean()) < 0.002
     assert off.std() == pytest.approx(frames["truth"].noise.mean().item(), rel=0.05)

@@ -1,4 +1,4 @@
-"""A capture for these tests, as a user's plugin: the dome's, with NaN in an observation or with no frames at all."""
+"""A capture for these tests, as a user's plugin: the dome's, with NaN, empty masks, or no frames at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ class SpoiledConfig(DomeConfig):
     """Observation of the last frame that holds NaN; none if empty."""
     empty: bool = False
     """Whether there are no frames."""
+    hidden: str = ""
+    """Observation whose masks of the last frame are empty; none if empty."""
+    diary: str = ""
+    """File that gets a line for each request of frames; none if empty. It is no part of the capture's identity."""
+    stop: str = ""
+    """The last frame can't be loaded while this file exists: as if Ctrl+C was pressed. No part of the identity."""
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,26 +15,33 @@ from lipflow_core.records import Frame
 
 
 class SpoiledSplit(Split):
-    def __init__(self, sound: Split, nan: str, empty: bool):
-        self._sound, self._nan = sound, nan
-        kept = 0 if empty else len(sound)
+    def __init__(self, sound: Split, config):
+        self._sound, self._config = sound, config
+        kept = 0 if config.empty else len(sound)
         self.segments, self.numbers, self.cameras = sound.segments[:kept], sound.numbers[:kept], sound.cameras
 
     def load(self, request: FrameRequest) -> Frame:
-        frame = self._sound.load(request)
+        config = self._config
         last = torch.from_numpy(np.asarray(request.indices) == len(self) - 1)
-        if self._nan not in frame.observations or not last.any():
-            return frame
+        if config.diary:
+            with open(config.diary, "a", encoding="utf-8") as diary:
+                diary.write(f"{list(map(int, request.indices))}\n")
+        if last.any() and Path(config.stop or "nowhere").is_file():
+            raise KeyboardInterrupt
+        frame = self._sound.load(request)
+        for observation, value in ((config.nan, torch.nan), (config.hidden, 0.0)):
+            if observation in frame.observations and last.any():
+                frame = _with(frame, observation, value, last)
+        return frame
 
-        def spoil(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.clone()
-            tensor[last] = torch.nan
-            return tensor
 
-        observation = frame[self._nan]
-        name = "images" if hasattr(observation, "images") else "vertices"
-        spoiled = replace(observation, **{name: spoil(getattr(observation, name))})
-        return replace(frame, observations={**frame.observations, self._nan: spoiled})
+def _with(frame: Frame, name: str, value: float, rows: torch.Tensor) -> Frame:
+    """The frame with NaN in a picture or vertices of some rows, or zero in their masks."""
+    observation = frame[name]
+    field = "mask" if value == 0 else "images" if hasattr(observation, "images") else "vertices"
+    tensor = getattr(observation, field).clone()
+    tensor[rows] = value
+    return replace(frame, observations={**frame.observations, name: replace(observation, **{field: tensor})})
 
 
 class SpoiledCapture(Capture):
@@ -46,8 +54,8 @@ class SpoiledCapture(Capture):
         return self._dome.template()
 
     def split(self, name: str) -> Split:
-        return SpoiledSplit(self._dome.split(name), self.config.nan, self.config.empty)
+        return SpoiledSplit(self._dome.split(name), self.config)
 
     @property
     def identity(self) -> str:
-        return f"{self._dome.identity}-{self.config.nan}-{self.config.empty}"
+        return f"{self._dome.identity}-{self.config.nan}-{self.config.empty}-{self.config.hidden}"

@@ -14,11 +14,11 @@ import lipflow_core
 from lipflow_core.cli import main
 from lipflow_core.densities import GaussianDensity
 from lipflow_core.evaluation.calibration import Calibration, Ranks, calibration, rank
-from lipflow_core.evaluation.result import Evaluation, ModelScores
 from lipflow_core.parts import PriorSlot
 from lipflow_core.records import Encoding
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import inputs
+from lipflow_core.testing.world import spherical
 
 FRAMES, SIZE = 600, 4
 NARROW = math.log(1e-4)
@@ -99,7 +99,7 @@ def test_every_prior_is_right_about_its_own_samples(name):
     registry = default_registry()
     part = TypeAdapter(PriorSlot).validate_python(name, context={"registry": registry, "preset": "tiny"})
     torch.manual_seed(0)
-    given = inputs.default_inputs("prior", part, registry)
+    given = spherical(registry).given(part, registry)
     prior = part.build(given).eval()
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -125,15 +125,15 @@ def test_a_code_without_a_likelihood_lies_outside_and_is_null():
     posterior.mean[0] = math.nan
     found = calibrated(GaussianDensity(mean, mean), posterior)
     assert found.figure("joint.0.95") == pytest.approx(2 / 3)
-    model = ModelScores("a", "a", "tiny", "a", "0", "a", [], {}, calibration=found)
-    data = json.loads(json.dumps(model.as_data(), allow_nan=False))["calibration"]
+    assert math.isfinite(found.figure("nll.standardized"))  # the sound frames tell the spread of codes
+    data = json.loads(found.json_text())
     assert data["nll"]["q_mean"][0] is None and data["figures"]["nll.q_mean"] == found.figure("nll.q_mean")
-    assert Calibration.from_data(data).figure("nll.q_mean") == found.figure("nll.q_mean")
+    assert Calibration.model_validate(data).figure("nll.q_mean") == found.figure("nll.q_mean")
 
 
 def test_the_command_prints_and_writes_it(trained, tmp_path, capsys):
     models = [str(path) for path in trained.values()]
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "3", "--quiet", "--out", str(tmp_path)]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "3", "--quiet", "--out", str(tmp_path)]) == 0
     assert "NLL of Q's mean" in capsys.readouterr().out
     data = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     for model in data["models"]:
@@ -142,21 +142,12 @@ def test_the_command_prints_and_writes_it(trained, tmp_path, capsys):
         assert len(found["levels"]) == len(found["coverage"]["joint"]) == 19
         assert np.all(np.diff(found["coverage"]["dimension"]) >= 0)
         assert found["width"] > 0
-    header, *_ = (tmp_path / "dam" / "frames.csv").read_text(encoding="utf-8").splitlines()
-    assert "q_mean_nll" in header
+    assert ",q_mean,nll,nats per dimension," in (tmp_path / "scores.csv").read_text(encoding="utf-8")
 
 
 def test_a_model_whose_q_is_its_driving_encoder_says_why_there_is_none(tmp_path):
     given = ["preset=tiny", "encoder={same_as: driving}", "training.stages=[{steps: 2}]", "fitting.steps=1"]
     lipflow_core.train(lipflow_core.load_spec("lip-flow-hmc", given), tmp_path / "model")
-    evaluation = lipflow_core.evaluate([tmp_path / "model"], frames=2)
-    assert evaluation.models[0].as_data()["calibration"] is None
+    evaluation = lipflow_core.evaluate(tmp_path / "model", count=2)
+    assert json.loads(evaluation.json_text())["models"][0]["calibration"] is None
     assert evaluation.calibration_table().startswith("lip-flow-hmc: Q is the driving encoder itself")
-
-
-def test_results_of_before_are_read_without_it():
-    model = ModelScores("a", "a", "tiny", "a", "0", "a", [], {})
-    data = {name: value for name, value in model.as_data().items() if "calibra" not in name}
-    read = ModelScores.from_data(data)
-    assert read.calibration is None
-    assert Evaluation((read,), "held-out", "frontal", {}, "", {}).calibration_table() == ""

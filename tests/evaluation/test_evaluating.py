@@ -5,17 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import LipflowError, ModelError, StorageError, UsageError
+from lipflow_core.errors import LipflowError, ModelError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.evaluation.folder import read_evaluation
-from lipflow_core.evaluation.result import CODES, METRICS, Evaluation, ModelScores
+from lipflow_core.evaluation.result import CODES, Column, Evaluation, ModelScores
+from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=3"]
+METRICS = {
+    "psnr": Column(heading="PSNR", unit="dB", digits=2, higher_is_better=True),
+    "error": Column(heading="Error", digits=3, higher_is_better=False),
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +40,114 @@ def test_every_code_has_every_metric_for_every_frame(evaluated):
         assert len(model.frames) == 4
         assert set(model.scores) == set(CODES)
         for metrics in model.scores.values():
-            assert set(metrics) == set(METRICS)
+            assert list(metrics) == list(model.metrics) == ["psnr", "ssim", "geom", "millimetres"]
             assert all(len(values) == 4 and all(map(math.isfinite, values)) for values in metrics.values())
 
 
 def test_the_files_say_what_the_result_says(evaluated):
     evaluation, out = evaluated
-    assert read_evaluation(out).as_data() == evaluation.as_data()
+    assert read_evaluation(out) == evaluation
     model = evaluation.models[1]
-    with open(out / model.folder / "frames.csv", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    assert [(line["segment"], int(line["frame"])) for line in lines] == [tuple(frame) for frame in model.frames]
-    assert [float(line["fitted_psnr"]) for line in lines] == model.scores["fitted"]["psnr"]
     fits = load_file(out / model.folder / "fits.safetensors")
     assert fits["fitted.codes"].shape == fits["fitted.starts"].shape == (4, 8)
     assert fits["fitted.curves.total"].shape == (4, 4)
+
+
+def test_the_csv_has_a_row_for_each_model_frame_code_and_metric(evaluated):
+    evaluation, out = evaluated
+    with open(out / "scores.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for model in evaluation.models:
+        assert len([row for row in rows if row["model"] == model.name and row["metric"] == "psnr"]) == 4 * len(CODES)
+    model = evaluation.models[1]
+    found = [row for row in rows if (row["model"], row["code"], row["metric"]) == (model.name, "fitted", "psnr")]
+    assert [(row["segment"], int(row["frame"])) for row in found] == list(model.frames)
+    assert tuple(float(row["value"]) for row in found) == model.scores["fitted"]["psnr"]
+    options = {name: found[0][name] for name in ("preset", "seed", "prior", "driving", "flow", "overrides", "unit")}
+    assert options == {
+        "preset": "tiny", "seed": "0", "prior": "flow", "driving": "hmc", "flow": "glow",
+        "overrides": "fitting.steps=3", "unit": "dB",
+    }  # fmt: skip
+    assert {row["metric"] for row in rows} == {*model.metrics, "distance", "steps", "nll"}
+
+
+def test_results_say_how_models_differ_and_how_metrics_are_shown(evaluated):
+    _, out = evaluated
+    model = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["models"][1]
+    assert (model["seed"], model["prior"], model["driving"], model["overrides"]) == (0, "flow", "hmc", OPTIONS)
+    shown = model["metrics"]["psnr"]
+    assert (shown["heading"], shown["unit"], shown["digits"], shown["higher_is_better"]) == ("PSNR", "dB", 2, True)
+    assert "10 log10(1 / e)" in shown["definition"]
+
+
+def test_metrics_are_those_of_the_spec_in_its_order(trained):
+    options = [*OPTIONS, "evaluation.metrics=[keypoint-error, {type: psnr}, psnr]"]
+    evaluation = lipflow_core.evaluate(trained["dam"], count=1, overrides=options)
+    assert list(evaluation.metrics) == ["keypoint-error", "psnr", "psnr#2"]
+    heads = re.split(" {2,}", evaluation.table().splitlines()[0])
+    assert heads[2:] == ["Keypoints ↓", "PSNR ↑", "PSNR #2 ↑", "travelled"]
+
+
+def test_models_that_are_scored_otherwise_are_refused(trained, tmp_path):
+    avatar, spec = lipflow_core.open_model(trained["dam"], overrides=["evaluation.metrics=[psnr]"])
+    with pytest.raises(SpecError, match=r"scored by psnr, ssim, geom, millimetres, model 'dam' by psnr, so that"):
+        lipflow_core.evaluate([trained["dam"], (avatar, spec)], out=tmp_path / "out")
+    avatar, spec = lipflow_core.open_model(trained["dam"], overrides=["evaluation.view=dome"])
+    with pytest.raises(SpecError, match=r"scored on view 'frontal', model 'dam' on 'dome', so that"):
+        lipflow_core.evaluate([trained["dam"], (avatar, spec)], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_the_same_by_folder_opened_or_as_an_avatar(trained, tmp_path):
+    opened = lipflow_core.open_model(trained["dam"])
+    ways = [trained["dam"], str(trained["dam"]), opened, (opened.avatar, opened.spec), [(opened.avatar, opened.spec)]]
+    identities = {lipflow_core.evaluate(way, count=1, overrides="fitting.steps=1").models[0].identity for way in ways}
+    assert len(identities) == 1
+
+
+def test_the_folder_of_an_avatar_has_its_spec(trained, tmp_path):
+    lipflow_core.evaluate(lipflow_core.open_model(trained["dam"]), count=1, overrides=OPTIONS, out=tmp_path)
+    assert lipflow_core.load_spec(tmp_path / "dam" / "spec.yaml").fitting.steps == 3
+
+
+def test_an_avatar_that_was_changed_is_run_again(trained, tmp_path):
+    avatar, spec = lipflow_core.open_model(trained["dam"])
+    first = lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS, out=tmp_path)
+    with torch.no_grad():
+        next(avatar.decoder.parameters()).mul_(2)
+    second = lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS, out=tmp_path)
+    assert first.models[0].identity != second.models[0].identity
+
+
+def test_an_avatar_needs_its_spec_and_keeps_its_parts(trained):
+    opened = lipflow_core.open_model(trained["dam"])
+    with pytest.raises(TypeError, match=r"pairs \(avatar, spec\), got Avatar"):
+        lipflow_core.evaluate(opened.avatar)
+    with pytest.raises(SpecError, match="'renderer' can't be changed of an avatar"):
+        lipflow_core.evaluate(opened, overrides=["renderer=torch"])
+    with pytest.raises(UsageError, match="no model given"):
+        lipflow_core.evaluate([])
+
+
+def test_a_part_of_ones_own_is_evaluated_in_an_avatar(trained):
+    class Darker(type(lipflow_core.open_model(trained["dam"]).avatar.renderer)):
+        def render(self, *given, **named):
+            made = super().render(*given, **named)
+            return replace(made, image=0.5 * made.image)
+
+    avatar, spec = lipflow_core.open_model(trained["dam"])
+    whole = lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS).models[0]
+    avatar.renderer = Darker(avatar.renderer.config, avatar.renderer.given)
+    dark = lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS).models[0]
+    assert dark.identity != whole.identity
+    assert dark.mean("posterior", "psnr") < whole.mean("posterior", "psnr") - 3
+
+
+def test_frames_are_named_as_for_a_fit(trained, capsys):
+    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=1", "--frames", "EXP_ROM_0001,0", "--json"]
+    assert main(arguments) == 0
+    frames = json.loads(capsys.readouterr().out)["models"][0]["frames"]
+    assert [segment for segment, _ in frames] == ["EXP_ROM_0001"] * (len(frames) - 1) + ["EXP_free_face_0000"]
 
 
 def test_pictures_are_kept_of_as_many_frames_as_the_report_shows(evaluated):
@@ -59,46 +160,46 @@ def test_a_model_that_is_done_is_not_run_again(evaluated, trained, capsys):
     evaluation, out = evaluated
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
     again = lipflow_core.evaluate(trained.values(), out=out, overrides=OPTIONS, without_likelihood=True)
-    assert [model.as_data() for model in again.models] == [model.as_data() for model in evaluation.models]
+    assert again.models == evaluation.models
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")} == before
 
 
 def test_other_options_run_a_model_again(trained, tmp_path):
     dam = [trained["dam"]]
-    first = lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
-    second = lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=2"])
+    first = lipflow_core.evaluate(dam, out=tmp_path, count=2, overrides=["fitting.steps=1"])
+    second = lipflow_core.evaluate(dam, out=tmp_path, count=2, overrides=["fitting.steps=2"])
     assert first.models[0].identity != second.models[0].identity
     assert read_evaluation(tmp_path).models[0].identity == second.models[0].identity
 
 
 def test_a_damaged_result_is_made_again(trained, tmp_path):
     dam = [trained["dam"]]
-    lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
+    lipflow_core.evaluate(dam, out=tmp_path, count=2, overrides=["fitting.steps=1"])
     (tmp_path / "dam" / "result.json").write_text("{", encoding="utf-8")
-    lipflow_core.evaluate(dam, out=tmp_path, frames=2, overrides=["fitting.steps=1"])
+    lipflow_core.evaluate(dam, out=tmp_path, count=2, overrides=["fitting.steps=1"])
     json.loads((tmp_path / "dam" / "result.json").read_text(encoding="utf-8"))
 
 
 def test_a_grid_search_is_told_of(trained, capsys):
-    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=2", "fitting.grid={frames: 2}", "--frames", "2"]
+    arguments = ["evaluate", str(trained["dam"]), "fitting.steps=2", "fitting.grid={frames: 2}", "--count", "2"]
     assert main(arguments) == 0
     assert "grid search chose learning rate" in capsys.readouterr().out
 
 
 def test_the_command_prints_a_table_and_json(trained, capsys):
     models = [str(path) for path in trained.values()]
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--quiet"]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "2", "--quiet"]) == 0
     table = capsys.readouterr().out
     assert "PSNR ↑" in table and "before fitting" in table and "2 held-out frames" in table
-    assert main(["evaluate", *models, "fitting.steps=1", "--frames", "2", "--json"]) == 0
+    assert main(["evaluate", *models, "fitting.steps=1", "--count", "2", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in data["models"]] == ["dam", "lip-flow-hmc"]
-    assert math.isfinite(data["models"][0]["mean"]["fitted"]["psnr"])
+    assert math.isfinite(data["models"][0]["means"]["fitted"]["psnr"])
 
 
 def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path, capsys):
     (tmp_path / "lr=0.1").symlink_to(trained["dam"], target_is_directory=True)
-    arguments = ["evaluate", str(tmp_path / "lr=0.1"), "fitting.steps=1", "--frames", "1", "--quiet"]
+    arguments = ["evaluate", str(tmp_path / "lr=0.1"), "fitting.steps=1", "--count", "1", "--quiet"]
     assert main(arguments) == 0
     assert "dam" in capsys.readouterr().out
 
@@ -107,8 +208,7 @@ def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path,
     ("arguments", "told"),
     [
         (["evaluate", "fitting.steps=1"], "no model given"),
-        (["evaluate", "m", "--frames", "0"], "at least one frame is needed"),
-        (["evaluate", "m", "--frames", "0:2"], "evaluate takes a number of frames"),
+        (["evaluate", "m", "--count", "0"], "at least one frame is needed"),
         (["sample", "m", "--count", "0"], "at least one sample is needed"),
     ],
 )
@@ -135,19 +235,70 @@ def test_a_folder_without_an_evaluation_is_named(tmp_path):
         read_evaluation(tmp_path)
 
 
+def test_a_folder_that_another_process_evaluates_into_is_refused(trained, tmp_path):
+    with claimed(tmp_path, "evaluating"), pytest.raises(StorageError, match="another process is evaluating there"):
+        lipflow_core.evaluate(trained["dam"], count=1, overrides=OPTIONS, out=tmp_path)
+
+
+def test_what_a_killed_evaluation_left_is_removed(trained, tmp_path):
+    temporary = tmp_path / ".dam.0123abcd.tmp"
+    (temporary / "pictures").mkdir(parents=True)
+    (temporary / "result.json").write_text("{", encoding="utf-8")
+    lipflow_core.evaluate(trained["dam"], count=1, overrides=OPTIONS, out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dam", "evaluation.json", "scores.csv"]
+
+
+def test_what_a_killed_evaluation_was_about_to_replace_takes_its_place_again(trained, tmp_path):
+    first = lipflow_core.evaluate(trained["dam"], count=1, overrides=OPTIONS, out=tmp_path)
+    before = (tmp_path / "dam" / "result.json").stat().st_mtime_ns
+    (tmp_path / "dam").rename(tmp_path / ".dam.0123abcd.old")
+    again = lipflow_core.evaluate(trained["dam"], count=1, overrides=OPTIONS, out=tmp_path)
+    assert again.models[0].json_text() == first.models[0].json_text()
+    assert (tmp_path / "dam" / "result.json").stat().st_mtime_ns == before
+
+
+DAMAGE = {
+    "cut": lambda data: json.dumps(data)[:200],
+    "deep": lambda data: "[" * 100_000,
+    "no object": lambda data: "[]",
+    "another format": lambda data: json.dumps({**data, "format": 1}),
+    "a column too short": lambda data: json.dumps({**data, "models": [spoilt(data, "frames", [])]}),
+    "an unknown code": lambda data: json.dumps({**data, "models": [spoilt(data, "nonfinite", {"other": 1})]}),
+    "a metric missing": lambda data: json.dumps({**data, "models": [spoilt(data, "metrics", {})]}),
+    "text for a number": lambda data: json.dumps({**data, "models": [spoilt(data, "seconds", "long")]}),
+    "another folder": lambda data: json.dumps({**data, "models": [spoilt(data, "folder", "../elsewhere")]}),
+}
+
+
+def spoilt(data, name, value):
+    return {**data["models"][0], name: value}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_evaluation_is_told_with_its_place(damage, evaluated, tmp_path):
+    data = json.loads((evaluated[1] / "evaluation.json").read_text(encoding="utf-8"))
+    (tmp_path / "evaluation.json").write_text(DAMAGE[damage](data), encoding="utf-8")
+    with pytest.raises(ResultError, match=r"evaluation\.json: is damaged: .+\n +Run lipflow-core evaluate again"):
+        read_evaluation(tmp_path)
+
+
 def scores(name, psnr, capture="c"):
-    columns = {"psnr": psnr, "ssim": [0.5] * len(psnr), "geom": [0.1] * len(psnr), "millimetres": [1.0] * len(psnr)}
-    frames = [("A", i) for i in range(len(psnr))]
+    columns = {"psnr": psnr, "error": [0.1] * len(psnr)}
     return ModelScores(
-        name, name, "tiny", name, "0", name, frames, {"posterior": columns, "fitted": columns},
+        name=name, system=name, preset="tiny", model=name, identity="0", folder=name, metrics=METRICS,
+        frames=[("A", i) for i in range(len(psnr))], scores={"posterior": columns, "fitted": columns},
         provenance={"capture": capture, "capture_name": f"dome {capture}"},
     )  # fmt: skip
+
+
+def evaluation_of(*models):
+    return Evaluation(split="held-out", view="frontal", models=models)
 
 
 def marked(*columns):
     """Models of these PSNRs whose rows of the table carry an asterisk at it."""
     models = [scores(name, psnr) for name, psnr in zip("abc", columns, strict=False)]
-    lines = Evaluation(models, "held-out", "frontal", {}, "", {}).table().splitlines()
+    lines = evaluation_of(*models).table().splitlines()
     rows = {name: next(line for line in lines if line.startswith(name)) for name in "abc"[: len(models)]}
     return {
         name for name, model in zip(rows, models, strict=True) if f"{model.mean('fitted', 'psnr'):.2f}*" in rows[name]
@@ -171,31 +322,37 @@ def test_one_frame_tells_no_spread_so_that_the_best_alone_is_marked():
 
 
 def test_the_table_says_what_its_marks_mean():
-    table = Evaluation((scores("a", [30.0]), scores("b", [31.0])), "held-out", "frontal", {}, "", {}).table()
+    table = evaluation_of(scores("a", [30.0]), scores("b", [31.0])).table()
     assert "* among the same kind of code the best of the models, or within two standard errors of it" in table
 
 
 def test_a_difference_is_paired_over_the_frames_that_both_models_have():
     one, other = scores("a", [30.0, 31.0, math.nan, 20.0]), scores("b", [31.0, 33.0, 40.0])
-    difference = Evaluation((one, other), "held-out", "frontal", {}, "", {}).to_best(one, "fitted", "psnr")
+    difference = evaluation_of(one, other).to_best(one, "fitted", "psnr")
     assert (difference.mean, difference.error) == (-1.5, 0.5)
     assert str(difference) == "-1.50 ± 0.50" and difference.told_apart
 
 
 def test_models_of_different_captures_do_not_compete():
     models = (scores("a", [30.0], "p01"), scores("b", [35.0], "p02"))
-    table = Evaluation(models, "held-out", "frontal", {}, "", {}).table()
+    table = evaluation_of(*models).table()
     assert "*" not in table
     assert table.splitlines()[-1].startswith("warning: the models were scored on different captures (a on dome p01, b")
 
 
 def test_one_model_has_no_stars_and_no_line_on_them():
-    assert "*" not in Evaluation((scores("a", [30.0]),), "held-out", "frontal", {}, "", {}).table()
+    assert "*" not in evaluation_of(scores("a", [30.0])).table()
 
 
 def test_frames_that_could_not_be_scored_are_null_and_do_not_count():
     model = scores("a", [30.0, math.nan, math.inf])
     assert model.mean("posterior", "psnr") == 30.0
-    data = json.loads(json.dumps(model.as_data(), allow_nan=False))
+    data = json.loads(model.json_text())
     assert data["scores"]["posterior"]["psnr"] == [30.0, None, None]
-    assert math.isnan(ModelScores.from_data(data).scores["posterior"]["psnr"][1])
+    assert math.isnan(ModelScores.model_validate(data).scores["posterior"]["psnr"][1])
+
+
+def test_the_best_of_a_metric_is_the_lowest_where_lower_is_better():
+    one, other = scores("a", [30.0, 30.0]), scores("b", [31.0, 31.0])
+    other.scores["fitted"]["error"] = (0.2, 0.3)
+    assert evaluation_of(one, other).best("fitted", "error") is one

@@ -7,15 +7,15 @@ import json
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import SpecError, StorageError, UsageError
-from lipflow_core.fitting import run
+from lipflow_core.errors import CaptureError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.fitting.model_fit import fit_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.splits import select, spread
+from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
 
@@ -32,28 +32,34 @@ def test_fit_writes_codes_curves_and_pictures(trained, tmp_path, capsys):
     assert len(list((out / "pictures").glob("*.png"))) == 3
 
 
-def test_a_fit_that_was_killed_goes_on_with_the_first_batch_not_written(trained, tmp_path, monkeypatch):
-    whole = fit_model(trained["dam"], tmp_path / "whole", frames="0:6", overrides=OPTIONS)
-    fitted = []
-    fit = run.fit
-
-    def killed_at_the_third(avatar, frame, *arguments, **options):
-        if len(fitted) == 2:
-            raise KeyboardInterrupt
-        fitted.append(len(frame))
-        return fit(avatar, frame, *arguments, **options)
-
-    monkeypatch.setattr(run, "fit", killed_at_the_third)
+def test_a_fit_that_was_interrupted_goes_on_with_the_first_batch_not_written(spoiled, trained, tmp_path):
+    stop, diary = tmp_path / "stop", tmp_path / "diary"
+    options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}', diary: '{diary}'}}"]
+    whole = fit_model(trained["lip-flow-hmc"], tmp_path / "whole", overrides=options)
+    stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        fit_model(trained["dam"], tmp_path / "killed", frames="0:6", overrides=OPTIONS)
+        fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
     assert not (tmp_path / "killed" / "fit.json").exists()
-    fitted.clear()
-    again = fit_model(trained["dam"], tmp_path / "killed", frames="0:6", overrides=OPTIONS)
-    assert fitted == [2]
-    assert again == whole
+    stop.unlink()
+    diary.unlink()
+    again = fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
+    assert diary.read_text(encoding="utf-8").splitlines() == ["[4, 5]"]
+    assert again.frames == whole.frames
     first, second = (load_file(tmp_path / name / "codes.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(first[name], second[name]) for name in first if "curves" not in name)
+    assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
     assert not (tmp_path / "killed" / "batches").exists()
+
+
+def test_fit_json_is_the_same_after_a_resumption_to_the_byte(spoiled, trained, tmp_path):
+    stop = tmp_path / "stop"
+    options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}'}}"]
+    fit_model(trained["dam"], tmp_path / "whole", overrides=options)
+    stop.touch()
+    with pytest.raises(KeyboardInterrupt):
+        fit_model(trained["dam"], tmp_path / "killed", overrides=options)
+    stop.unlink()
+    fit_model(trained["dam"], tmp_path / "killed", overrides=options)
+    assert (tmp_path / "killed" / "fit.json").read_bytes() == (tmp_path / "whole" / "fit.json").read_bytes()
 
 
 def test_a_fit_that_was_killed_at_its_first_file_starts_anew(trained, tmp_path):
@@ -61,14 +67,63 @@ def test_a_fit_that_was_killed_at_its_first_file_starts_anew(trained, tmp_path):
     leftover.write_text("{", encoding="utf-8")
     fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
     again = fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
-    assert len(again["frames"]) == 1
+    assert len(again.frames) == 1
     assert not leftover.exists()
 
 
-def test_a_fit_that_is_done_is_not_made_again(trained, tmp_path, monkeypatch):
-    first = fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
-    monkeypatch.setattr(run, "fit", None)
-    assert fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS) == first
+def test_a_fit_that_is_done_is_not_made_again(spoiled, trained, tmp_path):
+    diary = tmp_path / "diary"
+    options = [*OPTIONS, f"capture={{type: spoiled, diary: '{diary}'}}"]
+    first = fit_model(trained["dam"], tmp_path / "fit", frames="0", overrides=options)
+    diary.unlink()
+    assert fit_model(trained["dam"], tmp_path / "fit", frames="0", overrides=options) == first
+    assert not diary.exists()
+
+
+def test_a_batch_that_is_damaged_is_fitted_again(spoiled, trained, tmp_path):
+    stop = tmp_path / "stop"
+    options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}'}}"]
+    whole = fit_model(trained["dam"], tmp_path / "whole", overrides=options)
+    stop.touch()
+    with pytest.raises(KeyboardInterrupt):
+        fit_model(trained["dam"], tmp_path / "fit", overrides=options)
+    stop.unlink()
+    batches = tmp_path / "fit" / "batches"
+    (batches / "000000.safetensors").write_bytes(b"cut")
+    save_file({"codes": torch.zeros(2, 3)}, batches / "000001.safetensors")
+    assert fit_model(trained["dam"], tmp_path / "fit", overrides=options).frames == whole.frames
+
+
+def test_a_fit_that_fails_leaves_nothing_and_other_options_may_take_its_folder(spoiled, trained, tmp_path):
+    out = tmp_path / "fit"
+    with pytest.raises(CaptureError):
+        fit_model(
+            trained["dam"], out, overrides=[*OPTIONS, "fitting.batch=16", "capture={type: spoiled, nan: headset}"]
+        )
+    assert not out.exists()
+    assert len(fit_model(trained["dam"], out, frames="0", overrides=OPTIONS).frames) == 1
+
+
+def test_a_folder_that_another_process_fits_into_is_refused(trained, tmp_path):
+    with claimed(tmp_path, "fitting"), pytest.raises(StorageError, match="another process is fitting there"):
+        fit_model(trained["dam"], tmp_path, frames="0", overrides=OPTIONS)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"name": 3}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("file", ["fit.json", "grid.json", "request.json"])
+def test_damaged_files_of_a_fit_are_named(file, damage, trained, tmp_path, capsys):
+    options = [*OPTIONS, "fitting.grid={frames: 1, learning_rate: [0.1], latent_weight: [0.1]}"]
+    fit_model(trained["dam"], tmp_path, frames="0", overrides=options)
+    if file == "grid.json":
+        (tmp_path / "fit.json").unlink()
+    (tmp_path / file).write_bytes(damage.encode("latin-1"))
+    arguments = ["fit", str(trained["dam"]), *options, "--frames", "0", "--out", str(tmp_path)]
+    code = main(arguments)
+    message = capsys.readouterr().err
+    if file == "request.json" and damage in ("[]", "null", '{"name": 3}'):
+        assert code == StorageError.exit_code and "holds a fit of another model" in message
+    else:
+        assert code == ResultError.exit_code and f"{file}: is damaged" in message
 
 
 def test_a_folder_of_another_fit_is_refused(trained, tmp_path):
@@ -86,7 +141,7 @@ def test_a_folder_with_other_things_is_refused(trained, tmp_path):
 def test_poses_and_grids_are_options_of_the_command(trained, tmp_path):
     overrides = [*OPTIONS, "fitting.pose={}", "fitting.grid={frames: 2}"]
     result = fit_model(trained["lip-flow-hmc"], tmp_path, frames="0:2", overrides=overrides)
-    assert result["grid"]["frames"] == 2
+    assert result.grid.frames == 2
     assert load_file(tmp_path / "codes.safetensors")["poses"].shape == (2, 3, 4)
 
 
@@ -110,7 +165,7 @@ def test_frames_that_do_not_exist_are_named(split):
         select(split, "EXP_none/000001")
     with pytest.raises(UsageError, match="no frame '99999'"):
         select(split, "99999")
-    with pytest.raises(SpecError, match="no frames named"):
+    with pytest.raises(SpecError, match="no frame is named"):
         select(split, " , ")
 
 
@@ -120,12 +175,19 @@ def test_spread_frames_run_from_the_first_to_the_last():
     assert spread(5, 0).tolist() == []
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_a_seed_out_of_range_is_told(seed, trained, tmp_path, capsys):
+    arguments = ["sample", str(trained["dam"]), f"--seed={seed}", "--out", str(tmp_path / "out")]
+    assert main(arguments) == UsageError.exit_code
+    assert f"the seed {seed} is out of range" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", ["dam", "lip-flow-hmc"])
 def test_samples_are_drawn_by_seed_and_pictured(model, trained, tmp_path, capsys):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         arguments = ["sample", str(trained[model]), "--count", "5", "--seed", seed, "--out", str(tmp_path / name)]
         assert main(arguments) == 0
-    assert "drew 5 faces" in capsys.readouterr().out
+    assert "drew 5 samples" in capsys.readouterr().out
     first, same, other = (load_file(tmp_path / name / "codes.safetensors")["codes"] for name in "abc")
     assert torch.equal(first, same)
     assert not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against scikit-image, masks, and the error of vertices."""
+"""The shipped metrics: PSNR and SSIM against scikit-image, masks, errors of vertices and of keypoints."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import math
 
 import pytest
 import torch
+from lipflow_metrics.image_quality import psnr, ssim, wholly_shown
+from pydantic import TypeAdapter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lipflow_core.evaluation import DEFINITIONS, psnr, ssim
-from lipflow_core.evaluation.metrics import geometry_error, vertex_distance, wholly_shown
-from lipflow_core.evaluation.result import METRICS
+from lipflow_core.errors import CompatibilityError
+from lipflow_core.interfaces import State
+from lipflow_core.parts import MetricSlot
+from lipflow_core.planning import plan
+from lipflow_core.records import FaceState, Frame
+from lipflow_core.registry import default_registry
+from lipflow_core.specs import load_spec
 from lipflow_core.testing import inputs
+from lipflow_core.testing.world import spherical
 
 
 def pictures(height=37, width=29, channels=3):
@@ -95,18 +102,47 @@ def test_pictures_smaller_than_the_window_are_refused():
         ssim(image, image)
 
 
+def metric(name):
+    part = TypeAdapter(MetricSlot).validate_python(name)
+    registry = default_registry()
+    return part.build(spherical(registry).given(part, registry))
+
+
 def test_vertex_errors_in_standard_units_and_millimetres():
     template = inputs.template()
     target = template.vertices_mean.expand(2, -1, -1)
-    vertices = target + torch.tensor([2.0, 3.0, 6.0])
-    torch.testing.assert_close(vertex_distance(vertices, target), torch.full((2,), 7.0))
+    tracked = Frame(("A", "A"), torch.arange(2), {"face": FaceState(target)})
+    face = FaceState(target + torch.tensor([2.0, 3.0, 6.0]))
+    state = State(code=torch.zeros(2, inputs.CODE), template=template, face=face)
+    torch.testing.assert_close(metric("millimetres")(state, tracked), torch.full((2,), 7.0))
     expected = 49.0 / 3 / float(template.vertices_scale) ** 2
-    torch.testing.assert_close(geometry_error(vertices, target, template), torch.full((2,), expected))
+    torch.testing.assert_close(metric("geom")(state, tracked), torch.full((2,), expected))
 
 
-def test_every_metric_is_defined():
-    assert set(METRICS) <= set(DEFINITIONS)
-    assert all(": " in text for text in DEFINITIONS.values())
+def test_the_keypoint_error_is_the_mean_over_what_is_visible():
+    frame, template = inputs.frame(2), inputs.template()
+    keypoints = frame["keypoints"]
+    vertices = template.vertices_mean.expand(2, -1, -1)
+    projected, _ = keypoints.camera.project(vertices[:, template.landmarks])
+    keypoints.points.copy_(projected + torch.tensor([3.0, 4.0]))
+    keypoints.points[0, 0] += 100
+    keypoints.visible[0, 0] = 0
+    keypoints.visible[1] = 0
+    cameras = {"keypoints": keypoints.camera}
+    state = State(code=torch.zeros(2, inputs.CODE), template=template, face=FaceState(vertices), cameras=cameras)
+    first, second = metric("keypoint-error")(state, frame).tolist()
+    assert first == pytest.approx(5.0, abs=1e-3) and math.isnan(second)
+
+
+@pytest.mark.parametrize("name", default_registry().names("metric"))
+def test_every_metric_says_how_it_is_shown(name):
+    config = metric(name).config
+    assert config.heading and config.definition.endswith(".") and config.digits >= 0
+
+
+def test_pictures_smaller_than_the_ssim_window_are_refused_before_anything_is_built():
+    with pytest.raises(CompatibilityError, match=r"metric 'ssim' needs pictures of at least 11×11 pixels, but 'front"):
+        plan(load_spec("dam", ["preset=tiny", "capture.image=[16, 8]"]))
 
 
 def test_partly_masked_pixels_are_not_scored():

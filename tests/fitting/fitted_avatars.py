@@ -18,8 +18,10 @@ from lipflow_core.parts import (
 )
 from lipflow_core.plans import DecoderInputs, EncoderInputs, PriorInputs, RendererInputs
 from lipflow_core.records import Frame, Views, luminance
+from lipflow_core.registry import default_registry
 from lipflow_core.specs.model import Fitting
 from lipflow_core.testing import inputs
+from lipflow_core.testing.world import spherical
 
 FLOAT64 = torch.float64
 CODE = inputs.CODE
@@ -33,7 +35,8 @@ def part(slot: Any, value: Any) -> Part:
 def make_avatar(prior: str, driving: str | None = None, renderer: str = "cpu") -> Avatar:
     """An untrained avatar of shipped parts, with the spread of a trained one, in float64 and evaluation mode."""
     torch.manual_seed(0)
-    given = EncoderInputs(code=CODE, observations=inputs.OBSERVATIONS)
+    world = spherical(default_registry())
+    given = EncoderInputs(code=CODE, observations=world.observations, roles=world.roles)
     face, driver = part(EncoderSlot, "dam"), None if driving is None else part(EncoderSlot, driving)
     flow = part(FlowSlot, "glow") if prior == "flow" else None
     priors = PriorInputs(
@@ -49,6 +52,7 @@ def make_avatar(prior: str, driving: str | None = None, renderer: str = "cpu") -
             RendererInputs(device="cpu", vertices=inputs.VERTICES, triangles=80, texture=texture)
         ),
         template=inputs.template(),
+        capture=world.capture,
     ).double()
     with torch.no_grad():
         for parameter in avatar.decoder.parameters():

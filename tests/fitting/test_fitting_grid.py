@@ -6,14 +6,16 @@ import json
 
 import pytest
 import torch
-from fitted_avatars import fitting, frame_of
+from fitted_avatars import fitting, frame_of, part
 
 from lipflow_core.avatar import frozen
 from lipflow_core.fitting import choose, fit
 from lipflow_core.fitting.fit import build_objectives
-from lipflow_core.fitting.grid import GridChoice, view_psnr
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
+from lipflow_core.fitting.result import GridChoice
+from lipflow_core.parts import MetricSlot
+from lipflow_core.scoring import build_metrics, default_metric, score
 
 LIKELIHOOD = {"type": "latent-likelihood", "weight": 0.01}
 
@@ -37,23 +39,31 @@ def test_grid_rows_equal_separate_fits(lip_flow, codes):
         torch.testing.assert_close(together.codes[i::3], alone.codes, rtol=0, atol=1e-9)
 
 
-def test_the_grid_chooses_the_best_frontal_psnr(lip_flow, codes):
+def test_the_grid_chooses_the_best_score(lip_flow, codes):
     frame = frame_of(lip_flow, codes)
     grid = {"learning_rate": [0.001, 0.05, 0.2], "latent_weight": [0.1, 0.001], "frames": 3}
     options = fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid)
     choice = choose(lip_flow, frame.rows(torch.arange(3)), options)
-    assert len(choice.scores) == 6
+    assert (choice.metric, choice.unit) == ("PSNR", "dB")
+    assert len(choice.points) == 6
     assert choice.frames == 3
-    assert choice.score == max(point["score"] for point in choice.scores)
-    for point in choice.scores:
-        objectives = ["keypoint", {**LIKELIHOOD, "weight": point["latent_weight"]}]
-        alone = fit(
-            lip_flow,
-            frame.rows(torch.arange(3)),
-            fitting(objectives, steps=10, learning_rate=point["learning_rate"]),
-        )
-        score = float(view_psnr(lip_flow, alone.codes, frame["frontal"], 1).mean())
-        assert abs(score - point["score"]) < 1e-3
+    assert choice.score == max(point.score for point in choice.points)
+    metric = {"psnr": default_metric(lip_flow)}
+    for point in choice.points:
+        objectives = ["keypoint", {**LIKELIHOOD, "weight": point.latent_weight}]
+        first = frame.rows(torch.arange(3))
+        alone = fit(lip_flow, first, fitting(objectives, steps=10, learning_rate=point.learning_rate))
+        scores, _ = score(lip_flow, alone.codes, first, metric)
+        assert abs(float(scores["psnr"].mean()) - point.score) < 1e-3
+
+
+def test_a_metric_whose_lower_values_are_better_chooses_the_lowest(dam, codes):
+    frame = frame_of(dam, codes[:3])
+    metric = build_metrics(dam, [part(MetricSlot, "millimetres")])["millimetres"]
+    grid = {"learning_rate": [1e-5, 0.1], "latent_weight": [0.01], "frames": 3}
+    choice = choose(dam, frame, fitting(["keypoint"], steps=10, grid=grid), metric=metric)
+    assert choice.score == min(point.score for point in choice.points)
+    assert choice.learning_rate == 0.1 and choice.describe().endswith("mm; 3 frames tried)")
 
 
 @pytest.mark.parametrize("empty", [[1], [0, 1, 2]])
@@ -63,13 +73,13 @@ def test_frames_with_an_empty_mask_do_not_choose(empty, dam, codes):
     options = fitting(["keypoint"], steps=10, grid=grid)
     frame["frontal"].mask[empty] = 0
     choice = choose(dam, frame, options)
-    data = json.loads(json.dumps(choice.as_data(), allow_nan=False))
+    data = json.loads(choice.json_text())
     if len(empty) == 3:
         assert data["score"] is None
-        assert "no frame could be scored" in GridChoice.from_data(data).describe()
+        assert "no frame could be scored" in GridChoice.model_validate(data).describe()
     else:
         assert choice.learning_rate == 0.1
-        assert GridChoice.from_data(data) == choice
+        assert GridChoice.model_validate(data) == choice
 
 
 def test_fit_uses_what_the_grid_chose(dam, codes):
@@ -86,11 +96,11 @@ def test_a_choice_at_the_edge_of_its_grid_is_flagged(dam, codes):
     grid = {"learning_rate": [1e-5, 1e-4, 0.1], "latent_weight": [0.01], "frames": 2}
     choice = choose(dam, frame, fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid))
     assert choice.at_edge == ("learning_rate",)
-    assert GridChoice.from_data(choice.as_data()) == choice
+    assert "learning rate lies at the edge of its grid" in choice.warning()
 
 
 def test_without_a_latent_objective_only_the_learning_rate_is_searched(dam, codes):
     grid = {"learning_rate": [0.01, 0.1], "latent_weight": [0.1, 0.01, 0.001]}
     choice = choose(dam, frame_of(dam, codes[:2]), fitting(["keypoint"], steps=3, grid=grid))
     assert choice.latent_weight is None
-    assert len(choice.scores) == 2
+    assert len(choice.points) == 2

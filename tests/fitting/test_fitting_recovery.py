@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import roma
 import torch
-from fitted_avatars import CODE, FLOAT64, fitting, frame_of
+from fitted_avatars import CODE, FLOAT64, fitting, frame_of, make_avatar
 
 from lipflow_core.errors import CaptureError, SpecError
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.fit import build_objectives
+from lipflow_core.fitting.fit import build_objectives, first_fault
 from lipflow_core.records import Frame
 from lipflow_core.testing import inputs
 
@@ -83,7 +83,18 @@ def test_nan_in_a_target_names_segment_and_frame(dam, codes):
     frame = frame_of(dam, codes)
     frame["headset"].images[3, 1, 0, 2, 2] = torch.nan
     with pytest.raises(CaptureError, match=r"segment KIT_3, frame 0*3.*headset"):
-        fit(dam, frame, fitting(["photometric"]))
+        fit(dam, frame, fitting([{"type": "photometric", "target": "headset"}]))
+
+
+def test_frames_that_show_nothing_are_told(dam, codes):
+    frame = frame_of(dam, codes)
+    frame["headset"].mask[1] = 0
+    frame["keypoints"].visible[[1, 2]] = 0
+    pictures = {"type": "photometric", "target": "headset"}
+    assert fit(dam, frame, fitting([pictures], steps=1)).unseen.tolist() == [False, True, False, False, False]
+    both = fit(dam, frame, fitting([pictures, "keypoint"], steps=1))
+    assert both.unseen.tolist() == [False, True, False, False, False]
+    assert not fit(dam, frame, fitting(["latent-likelihood"], steps=1)).unseen.any()
 
 
 def test_a_missing_target_is_named(dam, codes):
@@ -125,3 +136,31 @@ def test_a_row_whose_loss_is_not_finite_stops_at_its_best_code(dam, codes):
     assert result.steps.tolist() == [20, 5, 20, 20, 20]
     assert result.codes.isfinite().all()
     assert result.losses[1] <= result.curves["total"][1, 0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda avatar: avatar.driving, "driving encoding"),
+        (lambda avatar: avatar.fitting_prior, "first code"),
+        (lambda avatar: avatar.decoder, "decoded vertices"),
+    ],
+    ids=["driving", "prior", "decoder"],
+)
+def test_the_part_that_gives_nan_is_found(spoil, fault, codes):
+    avatar = make_avatar("flow", "hmc")
+    frame = frame_of(avatar, codes)
+    with torch.no_grad():
+        for parameter in spoil(avatar).parameters():
+            parameter.fill_(torch.nan)
+    options = fitting([{"type": "photometric", "target": "headset"}, "latent-likelihood"], steps=3)
+    assert first_fault(avatar, frame, options) == fault
+    assert not fit(avatar, frame, options).fitted.any()
+
+
+def test_results_are_joined_by_the_names_of_their_tensors(dam, codes):
+    whole = fit(dam, frame_of(dam, codes), fitting(["keypoint", "latent-likelihood"], steps=2))
+    fresh, stored = whole.rows(torch.arange(2)), whole.rows(torch.arange(2, 5))
+    stored = type(stored).from_tensors(dict(sorted(stored.as_tensors().items(), reverse=True)))
+    joined = type(whole).join([fresh, stored])
+    torch.testing.assert_close(joined.as_tensors(), whole.as_tensors(), equal_nan=True)

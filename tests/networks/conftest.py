@@ -11,7 +11,7 @@ import torch
 from lipflow_core.plans import DecoderInputs, EncoderInputs, ObjectiveInputs, Roles
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Topology, Views
 
-ROLES = Roles(surface="face", training_views="headset", scored_view="frontal")
+ROLES = Roles(surface="face", training_views="frontal", scored_view="frontal")
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ def test_the_ladder_is_the_papers_at_1024():
 @pytest.mark.parametrize(
     ("options", "texture", "says"),
     [
-        ({}, (3, 48, 48), "32 or 64 would fit"),
+        ({}, (3, 48, 48), "use 32 or 64"),
         ({}, (3, 64, 32), "takes a square RGB texture"),
-        ({"channels": (8, 3)}, (3, 64, 64), "lists 2 layers, but the capture's texture 64×64 takes 4"),
+        ({"channels": (8, 3)}, (3, 64, 64), "lists 2 layers, but the capture's texture 64×64 needs 4"),
         ({"channels": (8, 8)}, (3, 16, 16), "must end in 3"),
     ],
 )

@@ -16,7 +16,10 @@ from textwrap import dedent
 
 import pytest
 
+import lipflow_core
 from lipflow_core.cli import main
+
+CHECKOUT = Path(lipflow_core.__file__).parents[1]
 
 PLUGIN = """
 from lipflow_core.hooks import Component, hookimpl
@@ -37,11 +40,7 @@ from lipflow_core.config import Config
 from lipflow_core.plans import Plan
 
 class Options(Config):
-    """Options of a test's component.
-
-    Args:
-        width: How wide it is.
-    """
+    """Options of a test's component."""
 
     width: int = 3
 
@@ -127,11 +126,12 @@ class Sandbox:
         return self.write((folder or self.project) / "registry.toml", text)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run Python in the project, as a process of its own."""
+        """Run Python in the project, as a process of its own that imports the same lipflow_core."""
+        path = os.pathsep.join([str(self.site), str(CHECKOUT), str(CHECKOUT / "plugins")])
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.project,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             check=False,
@@ -150,10 +150,12 @@ class Sandbox:
             patch.chdir(self.project)
             patch.setattr(sys, "path", [*variables["PYTHONPATH"].split(os.pathsep), *sys.path])
             importlib.invalidate_caches()
-            yield
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.root)):
-                del sys.modules[name]
+            try:
+                yield
+            finally:
+                for name in set(sys.modules) - before:
+                    if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.root)):
+                        del sys.modules[name]
 
     def run(self, *arguments: str, **environment: str) -> Result:
         """Run the command line in the sandbox, within this process."""

@@ -7,7 +7,7 @@ from sandbox import CONFIG, plugin_source
 from lipflow_core.errors import PluginError
 from lipflow_core.parts import PriorSlot
 from lipflow_core.plans import PriorInputs
-from lipflow_core.testing import Subject
+from lipflow_core.testing import Subject, checks
 
 
 def load(sandbox, name, **environment):
@@ -51,6 +51,12 @@ def test_disabling_one_resolves_a_clash(clash):
     assert load(clash, "blend", LIPFLOW_CORE_DISABLE="bolt").distribution == "acme"
 
 
+@pytest.mark.parametrize("spelt", ["acme-tools", "Acme_Tools", "acme.tools", "ACME--tools"])
+def test_the_distribution_before_a_name_is_spelt_in_any_way(sandbox, spelt):
+    sandbox.install("Acme_Tools", "acme_priors", plugin_source("blend"))
+    assert load(sandbox, f"{spelt}:blend").distribution == "Acme_Tools"
+
+
 def test_components_of_other_kinds_may_share_a_name(sandbox):
     sandbox.install("acme", "acme_priors", plugin_source("shared"))
     sandbox.install("bolt", "bolt_flows", plugin_source("shared", kind="flow"))
@@ -68,10 +74,22 @@ def test_a_component_has_aliases_of_its_own(sandbox):
         ("import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
         ("def f(:\n", "SyntaxError"),
-        ("x = 1\n", "has no @hookimpl lipflow_components()"),
-        (plugin_source("Bad Name"), "prior name 'Bad Name' must be lower case"),
-        (plugin_source("fine", kind="priors"), "component 'fine' is of unknown kind 'priors'"),
-        (plugin_source("fine", module="not a path"), "is not of the form package.module:Class"),
+        ("x = 1\n", "it has no @hookimpl lipflow_components() and no @hookimpl lipflow_commands()"),
+        (plugin_source("Bad Name"), "prior 'Bad Name': name must be lower case"),
+        (plugin_source("fine", kind="priors"), "priors 'fine': kind must be one of: capture,"),
+        (
+            plugin_source("fine", module="not a path"),
+            "prior 'fine': implementation must be of the form package.module:Class, got",
+        ),
+        (
+            plugin_source("fine", api=(1,)),
+            "prior 'fine': api must be a pair of whole numbers, (major, minor), got (1,)",
+        ),
+        (plugin_source("fine", aliases=["also"]), "prior 'fine': aliases must be a tuple of texts, got ['also']"),
+        (plugin_source("fine").replace('"made in a test"', "None"), "prior 'fine': summary must be one line of text"),
+        ("raise SystemExit(0)\n", "it calls sys.exit(0), which a plugin must not"),
+        (plugin_source("fine").replace("yield", "raise SystemExit(3)\n    yield"), "it calls sys.exit(3)"),
+        (plugin_source("fine").replace("def lipflow_components", "def lipflow_component"), "lipflow_component"),
         (plugin_source("fine", colour="red"), "unexpected keyword argument 'colour'"),
         (plugin_source("fine").replace("yield Component", "yield dict"), "not a lipflow_core.hooks.Component"),
     ],
@@ -108,6 +126,13 @@ def test_a_component_for_another_api_is_refused_with_both_versions_and_the_cure(
     said = load(sandbox, "blend")
     assert f"is for plugin API {api[0]}.{api[1]}, which is {relation} than this lipflow-core's 1.0" in said
     assert cure in said
+
+
+def test_a_component_whose_module_calls_exit_is_an_error_that_names_it(sandbox):
+    sandbox.install("acme", "acme_priors", plugin_source("blend", module="script"))
+    sandbox.write(sandbox.site / "script.py", "raise SystemExit(0)\n")
+    said = load(sandbox, "blend")
+    assert "prior 'blend' can't be loaded: importing script:Options failed: it calls sys.exit(0)" in said
 
 
 def test_a_missing_package_is_listed_and_named_with_its_cure_when_built(sandbox):
@@ -215,7 +240,7 @@ def test_check_of_what_can_not_be_asked_is_one_failed_check(sandbox, options, to
     sandbox.write(sandbox.site / "options.py", options)
     result = sandbox.run("plugins", "check", "lonely")
     assert result.returncode == 5
-    assert "0 of 1 checks passed; 26 were not run" in result.stdout
+    assert f"0 of 1 checks passed; {len(checks('prior'))} were not run" in result.stdout
     assert result.stdout.count(told) == 1
     assert "this is a bug" not in result.stderr
 

@@ -1,6 +1,9 @@
 """Where plugins come from: entry points, modules, files and folders."""
 
+import pytest
 from sandbox import CONFIG, plugin_source
+
+from lipflow_core.spelling import canonical
 
 
 def test_an_installed_distribution_is_found_by_its_entry_point(sandbox):
@@ -72,6 +75,59 @@ def test_the_older_of_two_installed_copies_is_ignored(sandbox):
     sandbox.write(copy / "acme-0.9.dist-info" / "entry_points.txt", "[lipflow_core.plugins]\nold = no_such_module\n")
     names = {row["name"] for row in sandbox.listed(PYTHONPATH=f"{sandbox.site}:{copy}")["plugins"]}
     assert "acme_priors" in names and "old" not in names
+
+
+@pytest.mark.parametrize("spelling", ["Acme", "ACME", "a.c_m--e"])
+def test_copies_are_known_by_every_spelling_of_their_name(sandbox, spelling):
+    normal = canonical(spelling)
+    sandbox.install(normal, "acme_priors", plugin_source("acme"))
+    copy = sandbox.project.parent / "copy"
+    sandbox.write(copy / "acme-0.9.dist-info" / "METADATA", f"Metadata-Version: 2.1\nName: {spelling}\nVersion: 0.9\n")
+    sandbox.write(copy / "acme-0.9.dist-info" / "entry_points.txt", "[lipflow_core.plugins]\nold = no_such_module\n")
+    names = {row["name"] for row in sandbox.listed(PYTHONPATH=f"{sandbox.site}:{copy}")["plugins"]}
+    assert "acme_priors" in names and "old" not in names
+
+
+POINTS = b"[lipflow_core.plugins]\nacme_priors = acme_priors\n"
+DAMAGE = {
+    "no METADATA": ("acme-1.dist-info", {"entry_points.txt": POINTS}),
+    "METADATA without a name": ("acme-1.dist-info", {"entry_points.txt": POINTS, "METADATA": b"Version: 1\n"}),
+    "a line without =": (
+        "acme-1.dist-info",
+        {"entry_points.txt": POINTS + b"broken line\n", "METADATA": b"Name: acme\nVersion: 1\n"},
+    ),
+    "not UTF-8": (
+        "acme-1.dist-info",
+        {"entry_points.txt": POINTS + b"# \xff\n", "METADATA": b"Name: acme\nVersion: 1\n"},
+    ),
+    "egg-info without PKG-INFO": ("acme.egg-info", {"entry_points.txt": POINTS}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_distribution_is_a_row_that_names_its_path(sandbox, damage):
+    name, files = DAMAGE[damage]
+    folder = sandbox.site / name
+    folder.mkdir()
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    sandbox.install("bolt", "bolt_priors", plugin_source("whole"))
+    assert sandbox.component("whole")["status"] == "ok"
+    row = sandbox.plugin(name)
+    assert row["status"] == "broken" and f"the installed distribution {folder} is damaged" in row["cause"]
+    assert sandbox.plugin(name, "--disable", "acme")["status"] == "disabled"
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_distribution_hides_no_owner_of_a_module(sandbox, damage):
+    name, files = DAMAGE[damage]
+    (sandbox.site / name).mkdir()
+    for file, content in files.items():
+        (sandbox.site / name / file).write_bytes(content)
+    sandbox.install("bolt", "bolt_priors", plugin_source("whole"))
+    (sandbox.site / "bolt-1.2.dist-info" / "entry_points.txt").unlink()
+    sandbox.registry('[plugins.mine]\nmodule = "bolt_priors"\n')
+    assert sandbox.component("whole")["distribution"] == "bolt"
 
 
 def test_shipped_plugins_work_from_a_checkout_that_is_not_installed(sandbox):

@@ -39,14 +39,19 @@ def test_disable_wins_over_everything(sandbox):
     assert (plugin["status"], plugin["origin"]) == ("disabled", "command line (--disable)")
 
 
-def test_options_may_follow_the_command(sandbox):
-    result = sandbox.run("--disable", "lipflow_hmc", "plugins", "--disable", "lipflow_glow", "list")
-    assert result.stdout.count("disabled") == 2
+@pytest.mark.parametrize("name", ["Acme_Prior", "acme_prior", "acme-prior", "ACME.prior", "the-plugin"])
+def test_a_plugin_is_disabled_by_any_spelling_of_its_distribution(sandbox, name):
+    sandbox.install("Acme_Prior", "the_plugin", plugin_source("acme"))
+    assert sandbox.plugin("the_plugin", LIPFLOW_CORE_DISABLE=name)["status"] == "disabled"
+    assert sandbox.plugin("the_plugin", "--disable", name)["status"] == "disabled"
 
 
-def test_a_distribution_can_be_disabled_by_its_name(sandbox):
-    sandbox.install("acme-priors", "acme_priors", plugin_source("acme"))
-    assert sandbox.plugin("acme_priors", LIPFLOW_CORE_DISABLE="acme-priors")["status"] == "disabled"
+@pytest.mark.parametrize("place", range(4))
+def test_options_of_every_command_stand_anywhere(sandbox, place):
+    arguments = ["plugins", "list", "--json"]
+    result = sandbox.run(*arguments[:place], "--disable", "lipflow_glow", *arguments[place:])
+    assert result.returncode == 0
+    assert '"status": "disabled"' in result.stdout
 
 
 def test_disabling_what_does_not_exist_is_an_error_on_the_command_line(sandbox):
@@ -91,19 +96,41 @@ def test_a_registry_beside_a_model_or_spec_elsewhere_runs_no_code(sandbox):
     assert not (sandbox.project / "ran").exists()
 
 
-@pytest.mark.parametrize("marker", ["lock.json", "run.json", "evaluation.json"])
+MARKS = ["lock.json", "run.json", "fit.json", "evaluation.json", "KRT", "frame_list.txt", "lipflow/capture.json"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
 @pytest.mark.parametrize("clone", [True, False])
-def test_within_a_strangers_model_its_registry_runs_no_code(sandbox, marker, clone):
-    if clone:
-        (sandbox.project / ".git").mkdir()
+@pytest.mark.parametrize("below", [".", "checkpoints", "dam/pictures"])
+def test_in_and_below_a_strangers_data_a_registry_runs_no_code(sandbox, mark, clone, below):
+    data = sandbox.project
+    sandbox.write(data / mark, "{}")
+    sandbox.project = data / below
     sandbox.write(sandbox.project / "evil.py", "import pathlib\npathlib.Path('ran').touch()\n")
     sandbox.registry('[plugins.evil]\npath = "evil.py"\n')
-    sandbox.write(sandbox.project / marker, "{}")
-    result = sandbox.python("-m", "lipflow_core", "plugins", "list")
+    if clone:
+        (sandbox.project / ".git").mkdir()
+    with pytest.warns(UserWarning, match="registry.toml is left unread: ") as warned:
+        result = sandbox.run("plugins", "list")
     assert result.returncode == 0, result.stderr
     assert "evil" not in result.stdout
-    assert f"registry.toml is left unread, since {marker} beside it" in result.stderr
+    said = str(warned[0].message)
+    assert f"{data / mark} marks a folder of data" in said
+    assert f"--registry {sandbox.project / 'registry.toml'}" in said
     assert not (sandbox.project / "ran").exists()
+
+
+def test_a_user_can_mark_folders_of_data(sandbox):
+    sandbox.registry('[data]\nmarks = ["scan.xml"]\n', sandbox.configuration)
+    sandbox.write(sandbox.project / "scan.xml", "")
+    sandbox.registry(switch_off("lipflow_glow"))
+    with pytest.warns(UserWarning, match="scan.xml marks a folder of data"):
+        assert sandbox.plugin("lipflow_glow")["status"] == "ok"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_registry(sandbox):
+    (sandbox.project / "registry.toml").write_text(switch_off("lipflow_glow"), encoding="utf-8-sig")
+    assert sandbox.plugin("lipflow_glow")["status"] == "disabled"
 
 
 def test_a_registry_above_a_model_within_the_work_tree_counts(sandbox):
@@ -140,6 +167,8 @@ def test_origins_are_shown(sandbox):
         ("[plugins]\nx = 3\n", "registry.toml:2: [plugins.x] must be a table"),
         ('[aliases.priors]\nx = "y"\n', "there is no kind 'priors'"),
         ("[aliases.prior]\nx = 3\n", "x must be a component's name, got 3"),
+        ('[data]\nmarks = "KRT"\n', "registry.toml:2: [data] marks must be a list, got 'KRT'"),
+        ("[data]\nmarks = [3]\n", "registry.toml:2: [data] marks must be a list of strings, got 3 in it"),
         ("[plugins.lipflow_glo]\nenabled = false\n", "there is no plugin 'lipflow_glo'"),
     ],
 )

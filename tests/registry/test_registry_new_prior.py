@@ -138,5 +138,5 @@ def test_without_the_plugin_its_model_is_refused_by_name(local):
     said = elsewhere.run("-c", program)
     assert said.endswith("ended with 5\n")
     assert "this model needs prior 'global-mixture' of acme-prior sha256:" in said
-    assert "Name the files of acme-prior in your project's registry.toml" in said and "pip install" not in said
+    assert "Add the files of acme-prior to your project's registry.toml" in said and "pip install" not in said
     assert not (elsewhere.folder / "fits").exists()

@@ -186,7 +186,7 @@ def test_refuses_indices_and_uv_that_lead_outside(adapter, turn):
     nan[3], beyond[3] = torch.nan, 10_000
     wrong = {
         "NaN": replace(topology, uv=nan),
-        "uv_triangles has index 10000": replace(topology, uv_triangles=beyond),
+        "uv_triangles contains index 10000": replace(topology, uv_triangles=beyond),
         "but only": replace(topology, triangles=topology.triangles + len(vertices[0])),
     }
     for message, each in wrong.items():

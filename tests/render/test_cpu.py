@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 import torch
-from lipflow_render.cpu import scratch
+from lipflow_render.cpu import buffers
 from render_scenes import make, quads, rectangle, smooth, sphere, straight
 from torch.testing import assert_close
 
@@ -47,9 +47,9 @@ def test_operators_are_registered_as_they_behave():
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     given = (vertices, projection, texture, background, *parts, 12, 10, 1.0, True)
     torch.library.opcheck(operators.draw, given, test_utils=checks)
-    _, found, *drawn = operators.draw(*given)
-    torch.library.opcheck(operators.coverage, (vertices, projection, *parts, found, *drawn, 1.0), test_utils=checks)
-    torch.library.opcheck(operators.attributes, (vertices, projection, *parts, found, 1.0), test_utils=checks)
+    _, *saved = operators.draw(*given)
+    torch.library.opcheck(operators.coverage, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
+    torch.library.opcheck(operators.attributes, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
 
 
 def pictures(threads, batch, shared):
@@ -121,40 +121,40 @@ def test_gradients_of_large_textures_are_those_of_the_oracle(threads, dtype):
 
 @pytest.fixture
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(scratch, "_blocks", deque())
+    monkeypatch.setattr(buffers, "_blocks", deque())
 
 
 def test_memory_is_drawn_in_again_when_nobody_holds_it_and_never_before(nothing_kept):
-    shape = (scratch.SMALL + 100,)
-    first = scratch.memory(shape, torch.int8)
+    shape = (buffers.SMALL + 100,)
+    first = buffers.buffer(shape, torch.int8)
     place = first.data_ptr()
-    assert place % scratch.LINE == 0
+    assert place % buffers.LINE == 0
     seen = first[7:].numpy()
     del first
-    other = scratch.memory(shape, torch.int8)
+    other = buffers.buffer(shape, torch.int8)
     assert other.data_ptr() != place, "a view still shows it"
     other.fill_(1)
     seen[:] = 2
     assert (other == 1).all()
     del seen
-    little_less = scratch.memory((scratch.SMALL,), torch.int8)
+    little_less = buffers.buffer((buffers.SMALL,), torch.int8)
     assert little_less.data_ptr() == place
 
 
 def test_memory_that_is_kept_is_bounded(nothing_kept, monkeypatch):
     def kept():
-        return sum(block.nbytes for block, _ in scratch._blocks)
+        return sum(block.nbytes for block, _ in buffers._blocks)
 
-    monkeypatch.setattr(scratch, "KEPT", 5 * scratch.SMALL)
-    held = [scratch.memory((scratch.SMALL + n * scratch.SMALL // 4,), torch.int8) for n in range(6)]
-    assert 0 < kept() <= scratch.KEPT
+    monkeypatch.setattr(buffers, "KEPT", 5 * buffers.SMALL)
+    held = [buffers.buffer((buffers.SMALL + n * buffers.SMALL // 4,), torch.int8) for n in range(6)]
+    assert 0 < kept() <= buffers.KEPT
     del held
     before = kept()
-    assert 0 < before <= scratch.KEPT
-    scratch.memory((scratch.KEPT,), torch.int8)
+    assert 0 < before <= buffers.KEPT
+    buffers.buffer((buffers.KEPT,), torch.int8)
     assert kept() == before, "what is too large to be kept pushes nothing out"
-    late = scratch.memory((3 * scratch.SMALL,), torch.int8)
+    late = buffers.buffer((3 * buffers.SMALL,), torch.int8)
     place = late.data_ptr()
     del late
-    assert scratch.memory((3 * scratch.SMALL,), torch.int8).data_ptr() == place, "the new pushes out the old"
-    assert kept() <= scratch.KEPT
+    assert buffers.buffer((3 * buffers.SMALL,), torch.int8).data_ptr() == place, "the new pushes out the old"
+    assert kept() <= buffers.KEPT

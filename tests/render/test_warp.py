@@ -67,12 +67,12 @@ def test_blocks_of_many_threads_compute_what_one_thread_does(monkeypatch, warp, 
 
 @needs_warp
 @pytest.mark.parametrize("dtype", [torch.float32, DEEP])
-def test_sums_of_whole_numbers_are_the_sums(monkeypatch, warp, turn, dtype):
-    from lipflow_render.warp.whole_numbers import WholeNumbers
+def test_fixed_point_sums_are_the_sums(monkeypatch, warp, turn, dtype):
+    from lipflow_render.warp.fixed_point import FixedPointSum
 
     given = scene(turn, dtype)
     _, plain = gradients(warp, *given)
-    monkeypatch.setattr(WholeNumbers, "wanted", lambda device: True)
+    monkeypatch.setattr(FixedPointSum, "wanted", lambda device: True)
     _, whole = gradients(warp, *given)
     for one, other in zip(plain, whole, strict=True):
         assert (one - other).norm() <= (1e-6 if dtype == torch.float32 else 1e-9) * one.norm()
@@ -81,10 +81,10 @@ def test_sums_of_whole_numbers_are_the_sums(monkeypatch, warp, turn, dtype):
 
 @needs_warp
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_whole_numbers_do_not_hide_a_damaged_gradient(monkeypatch, warp, turn, value):
-    from lipflow_render.warp.whole_numbers import WholeNumbers
+def test_fixed_point_sums_do_not_hide_a_damaged_gradient(monkeypatch, warp, turn, value):
+    from lipflow_render.warp.fixed_point import FixedPointSum
 
-    monkeypatch.setattr(WholeNumbers, "wanted", lambda device: True)
+    monkeypatch.setattr(FixedPointSum, "wanted", lambda device: True)
     vertices, texture, topology, camera, background = scene(turn, batch=1)
     vertices, texture = vertices.clone().requires_grad_(), texture.clone().requires_grad_()
     image = warp(vertices, texture, topology, camera, background).image
@@ -96,10 +96,10 @@ def test_whole_numbers_do_not_hide_a_damaged_gradient(monkeypatch, warp, turn, v
 
 
 @needs_warp
-def test_a_gradient_of_zero_is_one_of_whole_numbers(monkeypatch, warp, turn):
-    from lipflow_render.warp.whole_numbers import WholeNumbers
+def test_fixed_point_sums_of_zeros_are_zero(monkeypatch, warp, turn):
+    from lipflow_render.warp.fixed_point import FixedPointSum
 
-    monkeypatch.setattr(WholeNumbers, "wanted", lambda device: True)
+    monkeypatch.setattr(FixedPointSum, "wanted", lambda device: True)
     vertices, texture, topology, camera, background = scene(turn, batch=1)
     vertices, texture = vertices.clone().requires_grad_(), texture.clone().requires_grad_()
     (warp(vertices, texture, topology, camera, background).image * 0).sum().backward()
@@ -134,6 +134,16 @@ def test_compiles_into_one_graph(warp, turn):
     plain = torch.autograd.grad(loss(*leaves), leaves)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     assert_close(torch.autograd.grad(compiled(*leaves), leaves), plain)
+
+
+@needs_warp
+def test_a_part_that_is_read_after_the_topology_changed_is_refused(warp, turn):
+    vertices, texture, topology, camera, background = scene(turn, batch=1, height=24, width=20)
+    own = topology.apply(torch.clone)
+    made = warp(vertices, texture, own, camera, background)
+    own.triangles.copy_(own.triangles.flip(0))
+    with pytest.raises(RuntimeError, match=r"'depth' of a rendering .* changed in place after drawing"):
+        _ = made.depth
 
 
 class NothingWaits(TorchDispatchMode):

@@ -14,7 +14,7 @@ pytest.importorskip("vl_convert")
 
 def test_the_heading_names_the_capture(evaluation_folder, tmp_path):
     text = write_report(evaluation_folder, tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<h1>Fitted faces: dam, lip-flow on dome-1</h1>" in text
+    assert "<h1>Evaluation: dam, lip-flow on dome-1</h1>" in text
 
 
 def test_models_of_different_captures_are_warned_of_and_none_is_best(evaluation_folder, tmp_path):

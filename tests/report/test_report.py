@@ -7,19 +7,19 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import replace
+import zlib
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from lipflow_report import charts, write_report
-from lipflow_report.markup import Markup, tag
-from lipflow_report.page import render
-from lipflow_report.pictures import common_limit, difference, heat
+from lipflow_report import charts
+from lipflow_report.images import common_limit, difference, heat
+from lipflow_report.page import render, write_report
+from PIL import Image
 from safetensors.numpy import save_file
 
 from lipflow_core.cli import main
-from lipflow_core.errors import LipflowError, StorageError
+from lipflow_core.errors import LipflowError, ResultError, StorageError
 from lipflow_core.evaluation.folder import read_evaluation
 
 pytest.importorskip("altair")
@@ -94,10 +94,71 @@ def test_text_from_outside_is_escaped(text, page):
     assert not any("alert(1)" in script for script in page.scripts)
 
 
+HOSTILE = "<script>alert(1)</script>'\"&"
+
+
+def test_names_from_specs_captures_and_plugins_are_escaped(evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    shutil.copytree(evaluation_folder, tmp_path / "evaluation")
+    data |= {"view": HOSTILE, "split": HOSTILE, "versions": {HOSTILE: HOSTILE}, "definitions": {HOSTILE: HOSTILE}}
+    data["created"] = HOSTILE
+    for number, model in enumerate(data["models"]):
+        for name in ("system", "preset", "prior", "fitting_prior", "driving", "flow", "model", "identity"):
+            model[name] = HOSTILE
+        model["name"] = f"{HOSTILE}{number}"
+        model["overrides"] = [HOSTILE]
+        model["not_calibrated"] = HOSTILE
+        model["provenance"] |= {"capture": HOSTILE, "capture_name": f"{HOSTILE}{number}", "device": HOSTILE}
+        for column in model["metrics"].values():
+            column |= {"heading": HOSTILE, "unit": HOSTILE, "definition": HOSTILE}
+        model["frames"] = [[HOSTILE, 0], *model["frames"][1:]]
+        model["failures"] = {"fitted": [{"segment": HOSTILE, "number": 0, "part": HOSTILE}]}
+        pictures = tmp_path / "evaluation" / model["folder"] / "pictures"
+        (pictures / "EXP_blink-000012.seen-headset.png").rename(pictures / "EXP_blink-000012.seen-'\"<b>.png")
+        warned = {"kind": "warning", "step": 1, "text": HOSTILE}
+        (tmp_path / "evaluation" / model["folder"] / "metrics.jsonl").write_text(json.dumps(warned), encoding="utf-8")
+    (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    text = write_report(tmp_path / "evaluation", tmp_path / "r.html", title=HOSTILE).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == [] and page.text.count(HOSTILE) > 20
+    assert "<script>alert" not in text and '"<b>' not in text
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert not any(attribute.startswith("on") for _, attributes in page.tags for attribute in attributes)
+
+
 def test_the_table_has_the_best_in_bold_and_its_definitions(text, page):
     assert 'class="best">31.50<span class="error"> best</span></td>' in text
     assert '<td>30.50<span class="error"> ± 0.00</span></td>' in text
-    assert "averaged over pictures" in page.text
+    assert "10 log10(1 / e), over pictures." in page.text
+
+
+def test_columns_and_definitions_are_those_of_the_results(text, page):
+    assert '<th scope="col">PSNR ↑</th><th scope="col">Error ↓</th><th scope="col">travelled</th>' in text
+    for term, meaning in (
+        ("PSNR, dB", "10 log10(1 / e), over pictures."),
+        ("Error, px", "Mean of what is off."),
+        ("Travelled", "Euclidean distance between"),
+        ("Width", "Standard deviation of the prior"),
+    ):
+        assert f"<dt>{term}</dt><dd>{meaning}" in text
+    assert "PSNR before fitting, dB" in "".join(page.scripts)
+
+
+def test_a_metric_whose_lower_values_are_better_helps_below_the_diagonal(evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    for model in data["models"]:
+        for kept in (model["metrics"], *model["scores"].values()):
+            del kept["psnr"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    text = write_report(tmp_path, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Each dot is a frame. Below the dashed line, fitting made it better." in text
+    assert "Error before fitting, px" in text
+
+
+def test_provenance_says_what_was_scored(page):
+    assert "dam, preset tiny, seed 7" in page.text
+    assert "prior flow (fitting: kl), driving encoder hmc" in page.text
+    assert "fitting.steps=5" in page.text
 
 
 def test_a_choice_at_the_edge_of_its_grid_is_told(page):
@@ -105,7 +166,7 @@ def test_a_choice_at_the_edge_of_its_grid_is_told(page):
 
 
 def test_rows_that_were_not_finite_are_told(page):
-    assert "1 frame stopped early because their loss was not finite" in page.text
+    assert "1 frame stopped early because the loss was not finite" in page.text
 
 
 def test_every_frame_shows_target_seen_codes_and_differences(page):
@@ -129,7 +190,7 @@ def test_more_models_than_colours_can_tell_apart_have_a_panel_each(chart, evalua
 
 
 def test_a_heading_counts_many_models(evaluation_of_many, tmp_path):
-    assert "<h1>Fitted faces: 9 models on dome-1</h1>" in render(evaluation_of_many, tmp_path)
+    assert "<h1>Evaluation: 9 models on dome-1</h1>" in render(evaluation_of_many, tmp_path)
 
 
 def test_a_model_can_be_picked_in_the_legend_of_curves(page):
@@ -142,7 +203,7 @@ def test_of_many_models_only_the_first_frame_is_unfolded(evaluation_folder):
     evaluation = read_evaluation(evaluation_folder)
     text = render(evaluation, evaluation_folder)
     assert text.count('<details class="frame"') == text.count('<details class="frame" open>') == 2
-    text = render(replace(evaluation, models=evaluation.models * 3), evaluation_folder)
+    text = render(evaluation.model_copy(update={"models": evaluation.models * 3}), evaluation_folder)
     assert text.count('<details class="frame"') == 2 and text.count('<details class="frame" open>') == 1
 
 
@@ -189,7 +250,7 @@ def test_rows_that_were_never_finite_are_left_out_of_the_curves_and_told(every, 
     curve[(0, 1, 2) if every else 1, :] = np.nan
     save_file({"fitted.curves.total": curve}, folder / "dam" / "fits.safetensors")
     page = Page(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert f"the loss of {3 if every else 1} frames was never finite" in page.text
+    assert f"the loss of {'3 frames' if every else '1 frame'} was never finite" in page.text
     fitting = next(script for script in page.scripts if '"objective":"total"' in script)
     assert ('"model":"dam"' in fitting) != every
 
@@ -198,7 +259,7 @@ def test_a_loss_that_is_not_finite_is_left_out_of_the_training_curves(evaluation
     folder = tmp_path / "evaluation"
     shutil.copytree(evaluation_folder, folder)
     with open(folder / "dam" / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write('\n{"kind": "train", "step": 7, "loss": NaN, "image": Infinity}\n')
+        file.write('\n{"kind": "train", "step": 7, "loss": NaN, "photometric": Infinity}\n')
     text = write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")
     assert '"step":7' not in text
 
@@ -212,9 +273,10 @@ def test_a_models_folder_elsewhere_is_refused(folder, evaluation_folder, tmp_pat
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_a_missing_altair_is_told_with_its_cure(evaluation_folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "altair", None)
-    with pytest.raises(LipflowError, match=r"pip install 'lipflow-core\[report\]'"):
+@pytest.mark.parametrize("package", ["altair", "vl_convert", "jinja2"])
+def test_a_missing_package_is_told_with_its_cure(package, evaluation_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(LipflowError, match=rf"need {package}, .*\n.*pip install 'lipflow-core\[report\]'"):
         write_report(evaluation_folder, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
@@ -268,8 +330,33 @@ def test_a_folder_that_may_not_be_written_is_told(evaluation_folder, tmp_path, c
     assert "is not yours to write to" in capsys.readouterr().err
 
 
-def test_markup_escapes_text_and_keeps_markup():
-    assert tag("p", "a < b", Markup("<i>c</i>"), title='"q"') == '<p title="&quot;q&quot;">a &lt; b<i>c</i></p>'
+@pytest.mark.parametrize("damage", ["cut", "text", "another size", "huge"])
+def test_a_damaged_picture_is_named(damage, evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    picture = folder / "dam" / "pictures" / "EXP_blink-000012.fitted.png"
+    content = picture.read_bytes()
+    match damage:
+        case "cut":
+            picture.write_bytes(content[:100])
+        case "text":
+            picture.write_bytes(b"a picture")
+        case "another size":
+            Image.new("RGB", (8, 8)).save(picture)
+        case "huge":
+            head = b"IHDR" + (1 << 16).to_bytes(4, "big") * 2 + content[24:29]
+            picture.write_bytes(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:])
+    with pytest.raises(ResultError, match=r"EXP_blink-000012\.fitted\.png: "):
+        write_report(folder, tmp_path / "report.html")
+
+
+def test_curves_that_cannot_be_read_are_left_out(evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    (folder / "dam" / "fits.safetensors").write_bytes(b"cut")
+    save_file({"fitted.curves.total": np.zeros(3, np.float32)}, folder / "lip-flow" / "fits.safetensors")
+    (folder / "dam" / "metrics.jsonl").write_text("[" * 100_000 + "\n3\n", encoding="utf-8")
+    assert "Curves" in Page(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
 def test_differences_are_masked_and_scaled_together():

@@ -73,7 +73,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1]\n" + "".join(
         ("a: !new 1", "1:4", "tag '!new' is not known"),
         ("a: !!python/object/apply:os.system [ls]", "1:4", "tag '!!python/object/apply:os.system' is not known"),
         ("a: !!binary aGk=", "1:4", "tag '!!binary' is not known"),
-        ("a: !!int x", "1:4", "'x' is tagged !!int but is none"),
+        ("a: !!int x", "1:4", "'x' is tagged !!int but is not an integer"),
         ("a: &x [*x]", "1:4", "inside the value that it names"),
         ("a: &x {}\nb: {<<: *x}", "2:5", "merge keys"),
         (BOMB, "1:", "aliases make this document larger"),

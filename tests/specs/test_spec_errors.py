@@ -118,12 +118,22 @@ def test_every_problem_at_once_in_the_order_of_the_file(problems):
         ("sed=1", "override 'sed=1': sed: unknown option 'sed'; did you mean 'seed'?"),
         ("encoder.widht=1", "override 'encoder.widht=1': encoder.widht: unknown option 'widht'; did you mean 'width'?"),
         ("prior=kll", "override 'prior=kll': prior: there is no prior 'kll'; did you mean 'kl'?"),
-        ("fitting.objectives.7.weight=1", "'fitting.objectives' has 1 entry, counted from 0, so there is none at 7"),
+        ("fitting.objectives.7.weight=1", "'fitting.objectives' has 1 entry; position 7 does not exist"),
         (
             "fitting.objectives.x=1",
-            "'fitting.objectives' has no entry of type 'x'; it has: photometric, or name a position",
+            "'fitting.objectives' has no entry of type 'x'; give one of photometric, or a position",
         ),
         ("training.stages.2.steps=1", "'stages' has 1 entry"),
+        ("training.steps=10", "unknown option 'steps'; did you mean training.stages.0.steps?"),
+        ("steps=10", "did you mean training.stages.0.steps or fitting.steps?"),
+        ("training.lr=1", "did you mean training.stages.0.learning_rate?"),
+        ("training.stages.0.train=[]", "training.stages.0.train: should have at least 1 entry, got 0"),
+        (
+            "training.stages.0.objectives.divergence.weight=true",
+            "should be a number or a mapping of options, got 'true'",
+        ),
+        ("prior={type: flow, std: true}", "prior.std: should be 'driving', got 'true'"),
+        ("fitting.grid={learning_rate: [true]}", "fitting.grid.learning_rate.0: should be a number, got 'true'"),
     ],
 )
 def test_a_problem_with_an_override_names_it(problems, override, message):

@@ -10,6 +10,7 @@ from lipflow_core.parts import CouplingSlot
 from lipflow_core.registry import Registry, find_layers
 from lipflow_core.specs import Spec, dump_spec, load_spec
 from lipflow_core.specs.model import PRESETS
+from lipflow_core.specs.options import parse_override
 
 BASE = {
     "name": "x",
@@ -66,7 +67,7 @@ def test_defaults_are_the_papers():
     assert spec.training.batch == 16
     assert spec.training.stages[0].steps == 200_000
     objectives = {part.name: part.config.weight for part in spec.training.stages[0].objectives}
-    assert objectives == {"photometric": 10, "geometry": 1, "divergence": 5e-4}
+    assert objectives == {"photometric": 10, "geometry": 1, "divergence": None}
 
 
 def test_a_preset_reaches_every_block_and_component():
@@ -91,6 +92,11 @@ def test_a_files_own_preset_lies_over_the_rest_of_the_file_and_is_gone_afterward
     assert spec.training.stages[0].steps == 5
     assert "presets:" not in dump_spec(spec)
     assert load(code=12, presets=presets).code == 12
+
+
+def test_a_hash_in_an_override_is_part_of_the_value():
+    assert parse_override("capture.path=/data/run #3")[1].data == "/data/run #3"
+    assert parse_override("capture.path='/data/run #3'")[1].data == "/data/run #3"
 
 
 def test_an_override_beats_everything():
@@ -216,7 +222,7 @@ def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp
         "from lipflow_core.hooks import Component, hookimpl\n"
         "@hookimpl\n"
         "def lipflow_components():\n"
-        "    yield Component(kind='prior', name='kl', summary='', \n"
+        "    yield Component(kind='prior', name='kl', summary='one', \n"
         "                    config='lipflow_priors.config:StandardNormalConfig',\n"
         "                    implementation='lipflow_priors.gaussian:StandardNormalPrior')\n"
     )
@@ -231,3 +237,13 @@ def test_a_component_of_a_clashing_name_is_written_so_that_it_is_found_again(tmp
 
 def test_one_override_may_stand_without_a_list():
     assert load_spec("lip-flow-hmc", "preset=tiny") == load_spec("lip-flow-hmc", ["preset=tiny"])
+
+
+def test_a_spec_shows_its_name_preset_and_parts():
+    spec = load_spec("lip-flow-hmc", ["preset=tiny"])
+    assert repr(spec) == (
+        "Spec(name='lip-flow-hmc', preset='tiny', capture='dome', encoder='dam', driving='hmc', prior='flow', "
+        f"flow='glow', decoder='dam', renderer='{spec.renderer.name}')"
+    )
+    shared = load_spec("dam-hmc-encoder", ["preset=tiny"])
+    assert "encoder='same as driving'" in repr(shared) and "flow=" not in repr(shared)

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,7 +98,7 @@ class Notes(Progress):
     """Progress that keeps its notes."""
 
     def __init__(self):
-        super().__init__(None, "train", "step", 0, sys.stderr, 10.0)
+        super().__init__(None, "train", "step", style="none")
         self.lines: list[str] = []
 
     def note(self, text: str) -> None:

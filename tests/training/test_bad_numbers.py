@@ -17,7 +17,7 @@ def test_nan_in_a_picture_names_segment_and_frame(tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "held-out"])
 def test_a_split_without_frames_is_told_and_nothing_is_left(split, tmp_path):
-    with pytest.raises(CaptureError, match=f"capture 'globe' has no frames in its split '{split}'"):
+    with pytest.raises(CaptureError, match=f"split '{split}' of the capture has no frames"):
         train(make_spec("dam", f"capture.empty={split}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.errors import PluginError
+from lipflow_core.hooks import Component
 from lipflow_core.registry import default_registry
+from lipflow_core.tables import printable
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from lipflow_core.parts import Part
+    from lipflow_core.registry import Registry
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every check's outcome; 5 if any failed."""
+    """Print the outcome of every check; 5 if any failed."""
     registry = default_registry()
-    every = chosen(registry, args.name, args.kind)
+    every = [offer for offer in chosen(registry, args.name, args.kind) if isinstance(offer, Component)]
+    if not every:
+        raise PluginError(
+            f"'{args.name}' is a command, and the conformance kit checks components",
+            f"try the command itself: lipflow-core {args.name} --help",
+        )
     components = [component for component in every if not registry.missing(component)]
     for component in every:
         if missing := registry.missing(component):
@@ -24,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             )
             if not components:
                 raise refusal
-            print(refusal, file=sys.stderr)  # a plugin's other components can be
+            print(printable(str(refusal)), file=sys.stderr)  # a plugin's other components can be
     options = _options(args.overrides)
     if options and len(components) > 1:
         names = ", ".join(registry.spelling(component) for component in components)
@@ -35,14 +48,17 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.testing import check_component
 
     reports = []
+    capture = _capture(args.capture, args.preset, registry) if args.capture else None
     for component in components:
         name = registry.spelling(component)
         try:
-            reports.append(check_component(component.kind, name, options, preset=args.preset, registry=registry))
+            report = check_component(
+                component.kind, name, options, preset=args.preset, registry=registry, capture=capture
+            )
+            reports.append(report)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
             raise PluginError(
-                f"{component.kind} '{component.name}' can't be checked with its options as they are: {wrong}",
+                f"{component.kind} '{component.name}' can't be checked with its options as they are: {_wrong(error)}",
                 f"give its options: lipflow-core plugins check {component.kind}/{name} KEY=VALUE …; "
                 f"`lipflow-core plugins info {component.kind}/{name}` lists them",
             ) from error
@@ -55,12 +71,30 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps([asdict(report) for report in reports], indent=2))
     else:
-        print("\n\n".join(map(str, reports)))
+        print(printable("\n\n".join(map(str, reports))))
     return 0 if all(report.passed for report in reports) else PluginError.exit_code
 
 
+def _capture(words: list[str], preset: str, registry: Registry) -> Part:
+    """The capture that `--capture NAME KEY=VALUE …` names."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from lipflow_core.parts import CaptureSlot
+
+    data, context = {"type": words[0], **_options(words[1:])}, {"registry": registry, "preset": preset}
+    try:
+        return TypeAdapter(CaptureSlot).validate_python(data, context=context)
+    except ValidationError as error:
+        raise PluginError(f"--capture {' '.join(words)}: {_wrong(error)}") from error
+
+
+def _wrong(error: ValidationError) -> str:
+    places = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in places)
+
+
 def _options(overrides: list[str]) -> dict[str, Any]:
-    """The component's options that KEY=VALUE arguments name."""
+    """Read the component's options from KEY=VALUE arguments."""
     from lipflow_core.specs.document import Document
     from lipflow_core.specs.options import apply_overrides, parse_override
 

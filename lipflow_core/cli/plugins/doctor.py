@@ -1,29 +1,30 @@
-"""`lipflow-core plugins doctor`: the environment, and what in it is broken, missing or slow."""
+"""`lipflow-core plugins doctor`: find what is broken, missing or slow in this environment."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from lipflow_core.cli.commands import clash, clashes, load
 from lipflow_core.errors import PluginError
-from lipflow_core.hooks import API_VERSION, KINDS
+from lipflow_core.hooks import API_VERSION, KINDS, Command
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.tables import counted
+from lipflow_core.registry.plugin import Offer
+from lipflow_core.tables import counted, printable
 from lipflow_core.version import __version__
 
-_REPORTED = ("torch", "numpy", "numba", "pydantic", "pluggy", "lightning-fabric", "nflows", "safetensors", "roma")
-_EXTRAS = {"altair": ("charts in reports", "pip install 'lipflow-core[report]'")}
+_ALWAYS = ("torch", "numpy", "pydantic", "pluggy")
+"""Examined even where lipflow-core runs from a checkout whose metadata name no requirements."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: whether it is well, what was seen, and what to do where it is not."""
+    """One thing that was examined: whether it is in order, what was found, and what to do if it is not."""
 
     status: Literal["ok", "warning", "error"]
     subject: str
@@ -45,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{finding.status:<8} {finding.subject}: {finding.text}")
+            print(printable(f"{finding.status:<8} {finding.subject}: {finding.text}", lines=False))
             if finding.cure:
-                print(f"{'':<8} → {finding.cure}")
+                print(printable(f"{'':<8} → {finding.cure}"))
         counts = {status: sum(f.status == status for f in findings) for status in ("error", "warning")}
-        print(f"{len(findings)} looked at, {', '.join(counted(n, status) for status, n in counts.items())}")
+        print(f"{len(findings)} examined, {', '.join(counted(n, status) for status, n in counts.items())}")
     return PluginError.exit_code if any(finding.status == "error" for finding in findings) else 0
 
 
@@ -59,15 +60,27 @@ def _environment() -> list[Finding]:
         Finding("ok", "lipflow-core", f"{__version__}, plugin API {api}"),
         Finding("ok", "python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}"),
     ]
-    for name in _REPORTED:
+    for name in _requirements():
         try:
             found.append(Finding("ok", name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             found.append(Finding("error", name, "not installed", "pip install --upgrade lipflow-core"))
-    for name, (use, cure) in _EXTRAS.items():
-        if importlib.util.find_spec(name) is None:
-            found.append(Finding("warning", name, f"not installed: no {use}", cure))
+        except Exception as error:
+            cure = f"pip install --force-reinstall {name}"
+            found.append(Finding("error", name, f"its installation is damaged: {error}", cure))
     return found
+
+
+def _requirements() -> list[str]:
+    """Names of the distributions that lipflow-core can't do without."""
+    import re
+
+    try:
+        needed = importlib.metadata.requires("lipflow-core") or ()
+    except Exception:  # not installed, or damaged
+        needed = ()
+    names = [re.match(r"[\w.-]+", text)[0] for text in needed if "extra ==" not in text]
+    return list(dict.fromkeys([*_ALWAYS, *sorted(names)]))
 
 
 def _devices() -> list[Finding]:
@@ -114,7 +127,7 @@ def _plugins(registry: Registry) -> list[Finding]:
         elif plugin.status == "disabled":
             found.append(Finding("ok", what, f"switched off by {plugin.origin}"))
         else:
-            found.append(Finding("ok", what, f"{len(plugin.components)} components, {plugin.source}"))
+            found.append(Finding("ok", what, f"{_offered(plugin.offers)}, {plugin.source}"))
     for refusal in registry.refusals:
         found.append(Finding("error", f"plugin {refusal.plugin.name}", refusal.reason, refusal.hint))
     for group in registry.clashes():
@@ -122,17 +135,29 @@ def _plugins(registry: Registry) -> list[Finding]:
         component = group[0]
         cure = f'[aliases.{component.kind}] {component.name} = "{registry.spelling(component)}" in a registry.toml'
         found.append(Finding("error", f"{component.kind} {component.name}", f"offered by {owners}", cure))
-    for component in registry.components():
-        what = f"{component.kind} {component.name}"
-        if missing := registry.missing(component):
-            found.append(Finding("warning", what, f"needs {', '.join(missing)}, not installed", component.install))
+    for name, offers in clashes(registry).items():
+        error = clash(name, offers)
+        found.append(Finding("error", f"command {name}", error.message, error.hint))
+    for offer in (*registry.components(), *registry.commands()):
+        what = f"{offer.kind} {offer.name}"
+        if missing := registry.missing(offer):
+            found.append(Finding("warning", what, f"needs {', '.join(missing)}, not installed", offer.install))
         try:
-            registry.load_config(component)
+            if not isinstance(offer, Command):
+                registry.load_config(offer)
+            elif not missing:
+                load(offer)
         except PluginError as error:
             found.append(Finding("error", what, error.message, error.hint))
     found += [_dangling(registry, kind, alias) for kind in KINDS for alias in registry.aliases[kind]]
     found += [Finding("warning", "registry", note, "remove the name, or install the plugin") for note in registry.notes]
     return [finding for finding in found if finding is not None]
+
+
+def _offered(offers: tuple[Offer, ...]) -> str:
+    commands = sum(isinstance(offer, Command) for offer in offers)
+    counts = {"component": len(offers) - commands, "command": commands}
+    return ", ".join(counted(count, noun) for noun, count in counts.items() if count) or "nothing"
 
 
 def _says_something(layer: object) -> bool:

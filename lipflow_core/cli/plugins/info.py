@@ -1,4 +1,7 @@
-"""`lipflow-core plugins info NAME`: a component's descriptor, options and presets. Imports no torch."""
+"""`lipflow-core plugins info NAME`: explain components, with their options and presets, and commands.
+
+Imports no torch and no command.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,51 @@ from typing import Any
 
 from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.config import summary
-from lipflow_core.hooks import Component
+from lipflow_core.hooks import Command, Component
 from lipflow_core.registry import Registry, default_registry
+from lipflow_core.registry.plugin import Offer
+from lipflow_core.tables import printable
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every component of that name."""
+    """Print every component and command of that name."""
     registry = default_registry()
-    found = [describe(registry, component) for component in chosen(registry, args.name, args.kind)]
+    found = [describe(registry, offer) for offer in chosen(registry, args.name, args.kind)]
     if args.json:
         import json
 
         print(json.dumps(found, indent=2))
     else:
-        print("\n\n".join(_text(item) for item in found))
+        print(printable("\n\n".join(_text(item) for item in found)))
     return 0
 
 
-def describe(registry: Registry, component: Component) -> dict[str, Any]:
-    """A component as data."""
+def describe(registry: Registry, offer: Offer) -> dict[str, Any]:
+    """Describe a component or command as data.
+
+    Raises:
+        PluginError: If a component's Config can't be imported.
+    """
+    plugin = registry.plugin(offer)
+    said = {
+        "kind": offer.kind,
+        "name": offer.name,
+        "summary": offer.summary,
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "source": plugin.source,
+        "origin": plugin.origin,
+        "api": list(offer.api),
+        "requires": list(offer.requires),
+        "missing": list(registry.missing(offer)),
+        "install": offer.install,
+    }
+    return said | ({"module": offer.module} if isinstance(offer, Command) else _component(registry, offer))
+
+
+def _component(registry: Registry, component: Component) -> dict[str, Any]:
     config = registry.load_config(component)
-    plugin = registry.plugin(component)
     options = [
         {
             "name": name,
@@ -40,31 +67,19 @@ def describe(registry: Registry, component: Component) -> dict[str, Any]:
         for name, field in config.model_fields.items()
     ]
     return {
-        "kind": component.kind,
-        "name": component.name,
-        "summary": component.summary,
         "help": summary(config),
-        "plugin": plugin.name,
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "source": plugin.source,
-        "origin": plugin.origin,
-        "api": list(component.api),
         "implementation": component.implementation,
         "config": component.config,
         "capabilities": sorted(component.capabilities),
         "aliases": list(component.aliases),
         "deprecated": component.deprecated,
-        "requires": list(component.requires),
-        "missing": list(registry.missing(component)),
-        "install": component.install,
         "options": options,
         "presets": {preset: dict(values) for preset, values in config.presets.items()},
     }
 
 
 def type_name(annotation: Any, metadata: Any = ()) -> str:
-    """A type as a reader of specs needs it: "number > 0", "one of: a, b", "coupling"."""
+    """Write a type as a reader of specs needs it: "number > 0", "one of: a, b", "coupling"."""
     import types
     import typing
 
@@ -106,17 +121,20 @@ def _text(item: dict[str, Any]) -> str:
         "plugin": f"{item['plugin']} ({item['source']}), decided by: {item['origin']}",
         "distribution": f"{item['distribution']} {item['version']}",
         "plugin API": ".".join(map(str, item["api"])),
-        "class": item["implementation"],
-        "options": item["config"],
-        "capabilities": ", ".join(item["capabilities"]),
-        "aliases": ", ".join(item["aliases"]),
-        "deprecated": item["deprecated"],
+        "module": item.get("module"),
+        "class": item.get("implementation"),
+        "options": item.get("config"),
+        "capabilities": ", ".join(item.get("capabilities", ())),
+        "aliases": ", ".join(item.get("aliases", ())),
+        "deprecated": item.get("deprecated"),
         "requires": ", ".join(item["requires"]),
     }
     if item["missing"]:
         cure = f"; install with: {item['install']}" if item["install"] else ""
         facts["not installed"] = ", ".join(item["missing"]) + cure
     lines += [f"  {name + ':':<14}{value}" for name, value in facts.items() if value]
+    if item["kind"] == "command":
+        return "\n".join([*lines, "", f"  Its arguments: lipflow-core {item['name']} --help"])
     lines += ["", "  options:" if item["options"] else "  It has no options."]
     for option in item["options"]:
         default = "required" if option["required"] else f"default {_spell(option['default'])}"

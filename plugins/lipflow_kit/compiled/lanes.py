@@ -1,14 +1,14 @@
-"""A numba type for several numbers that are computed with at once: what the hot loops of the kernels are written in.
+"""SIMD vectors as a numba type, for inner loops that are too short for the compiler to vectorise.
 
-Left alone, the compiler computes the few pixels of a triangle in a row, and the few channels of a texel, one by one:
-its vectors start where a loop is long. `Lanes` are LLVM's vectors, which it turns into the machine's own, or into
-several or into plain numbers where the machine's are narrower.
+`Lanes` are LLVM's vectors: LLVM maps them to the machine's own, or to several of these or to scalars where those of the
+machine are narrower.
 
     low = minimum(load(screen, 4 * i, 4), load(screen, 4 * j, 4))  # four numbers from flat index 4 i and 4 j on
     inside = (low >= zero) & (low <= limit)                          # a mask
     store(screen, 4 * i, select(inside, low, zero * low))
 
-Operators take lanes and plain numbers of the same type. `memory` loads and stores them.
+Operators are + - * / & | and comparisons, of lanes with lanes or with scalars of the same type. `memory` loads and
+stores lanes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """`count` numbers of type `item` (a numba real or signed integer type, or boolean: a mask)."""
+    """A vector of numbers.
+
+    Args:
+        item: Type of the numbers: a real or signed integer type of numba, or boolean for a mask.
+        count: How many there are.
+    """
 
     def __init__(self, item: types.Type, count: int):
         self.item, self.count = item, count
@@ -45,20 +50,20 @@ class _LanesModel(PrimitiveModel):
 
 
 def splat(builder, value, count: int):
-    """LLVM's vector of one number."""
+    """Emit a vector of one number, repeated."""
     undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     first = builder.insert_element(undefined, value, INDEX(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INDEX, count), [0] * count))
 
 
 def call(builder, name: str, result, operands):
-    """Call the function or LLVM's intrinsic of that name."""
+    """Emit a call of a function or of LLVM's intrinsic of that name."""
     kind = ir.FunctionType(result, [operand.type for operand in operands])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
 
 
 def _spread(builder, kinds, values):
-    """The operands as vectors: plain numbers become lanes of themselves."""
+    """Emit the operands as vectors: scalars are repeated."""
     count = next(kind.count for kind in kinds if isinstance(kind, Lanes))
     return [
         value if isinstance(kind, Lanes) else splat(builder, value, count)
@@ -67,7 +72,7 @@ def _spread(builder, kinds, values):
 
 
 def _operand(kinds) -> Lanes | None:
-    """The type that both operands have, or would have as lanes."""
+    """The type of lanes that both operands have or can be repeated to; None if they do not match."""
     lanes = [kind for kind in kinds if isinstance(kind, Lanes)]
     if not lanes or any(kind not in (lanes[0], lanes[0].item) for kind in kinds):
         return None
@@ -75,7 +80,13 @@ def _operand(kinds) -> Lanes | None:
 
 
 def _define(symbol, result, emit) -> None:
-    """Give lanes an operator: `result(lanes)` is its type, `emit(builder, lanes, one, other)` its instruction."""
+    """Define an operator of lanes.
+
+    Args:
+        symbol: Python's operator.
+        result: Gives the type of its result from that of its operands.
+        emit: Emits its instruction from (builder, lanes, one, other).
+    """
 
     @infer_global(symbol)
     class _Operator(AbstractTemplate):
@@ -124,12 +135,12 @@ for _symbol, _text in (
 
 
 def shuffled(builder, one, other, picks: list[int]):
-    """Some lanes of two LLVM vectors, counted through both."""
+    """Emit a vector of some lanes of two vectors; `picks` counts through both."""
     return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INDEX, len(picks)), picks))
 
 
 def _rearranging(picks):
-    """Lanes in another order, or some of them: `picks(count)` names them."""
+    """An intrinsic that rearranges lanes: `picks(count)` lists those that it takes."""
 
     def typed(typing, value):
         chosen = picks(value.count)
@@ -143,16 +154,16 @@ def _rearranging(picks):
 
 
 evens = intrinsic(_rearranging(lambda count: list(range(0, count, 2))))
-"""Every other lane from the first on."""
+"""Lanes 0, 2, 4 …"""
 odds = intrinsic(_rearranging(lambda count: list(range(1, count, 2))))
-"""Every other lane from the second on."""
+"""Lanes 1, 3, 5 …"""
 doubled = intrinsic(_rearranging(lambda count: [n // 2 for n in range(2 * count)]))
-"""Each lane twice, side by side."""
+"""Lanes 0, 0, 1, 1 …"""
 
 
 @intrinsic
-def woven(typing, one, other):
-    """The lanes of both in turn: the first of each, the second of each …"""
+def interleaved(typing, one, other):
+    """Lane 0 of both, lane 1 of both …"""
 
     def emit(context, builder, sig, args):
         count = one.count
@@ -163,7 +174,7 @@ def woven(typing, one, other):
 
 @intrinsic(prefer_literal=True)
 def lanes(typing, value, count):
-    """The same number in each of `count` lanes."""
+    """A number, repeated in `count` lanes."""
     kind = Lanes(types.unliteral(value), count.literal_value)
 
     def emit(context, builder, sig, args):
@@ -174,7 +185,7 @@ def lanes(typing, value, count):
 
 @intrinsic
 def joined(typing, numbers):
-    """A tuple of numbers of one type as lanes."""
+    """The numbers of a tuple of one type."""
     kind = Lanes(numbers.dtype, numbers.count)
 
     def emit(context, builder, sig, args):
@@ -188,7 +199,7 @@ def joined(typing, numbers):
 
 @intrinsic(prefer_literal=True)
 def ramp(typing, start, count):
-    """start, start + 1, start + 2 …"""
+    """start, start + 1, start + 2 … in `count` lanes."""
     item = types.unliteral(start)
     lanes = Lanes(item, count.literal_value)
 
@@ -213,7 +224,7 @@ def lane(typing, value, index):
 
 @intrinsic
 def select(typing, mask, one, other):
-    """`one` where the mask holds, else `other`, which may be a plain number."""
+    """Lanes of `one` where the mask is true, else of `other`, which may be a scalar."""
 
     def emit(context, builder, sig, args):
         return builder.select(args[0], *_spread(builder, sig.args[1:], args[1:]))
@@ -233,9 +244,9 @@ def _extremum(symbol: str):
 
 
 minimum = intrinsic(_extremum("<"))
-"""The lesser of two lanes or of lanes and a number: the second where the first is NaN."""
+"""The lesser of lanes and lanes or a scalar, lane by lane; the second operand where either is NaN."""
 maximum = intrinsic(_extremum(">"))
-"""The greater of two lanes or of lanes and a number: the second where the first is NaN."""
+"""The greater of lanes and lanes or a scalar, lane by lane; the second operand where either is NaN."""
 
 
 def _rounding(name: str):
@@ -249,14 +260,14 @@ def _rounding(name: str):
 
 
 floor = intrinsic(_rounding("floor"))
-"""The greatest whole numbers not above."""
+"""Real lanes rounded down."""
 ceil = intrinsic(_rounding("ceil"))
-"""The least whole numbers not below."""
+"""Real lanes rounded up."""
 
 
 @intrinsic
-def whole(typing, value):
-    """Real lanes cut off to int32; what does not fit becomes anything."""
+def truncated(typing, value):
+    """Real lanes as int32, rounded towards zero; the result is undefined where it does not fit."""
     lanes = Lanes(types.int32, value.count)
 
     def emit(context, builder, sig, args):
@@ -267,7 +278,7 @@ def whole(typing, value):
 
 @intrinsic
 def real_like(typing, value, like):
-    """int32 lanes as reals of the type of lanes `like`."""
+    """int32 lanes as reals, in the type of the lanes `like`."""
 
     def emit(context, builder, sig, args):
         return builder.sitofp(args[0], context.get_value_type(like))
@@ -277,7 +288,7 @@ def real_like(typing, value, like):
 
 @intrinsic
 def bits_of(typing, mask):
-    """A mask as a whole number (intp), its first lane the lowest bit."""
+    """A mask as the bits of an intp, lane 0 being the lowest bit."""
 
     def emit(context, builder, sig, args):
         return builder.zext(builder.bitcast(args[0], ir.IntType(mask.count)), ir.IntType(64))
@@ -287,7 +298,7 @@ def bits_of(typing, mask):
 
 @intrinsic
 def trailing_zeros(typing, bits):
-    """How many of the lowest bits are 0; of a number that is not 0."""
+    """The number of zeros below the lowest bit that is set; undefined for 0."""
 
     def emit(context, builder, sig, args):
         return builder.cttz(args[0], ir.IntType(1)(1))
@@ -297,7 +308,7 @@ def trailing_zeros(typing, bits):
 
 @intrinsic
 def total(typing, value):
-    """The sum of all lanes: halves are added to each other until one number is left."""
+    """The sum of all lanes, a power of two of them: halves are added until one number is left."""
 
     def emit(context, builder, sig, args):
         rest, count = args[0], value.count

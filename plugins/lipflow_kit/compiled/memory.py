@@ -1,4 +1,8 @@
-"""Lanes from and to memory: of contiguous arrays of any shape by flat index, or from a pointer on that `flat` made."""
+"""Loads and stores of lanes, for contiguous arrays of any shape.
+
+Indices are flat: they count numbers from the array's first one. `load`, `store` and their like also take a pointer that
+`flat` made. Nothing is checked: an index outside of the array reads or writes other memory.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,10 @@ def _address(context, builder, kind, array, index, lanes):
 
 @intrinsic
 def flat(typing, array):
-    """A pointer to a contiguous array's numbers, to pass on in loops: arrays are counted at every turn."""
+    """A pointer to an array's numbers.
+
+    Loops that call functions pass it on instead of the array, whose references numba counts at each call.
+    """
 
     def emit(context, builder, sig, args):
         return context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -27,7 +34,7 @@ def flat(typing, array):
 
 @intrinsic(prefer_literal=True)
 def load(typing, array, index, count):
-    """`count` numbers of a contiguous array from flat `index` on."""
+    """Load `count` lanes from `index` on."""
     lanes = Lanes(array.dtype, count.literal_value)
 
     def emit(context, builder, sig, args):
@@ -39,7 +46,7 @@ def load(typing, array, index, count):
 
 @intrinsic
 def item(typing, array, index):
-    """One number of a contiguous array of any shape, by its flat index."""
+    """Load the number at `index`."""
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -50,7 +57,7 @@ def item(typing, array, index):
 
 @intrinsic
 def store(typing, array, index, value):
-    """Write lanes into a contiguous array from flat `index` on."""
+    """Store lanes from `index` on."""
 
     def emit(context, builder, sig, args):
         address = _address(context, builder, sig.args[0], args[0], args[1], value)
@@ -62,9 +69,9 @@ def store(typing, array, index, value):
 
 @intrinsic
 def stream(typing, array, index, value):
-    """As `store` where the address is a multiple of the lanes' bytes: past the caches, which reads nothing first.
+    """Store lanes from `index` on, past the caches, so that the cache lines need not be read first.
 
-    Other threads may see it after `settle`.
+    The address must be a multiple of the lanes' size in bytes. Other threads see the values after `fence`.
     """
 
     def emit(context, builder, sig, args):
@@ -78,12 +85,12 @@ def stream(typing, array, index, value):
 
 
 @intrinsic
-def settle(typing):
-    """Wait until all that was stored, by `stream` too, may be seen by other threads."""
+def fence(typing):
+    """Make all earlier stores, those of `stream` included, visible to other threads."""
 
     def emit(context, builder, sig, args):
         builder.fence("seq_cst")
-        if get_default_triple().startswith("x86_64"):  # whose own order is not kept by what goes past the caches
+        if get_default_triple().startswith("x86_64"):  # where streaming stores are not ordered by a fence alone
             call(builder, "llvm.x86.sse.sfence", ir.VoidType(), ())
         return context.get_dummy_value()
 
@@ -95,15 +102,14 @@ def _suffix(kind: Lanes) -> str:
 
 
 def fetch_line(builder, pointer, nearness: int = 3) -> None:
-    """LLVM's request for the line of memory with an address, to the nearest cache (3) or the second (2)."""
+    """Emit a prefetch of the cache line of an address, into the first-level cache (3) or the second-level one (2)."""
     address = builder.bitcast(pointer, cgutils.voidptr_t)
     call(builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(nearness), INDEX(1)))
 
 
 @intrinsic
 def fetch(typing, array, index):
-    """Ask for the line of memory with a contiguous array's number at flat `index` to be brought into the caches; there
-    need not be one."""
+    """Prefetch the cache line of the number at `index`, which may lie outside of the array."""
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -115,7 +121,7 @@ def fetch(typing, array, index):
 
 @intrinsic
 def load_where(typing, array, index, mask, other):
-    """As `load` where the mask holds, elsewhere the number `other`: memory there is not touched."""
+    """Load lanes from `index` on where the mask is true; elsewhere memory is not read and the lane is `other`."""
     lanes = Lanes(array.dtype, mask.count)
 
     def emit(context, builder, sig, args):
@@ -129,7 +135,7 @@ def load_where(typing, array, index, mask, other):
 
 @intrinsic
 def store_where(typing, array, index, value, mask):
-    """As `store` where the mask holds; elsewhere memory is not touched."""
+    """Store lanes from `index` on where the mask is true; elsewhere memory is not written."""
 
     def emit(context, builder, sig, args):
         kind = sig.args[2]
@@ -142,7 +148,7 @@ def store_where(typing, array, index, value, mask):
 
 
 class _Addresses(ir.instructions.Instruction):
-    """One address per lane of an index: what llvmlite's own `gep` has no form for."""
+    """LLVM's getelementptr with a vector of indices, which llvmlite's own `gep` does not emit."""
 
     def __init__(self, parent, item, base, index):
         super().__init__(parent, ir.VectorType(ir.PointerType(), index.type.count), "getelementptr", [base, index])
@@ -156,7 +162,7 @@ class _Addresses(ir.instructions.Instruction):
 
 
 def _gather(context, builder, kind, array, start, index, item, bits):
-    """Numbers of LLVM type `item` and so many bits from array[start + index] on, as a vector."""
+    """Emit a gather of numbers of LLVM type `item`, of so many bits, at start + index."""
     data = context.make_array(kind)(context, builder, array).data
     element = context.get_data_type(kind.dtype)
     addresses = _Addresses(builder.block, element, builder.gep(data, [start]), index)
@@ -171,7 +177,7 @@ def _gather(context, builder, kind, array, start, index, item, bits):
 
 @intrinsic
 def gather_pairs(typing, array, start, index):
-    """array[start + i] and array[start + i + 1] side by side for each lane i of `index`: twice as many lanes."""
+    """Gather the numbers at start + i and start + i + 1, side by side, for each lane i of `index`."""
     lanes = Lanes(array.dtype, 2 * index.count)
 
     def emit(context, builder, sig, args):

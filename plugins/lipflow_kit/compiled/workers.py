@@ -1,6 +1,6 @@
-"""Threads that run kernels: a pool of ours, made anew in a forked process and as wide as torch is told to be.
+"""A thread pool for kernels, which release the GIL: fork-safe and as wide as torch is told to be.
 
-numba's own parallel layers are not used: workqueue is not thread-safe and the OpenMP one hangs after a fork.
+numba's own parallel layers are not used: workqueue is not thread-safe, and the OpenMP layer hangs after a fork.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ from typing import Any
 
 import torch
 
+from lipflow_kit.locks import Lock
+
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-_lock = threading.Lock()
-
-
-def _forget() -> None:
-    """In a forked child: the parent's threads do not exist here, and its lock may be held by one of them."""
-    global _lock
-    _lock = threading.Lock()
-    _pools.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+"""By process and number of threads: a forked process must not use the pool of its parent."""
+_making = Lock()
 
 
 def run(task: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call `task` with each item, on up to `torch.get_num_threads()` threads, this one included.
+    """Call `task` with each item on up to `torch.get_num_threads()` threads, including the calling one.
 
-    Which thread runs an item must not matter: items write to different places.
+    Items are taken in order, each by the next free thread, so they must be independent of each other.
+
+    Args:
+        task: Called once per item. The first exception that it raises is raised here.
+        items: Items in the order in which to begin them: put the longest first, so that threads end together.
     """
     threads = min(torch.get_num_threads(), len(items))
     if threads <= 1:
@@ -61,8 +57,8 @@ def run(task: Callable[[Any], None], items: Sequence[Any]) -> None:
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    with _lock:
-        key = (os.getpid(), threads)
+    key = (os.getpid(), threads)
+    with _making.held:
         if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="lipflow-render")
+            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="lipflow-kernels")
         return _pools[key]

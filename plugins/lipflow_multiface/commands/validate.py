@@ -10,7 +10,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from lipflow_core.errors import CaptureError
-    from lipflow_core.tables import table
+    from lipflow_core.tables import printable, table
     from lipflow_multiface.findings import lines
     from lipflow_multiface.validation import validate
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
         if report.findings:
             print()
             for line in lines(report, args.most):
-                print(line)
+                print(printable(line))
             print()
             counted = [(str(count), severity, kind) for kind, severity, count in report.counts]
             print(table(("count", "severity", "kind"), counted))

@@ -1,1 +1,1 @@
-"""Renderers over packages that users install themselves: DRTK and nvdiffrast, with their conventions made ours."""
+"""Renderers that call packages which users install themselves, DRTK and nvdiffrast, and convert their conventions."""

@@ -1,7 +1,7 @@
-"""From this project's conventions to those of DRTK and nvdiffrast, and back: pure functions, exact in both directions.
+"""Exact conversions between the conventions of this project and those of DRTK and nvdiffrast.
 
-Ours: a vertex x is seen at h = K [R|t] (x, 1) = (X, Y, W) with W its depth in millimetres; it falls on the pixel
-(X / W, Y / W), whose centre lies at integers; row 0 is on top, of pictures and of textures, where v = 1.
+In this project a vertex x is projected to h = K [R|t] (x, 1) = (X, Y, W), W being its depth in millimetres, and falls
+on pixel (X / W, Y / W). Pixel centres lie at integers. Row 0 is the top row of pictures and of textures, where v = 1.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from lipflow_core.records import Camera
 
 
 def seen_points(vertices: Tensor, camera: Camera) -> Tensor:
-    """h = (X, Y, W) of vertices (B, V, 3): (B, V, 3) float64.
+    """Project vertices (B, V, 3) to h = (X, Y, W): (B, V, 3) float64.
 
-    In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px.
+    In double precision for any inputs: rounding here would shift the whole picture by up to 1e-4 px.
     """
     projection = (camera.intrinsics.double() @ camera.extrinsics.double()).expand(len(vertices), 3, 4)
     return torch.einsum("bij,bvj->bvi", projection[..., :3], vertices.double()) + projection[:, None, :, 3]
 
 
 def drtk_points(seen: Tensor, near: float) -> Tensor:
-    """Seen points (B, V, 3) as DRTK takes them: column, row and depth.
+    """Convert h (B, V, 3) to DRTK's points: column, row and depth.
 
-    Its pixel centres lie at integers as ours do, and its rows run down. It draws no triangle that has a corner of
-    depth ≤ 0, so corners nearer than `near` are given depth -1; they pass no gradient.
+    DRTK's pixel centres lie at integers and its rows run down, as here. It draws no triangle that has a corner of
+    depth ≤ 0, so corners nearer than `near` get depth -1; they pass no gradient.
     """
     ahead = seen[..., 2:] >= near
     depth = torch.where(ahead, seen[..., 2:], 1.0)
@@ -33,13 +33,17 @@ def drtk_points(seen: Tensor, near: float) -> Tensor:
 
 
 def depth_range(depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
-    """Near and far planes (B, 1) that cut away what is nearer than `near` and nothing else, as tight as can be.
+    """Choose the tightest near and far planes that cut away only surface nearer than `near`.
 
-    Tight, because float32 holds z/w in [-1, 1] with the same error everywhere: between 1 mm and infinity it could not
-    tell a nose from the cheek behind it.
+    They are tight because float32 holds z/w in [-1, 1] with the same error everywhere: between 1 mm and infinity it
+    could not distinguish a nose from the cheek behind it.
 
     Args:
         depth: (B, V) of the vertices.
+        near: The near plane in millimetres.
+
+    Returns:
+        Depths of the near and the far plane, (B, 1) each.
     """
     first = (0.99 * depth.amin(dim=1, keepdim=True)).clamp(min=near)
     last = (1.01 * depth.amax(dim=1, keepdim=True)).maximum(1.01 * first)
@@ -47,12 +51,11 @@ def depth_range(depth: Tensor, near: float) -> tuple[Tensor, Tensor]:
 
 
 def clip_points(seen: Tensor, near: float, height: int, width: int) -> Tensor:
-    """Seen points (B, V, 3) in nvdiffrast's clip space: (B, V, 4).
+    """Convert h (B, V, 3) to nvdiffrast's clip space: (B, V, 4).
 
-    nvdiffrast's pixel of index i has its centre at i + ½ of a picture that spans -1 … 1, so x_clip / w = (2(X/W + ½)
-    - width) / width, and y likewise. OpenGL's row 0 is the lowest; here y_clip grows as *our* rows do, so that its
-    row 0 is our highest and neither points nor pictures need to be turned over: two flips that cancel. z passes no
-    gradient, as in nvdiffrast.
+    nvdiffrast's pixel i has its centre at i + ½ in a picture that spans -1 … 1, so x_clip / w = (2(X/W + ½) - width)
+    / width, and y likewise. Row 0 of OpenGL is the lowest one. Here y_clip grows downwards like our rows, so that
+    row 0 is the top one and neither points nor pictures need to be flipped. z passes no gradient, as in nvdiffrast.
     """
     x, y, w = seen.unbind(dim=-1)
     first, last = depth_range(w.detach(), near)
@@ -61,24 +64,24 @@ def clip_points(seen: Tensor, near: float, height: int, width: int) -> Tensor:
 
 
 def upside_down(uv: Tensor) -> Tensor:
-    """uv (U, 2) as nvdiffrast takes it: its texture's row 0 is t = 0, ours v = 1."""
+    """Convert uv (U, 2) to nvdiffrast's, where row 0 of a texture is t = 0; here it is v = 1."""
     return torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1)
 
 
 def sampling_grid(uv: Tensor) -> Tensor:
-    """uv (U, 2) as `grid_sample(align_corners=False)` takes it: -1 … 1 from the first texel's edge to the last's."""
+    """Convert uv (U, 2) for `grid_sample(align_corners=False)`: -1 … 1 from the first texel's edge to the last's."""
     return torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], dim=-1)
 
 
 def triangles_hit(raster: Tensor) -> Tensor:
-    """Indices (B, H, W) int64, -1 for none, from nvdiffrast's raster (B, H, W, 4): its indices start at one."""
+    """Triangle indices (B, H, W) int64, -1 for none, from nvdiffrast's raster (B, H, W, 4), which counts from 1."""
     return raster[..., 3].long() - 1
 
 
 def corner_weights(raster: Tensor) -> Tensor:
     """Weights (B, 3, H, W) of the hit triangle's corners, 0 where none, from nvdiffrast's raster (B, H, W, 4).
 
-    It keeps those of the first two corners, which are perspective-correct.
+    The raster holds the perspective-correct weights of the first two corners.
     """
     first, second, _, index = raster.unbind(dim=-1)
     third = torch.where(index > 0, 1 - first - second, 0.0)

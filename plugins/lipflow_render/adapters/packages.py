@@ -1,6 +1,6 @@
-"""The packages that adapters drive: where to get them, how to know them, what to say when something is wrong.
+"""The packages that adapters call: where to get them, how to recognise them, and what to say when something is wrong.
 
-Imports neither torch nor the packages themselves, so that listing plugins stays fast.
+This module imports neither torch nor the packages, so that plugins are listed quickly.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lipflow_core.errors import PluginError
 
 @dataclass(frozen=True)
 class Package:
-    """A package of the user's own installation.
+    """A package that the user may have installed.
 
     Args:
         name: Import name.
-        module: The module that holds `functions`.
-        functions: What an adapter calls.
-        mark: Glob within the package's folder that only the real one matches.
+        module: The module that has `functions`.
+        functions: The functions that the adapter calls.
+        mark: Glob in the package's folder that matches the real package only.
         source: Address of its repository.
-        licence: Its licence, and what else to know before installing it, in a few words.
+        licence: Its licence, and a warning if one is needed before installing it.
     """
 
     name: str
@@ -36,32 +36,32 @@ class Package:
 
     @property
     def install(self) -> str:
-        """Command that builds and installs it, with the licence as a comment."""
+        """The command that builds and installs it, with the licence as a comment."""
         return f"pip install --no-build-isolation git+https://{self.source}.git  # {self.licence}"
 
     def is_installed(self) -> bool:
-        """Whether it is installed: it, and not another package of its name. Imports nothing."""
+        """Whether the real package is installed, and not another one of its name. Imports nothing."""
         return any(any(Path(folder).glob(self.mark)) for folder in self._folders())
 
     def check_genuine(self) -> None:
-        """Raise if what is installed under the name is something else; imports nothing, since that runs its code.
+        """Check that no other package of this name is installed, without importing it, since that runs its code.
 
         Raises:
-            PluginError: If so.
+            PluginError: If another package is installed under the name, or the package is not compiled.
         """
         folders = self._folders()
         if folders and not self.is_installed():
             raise PluginError(
-                f"renderer '{self.name}' needs {self.name} of {self.source}, but the one at {folders[0]} "
+                f"renderer '{self.name}' needs {self.name} of {self.source}, but the package at {folders[0]} "
                 f"is another package of that name, or not compiled: it has no {self.mark}",
                 f"pip uninstall {self.name}, then install it with: {self.install}",
             )
 
     def load(self) -> ModuleType:
-        """The module with its functions.
+        """Import the module with its functions.
 
         Raises:
-            PluginError: If it is not installed, is another package of that name, can't be imported, or is too old.
+            PluginError: If the package is not installed, is another one of its name, can't be imported, or is too old.
         """
         self.check_genuine()
         try:
@@ -77,13 +77,13 @@ class Package:
             raise self._broken(error) from error
         if lacking := [function for function in self.functions if not hasattr(module, function)]:
             raise PluginError(
-                f"renderer '{self.name}' needs {', '.join(lacking)} of {self.module}; the installed one lacks it",
-                f"install the present one with: {self.install}",
+                f"renderer '{self.name}' needs {', '.join(lacking)} of {self.module}, which the installed one lacks",
+                f"install the present version with: {self.install}",
             )
         return module
 
     def _folders(self) -> list[str]:
-        """Where a package of that name is, or its one file."""
+        """Folders of a package of this name, or its file if it is a single module."""
         try:
             found = importlib.util.find_spec(self.name)
         except (ImportError, ValueError):

@@ -1,7 +1,7 @@
 """The operators of renderer `cpu`, registered with `torch.library`: what graphs of `torch.compile` call.
 
-Topologies come as their tensors, and are prepared within. Operators return empty tensors for gradients that nobody
-wants, and gradients of projections and backgrounds in the shape of these.
+Topologies are passed as their tensors. Operators return empty tensors for gradients that are not wanted, and gradients
+of projections and backgrounds in the shape of these.
 """
 
 from __future__ import annotations
@@ -9,197 +9,189 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lipflow_render.cpu import launch
-from lipflow_render.cpu.drawn import Drawn
-from lipflow_render.cpu.notice import compiling
-from lipflow_render.cpu.prepared import fitting, prepare
+from lipflow_core.records import Topology
+from lipflow_render.cpu import backward, forward
+from lipflow_render.cpu.batch import Saved
+from lipflow_render.cpu.cpu_topology import CpuTopology, cpu_topology
 
 
-def operator(function):
+def _operator(function):
     """Register a function that changes none of its arguments as an operator of the renderer."""
     return torch.library.custom_op(f"lipflow_render::cpu_{function.__name__}", mutates_args=())(function)
 
 
+def _mesh(vertices: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor) -> CpuTopology:
+    return cpu_topology(Topology(triangles, uv, uv_triangles), vertices)
+
+
 def _all(gradients: tuple[Tensor | None, ...], like: Tensor) -> tuple[Tensor, ...]:
+    """Gradients as operators return them."""
     return tuple(like.new_empty(0) if gradient is None else gradient for gradient in gradients)
 
 
 def _wanted(gradients: tuple[Tensor, ...], wants: list[bool], others: int) -> tuple[Tensor | None, ...]:
-    """What autograd is told: None for what is not wanted and for the other arguments."""
+    """Gradients as autograd takes them: None where not wanted, and for the other arguments."""
     return *(g if wanted else None for g, wanted in zip(gradients, wants, strict=True)), *[None] * others
 
 
 def _like(inputs: tuple[Tensor | None, ...], wants: list[bool]) -> tuple[Tensor, ...]:
-    """Gradients as the operators return them, not written yet."""
+    """Gradients as operators return them, not written yet."""
     return tuple(
         torch.empty_like(given, memory_format=torch.contiguous_format) if wanted else inputs[0].new_empty(0)
         for given, wanted in zip(inputs, wants, strict=True)
     )
 
 
-@operator
+@_operator
 def draw(
     vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None, triangles: Tensor, uv: Tensor,
-    uv_triangles: Tensor, height: int, width: int, near: float, edges: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Draw B pictures.
+    uv_triangles: Tensor, height: int, width: int, near: float, with_boundaries: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Draw B pictures of so many rows and columns.
 
-    Args:
-        vertices: (B, V, 3), float32 or float64, as texture and background.
-        projection: (B or 1, 3, 4) float64.
-        texture: (B or 1, C, Ht, Wt), Wt > 1.
-        background: (B or 1, C, H, W), or None.
-        triangles, uv, uv_triangles: The topology.
-        height, width: Size of the picture.
-        near: Depth of the near plane.
-        edges: Whether gradients include the motion of silhouettes.
+    Vertices, texture and background are all float32 or all float64; other arguments are as in `forward.draw` and
+    `backward.draw_backward`.
 
     Returns:
-        image (B, C, H, W); and for the other operators what `drawn.Drawn` holds.
+        image (B, C, H, W), and for the other operators the tensors of `Saved`.
     """
-    prepared = fitting(vertices, triangles, uv, uv_triangles)
-    with compiling((vertices.dtype, texture.shape[1], "draw")):
-        image, drawn = launch.draw(vertices, projection, texture, background, prepared, (height, width), near)
-    return image, *drawn
+    mesh = _mesh(vertices, triangles, uv, uv_triangles)
+    image, saved = forward.draw(vertices, projection, texture, background, mesh, uv, (height, width), near)
+    return image, *saved
 
 
 @draw.register_fake
-def _(vertices, projection, texture, background, triangles, uv, uv_triangles, height, width, near, edges):
-    image = vertices.new_empty((vertices.shape[0], texture.shape[1], height, width))
-    drawn = Drawn.empty(
-        lambda shape, dtype: vertices.new_empty(shape, dtype=dtype), vertices, len(triangles), height, width
-    )
-    return image, *drawn
+def _(vertices, projection, texture, background, triangles, uv, uv_triangles, height, width, near, with_boundaries):
+    def make(shape, dtype):
+        return vertices.new_empty(shape, dtype=dtype)
+
+    image = make((vertices.shape[0], texture.shape[1], height, width), vertices.dtype)
+    return image, *Saved.empty(make, vertices, len(triangles), (height, width))
 
 
-@operator
-def undraw(
+@_operator
+def draw_backward(
     gradient: Tensor, vertices: Tensor, projection: Tensor, texture: Tensor, background: Tensor | None,
-    triangles: Tensor, uv: Tensor, uv_triangles: Tensor, near: float, edges: bool, image: Tensor, found: Tensor,
-    screen: Tensor, planes: Tensor, facing: Tensor, wants: list[bool],
+    triangles: Tensor, uv: Tensor, uv_triangles: Tensor, near: float, with_boundaries: bool, image: Tensor,
+    points: Tensor, found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, wants: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of vertices, projection, texture and background, as wanted, from those of the image."""
-    drawn = Drawn(found, screen, planes, facing)
-    with compiling((vertices.dtype, texture.shape[1], "undraw")):
-        inputs = launch.undraw(
-            gradient, vertices, projection, texture, prepare(triangles, uv, uv_triangles), near, edges, image, drawn,
-            tuple(wants[:3]),
-        )  # fmt: skip
-    behind = launch.undraw_background(gradient, drawn, len(background) != len(vertices)) if wants[3] else None
+    saved, mesh = Saved(points, found, screen, planes, facing), _mesh(vertices, triangles, uv, uv_triangles)
+    inputs = backward.draw_backward(
+        gradient, projection, texture, mesh, near, with_boundaries, image, saved, tuple(wants[:3])
+    )
+    behind = backward.background_backward(gradient, saved, len(background) != len(vertices)) if wants[3] else None
     return _all((*inputs, behind), vertices)
 
 
-@undraw.register_fake
-def _(gradient, vertices, projection, texture, background, triangles, uv, uv_triangles, near, edges, image, found,
-      screen, planes, facing, wants):  # fmt: skip
+@draw_backward.register_fake
+def _(gradient, vertices, projection, texture, background, triangles, uv, uv_triangles, near, with_boundaries, image,
+      points, found, screen, planes, facing, wants):  # fmt: skip
     return _like((vertices, projection, texture, background), wants)
 
 
-def _keep_drawn(ctx, inputs, output):
-    *tensors, _, _, ctx.near, ctx.edges = inputs
+def _save_drawn(ctx, inputs, output):
+    *tensors, _, _, ctx.near, ctx.with_boundaries = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, *output)
 
 
-def _undraw(ctx, gradient, *_):
+def _draw_backward(ctx, gradient, *_):
     if gradient is None:
         return (None,) * 11
-    tensors, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
+    tensors, output = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
     wants = list(ctx.needs_input_grad[:4])
-    return _wanted(undraw(gradient, *tensors, ctx.near, ctx.edges, *kept, wants), wants, 7)
+    return _wanted(draw_backward(gradient, *tensors, ctx.near, ctx.with_boundaries, *output, wants), wants, 7)
 
 
-draw.register_autograd(_undraw, setup_context=_keep_drawn)
+draw.register_autograd(_draw_backward, setup_context=_save_drawn)
 
 
-@operator
+@_operator
 def coverage(
-    vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, found: Tensor,
-    screen: Tensor, planes: Tensor, facing: Tensor, near: float,
+    vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, points: Tensor,
+    found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, near: float,
 ) -> Tensor:  # fmt: skip
     """1 where `draw` found a triangle, else 0: (B, H, W)."""
     return (found >= 0).to(vertices.dtype)
 
 
 @coverage.register_fake
-def _(vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near):
+def _(vertices, projection, triangles, uv, uv_triangles, points, found, screen, planes, facing, near):
     return vertices.new_empty(found.shape)
 
 
-@operator
-def undraw_coverage(
+@_operator
+def coverage_backward(
     gradient: Tensor, vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor,
-    found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, near: float, wants: list[bool],
+    points: Tensor, found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, near: float, wants: list[bool],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of vertices and projection, as wanted, from those of the coverage."""
-    drawn = Drawn(found, screen, planes, facing)
-    with compiling((vertices.dtype, "coverage")):
-        gradients = launch.undraw_coverage(
-            gradient, vertices, projection, prepare(triangles, uv, uv_triangles), near, drawn, tuple(wants)
-        )
-    return _all(gradients, vertices)
+    saved, mesh = Saved(points, found, screen, planes, facing), _mesh(vertices, triangles, uv, uv_triangles)
+    return _all(backward.coverage_backward(gradient, projection, mesh, near, saved, tuple(wants)), vertices)
 
 
-@undraw_coverage.register_fake
-def _(gradient, vertices, projection, triangles, uv, uv_triangles, found, screen, planes, facing, near, wants):
+@coverage_backward.register_fake
+def _(gradient, vertices, projection, triangles, uv, uv_triangles, points, found, screen, planes, facing, near, wants):
     return _like((vertices, projection), wants)
 
 
-def _keep(ctx, inputs, output):
+def _save(ctx, inputs, output):
     *tensors, ctx.near = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors)
 
 
-def _undraw_coverage(ctx, gradient):
+def _coverage_backward(ctx, gradient):
     if gradient is None:
-        return (None,) * 10
+        return (None,) * 11
     wants = list(ctx.needs_input_grad[:2])
-    return _wanted(undraw_coverage(gradient, *ctx.saved_tensors, ctx.near, wants), wants, 8)
+    return _wanted(coverage_backward(gradient, *ctx.saved_tensors, ctx.near, wants), wants, 9)
 
 
-coverage.register_autograd(_undraw_coverage, setup_context=_keep)
+coverage.register_autograd(_coverage_backward, setup_context=_save)
 
 
-@operator
+@_operator
 def attributes(
-    vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, found: Tensor,
-    near: float,
+    vertices: Tensor, projection: Tensor, triangles: Tensor, uv: Tensor, uv_triangles: Tensor, points: Tensor,
+    found: Tensor, screen: Tensor, planes: Tensor, facing: Tensor, near: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Depth (B, H, W) and corner weights (B, 3, H, W) where `draw` found triangles, else 0."""
-    with compiling((vertices.dtype, "attributes")):
-        return launch.draw_attributes(vertices, projection, found, prepare(triangles, uv, uv_triangles))
+    saved, mesh = Saved(points, found, screen, planes, facing), _mesh(vertices, triangles, uv, uv_triangles)
+    return forward.draw_attributes(saved, projection, mesh, near)
 
 
 @attributes.register_fake
-def _(vertices, projection, triangles, uv, uv_triangles, found, near):
+def _(vertices, projection, triangles, uv, uv_triangles, points, found, screen, planes, facing, near):
     batch, height, width = found.shape
     return vertices.new_empty((batch, height, width)), vertices.new_empty((batch, 3, height, width))
 
 
-@operator
-def undraw_attributes(
+@_operator
+def attributes_backward(
     depth_gradient: Tensor | None, barycentric_gradient: Tensor | None, vertices: Tensor, projection: Tensor,
-    triangles: Tensor, uv: Tensor, uv_triangles: Tensor, found: Tensor, near: float, wants: list[bool],
+    triangles: Tensor, uv: Tensor, uv_triangles: Tensor, points: Tensor, found: Tensor, screen: Tensor, planes: Tensor,
+    facing: Tensor, near: float, wants: list[bool],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of vertices and projection, as wanted, from those of depth and corner weights."""
-    with compiling((vertices.dtype, "undraw_attributes")):
-        gradients = launch.undraw_attributes(
-            depth_gradient, barycentric_gradient, vertices, projection, found, prepare(triangles, uv, uv_triangles),
-            near, wants,
-        )  # fmt: skip
+    saved, mesh = Saved(points, found, screen, planes, facing), _mesh(vertices, triangles, uv, uv_triangles)
+    gradients = backward.attributes_backward(
+        depth_gradient, barycentric_gradient, projection, mesh, near, saved, tuple(wants)
+    )
     return _all(gradients, vertices)
 
 
-@undraw_attributes.register_fake
-def _(depth_gradient, barycentric_gradient, vertices, projection, triangles, uv, uv_triangles, found, near, wants):
+@attributes_backward.register_fake
+def _(depth_gradient, barycentric_gradient, vertices, projection, triangles, uv, uv_triangles, points, found, screen,
+      planes, facing, near, wants):  # fmt: skip
     return _like((vertices, projection), wants)
 
 
-def _undraw_attributes(ctx, depth_gradient, barycentric_gradient):
+def _attributes_backward(ctx, depth_gradient, barycentric_gradient):
     wants = list(ctx.needs_input_grad[:2])
-    gradients = undraw_attributes(depth_gradient, barycentric_gradient, *ctx.saved_tensors, ctx.near, wants)
-    return _wanted(gradients, wants, 5)
+    gradients = attributes_backward(depth_gradient, barycentric_gradient, *ctx.saved_tensors, ctx.near, wants)
+    return _wanted(gradients, wants, 9)
 
 
-attributes.register_autograd(_undraw_attributes, setup_context=_keep)
+attributes.register_autograd(_attributes_backward, setup_context=_save)

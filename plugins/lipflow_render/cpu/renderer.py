@@ -1,4 +1,4 @@
-"""Renderer `cpu` as a component: checks, and attributes made when they are asked for."""
+"""Renderer `cpu` as a component."""
 
 from __future__ import annotations
 
@@ -11,43 +11,64 @@ from lipflow_core.records import Camera, Rendering, Topology
 
 
 class CpuRenderer(Renderer):
-    """Draws with fused kernels on as many threads as torch uses, the same to the bit for any number of them."""
+    """Draws with fused kernels on as many threads as torch uses.
+
+    Pictures and gradients are the same to the bit for any number of threads.
+    """
 
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
-        from lipflow_render.cpu import function, operators
-
         for name, tensor in (("vertices", vertices), ("texture", texture), ("camera.extrinsics", camera.extrinsics)):
             if tensor.device.type != "cpu":
                 raise ValueError(f"renderer 'cpu' draws tensors on the CPU; {name} is on '{tensor.device}'")
-        if 1 in texture.shape[2:]:  # the kernels look at two texels a side
+        if 1 in texture.shape[2:]:  # the kernels interpolate between two texels in both directions
             rows, columns = (max(side, 2) for side in texture.shape[2:])
             texture = texture.expand(-1, -1, rows, columns)
-        # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px.
+        # In double precision for any inputs: rounding here would shift the whole picture by up to 1e-4 px.
         projection = camera.intrinsics.double() @ camera.extrinsics.double()
-        parts = topology.triangles, topology.uv, topology.uv_triangles
-        near, edges = self.config.near, self.config.edge_gradients
-        # To call torch's operators takes half as long as to draw a small picture: only graphs need them.
-        calls = operators if torch.compiler.is_compiling() else function
-        image, found, *drawn = calls.draw(
-            vertices, projection, texture, background, *parts, camera.height, camera.width, near, edges
-        )
+        size = (camera.height, camera.width)
+        if torch.compiler.is_compiling():
+            return self._graphed(vertices, projection, texture, topology, size, background)
+        return self._eager(vertices, projection, texture, topology, size, background)
+
+    def _eager(
+        self, vertices: Tensor, projection: Tensor, texture: Tensor, topology: Topology, size: tuple[int, int],
+        background: Tensor | None,
+    ) -> Rendering:  # fmt: skip
+        from lipflow_render.cpu import autograd
+        from lipflow_render.cpu.cpu_topology import cpu_topology
+
+        near, boundaries = self.config.near, self.config.edge_gradients
+        mesh, uv = cpu_topology(topology, vertices), topology.uv.detach()
+        image, *saved = autograd.Draw.apply(vertices, projection, texture, background, mesh, uv, size, near, boundaries)
+        found = saved[1]
 
         def coverage() -> Tensor:
-            if not edges:
+            if not boundaries:
                 return (found >= 0).to(vertices.dtype)
-            return calls.coverage(vertices, projection, *parts, found, *drawn, near)
-
-        def attributes() -> tuple[Tensor, Tensor]:
-            return calls.attributes(vertices, projection, *parts, found, near)
+            return autograd.Coverage.apply(vertices, projection, mesh, near, *saved)
 
         return LazyRendering.of(
             {
                 "image": image,
                 "coverage": coverage,
                 "triangle": lambda: found.long(),
-                ("depth", "barycentric"): attributes,
-            },
-            inputs=(vertices, camera.intrinsics, camera.extrinsics, *parts),
+                ("depth", "barycentric"): lambda: autograd.Attributes.apply(vertices, projection, mesh, near, *saved),
+            }
         )
+
+    def _graphed(
+        self, vertices: Tensor, projection: Tensor, texture: Tensor, topology: Topology, size: tuple[int, int],
+        background: Tensor | None,
+    ) -> Rendering:  # fmt: skip
+        """Draw as part of a graph, which eliminates what is not read."""
+        from lipflow_render.cpu import operators
+
+        near, boundaries = self.config.near, self.config.edge_gradients
+        parts = topology.triangles, topology.uv, topology.uv_triangles
+        image, *saved = operators.draw(vertices, projection, texture, background, *parts, *size, near, boundaries)
+        given = (vertices, projection, *parts, *saved, near)
+        coverage = operators.coverage(*given) if boundaries else (saved[1] >= 0).to(vertices.dtype)
+        depth, barycentric = operators.attributes(*given)
+        return Rendering(image, coverage, depth, saved[1].long(), barycentric)

@@ -13,7 +13,7 @@ def add(
     gradient: wp.array4d(dtype=Any), units: wp.array4d(dtype=wp.int64), unit: wp.array1d(dtype=wp.float64),
     n: int, c: int, row: int, column: int, value: Any,
 ):  # fmt: skip
-    """Add to a texel, in whole units if there is one."""
+    """Add to a texel, in fixed point if there is a unit."""
     if unit.shape[0] > 0:
         wp.atomic_add(units, n, c, row, column, wp.int64(wp.rint(wp.float64(value) * unit[0])))
     else:
@@ -32,14 +32,14 @@ def unshade(
     texture_gradient: wp.array4d(dtype=Any),
     background_gradient: wp.array4d(dtype=Any),
 ):
-    """Gradients of textures and backgrounds, and of the planes at each pixel; `lanes` threads per row.
+    """Compute gradients of textures and backgrounds, and of the planes at each pixel; `lanes` threads per row.
 
     Args:
         planes, texture, found: As in `raster.shade`.
         image_gradient: (B, C, H, W).
-        lanes: How many threads share a row.
+        lanes: How many threads divide a row.
         slopes: (B, 3, H, W), gradients of the planes of 1/depth, u/depth and v/depth, written where covered; or none.
-        unit: (1,) one over the unit in which to sum up whole numbers; or none to sum up as they are.
+        unit: (1,) units per 1 of a fixed-point sum; or none for a floating-point sum.
         texture_units: (B or 1, C, Ht, Wt), added to if there is a unit; or none.
         texture_gradient: (B or 1, C, Ht, Wt), added to if there is no unit; or none.
         background_gradient: (B, C, H, W), written; or none.
@@ -105,10 +105,10 @@ def to_corners(
     slopes: wp.array4d(dtype=Any),
     corner_gradient: wp.array3d(dtype=wp.vec3d),
 ):
-    """Gather the gradients of a triangle's planes from its pixels and carry them to its corners; a block per triangle.
+    """Sum the gradients of a triangle's planes over its pixels and carry them to its corners; a block per triangle.
 
-    The derivative of the value that plane q = Σ aᵢ(H⁻¹)ᵢ has at a pixel, with respect to hᵢ, is -q Nᵢ. Threads of the
-    block share rows and columns and add up in one order: no atomics, the same bits every time.
+    The derivative of the value that plane q = Σ aᵢ(H⁻¹)ᵢ has at a pixel, with respect to hᵢ, is -q Nᵢ. The threads of
+    the block divide rows and columns and add in a fixed order: no atomics, the same bits every time.
 
     Args:
         vertices, projection, near, screen, triangles, planes, bounds: As in `geometry.set_up`.
@@ -169,7 +169,7 @@ def attributes_to_corners(
     barycentric_gradient: wp.array4d(dtype=Any),
     corner_gradient: wp.array3d(dtype=wp.vec3d),
 ):
-    """Gather gradients of depth and corner weights from a triangle's pixels; a block per triangle.
+    """Sum the gradients of depth and corner weights over a triangle's pixels; a block per triangle.
 
     Args:
         vertices, projection, near, screen, triangles, bounds, lanes, visible, found, corner_gradient: As in
@@ -182,7 +182,7 @@ def attributes_to_corners(
     i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
     seen = visible[b, t] != 0
     if seen:
-        # Slivers pass none.
+        # Slivers pass no gradient.
         column_0, row_0 = wp.float64(0.0), wp.float64(0.0)
         _n0, _n1, _n2, area = inverse(vertices, projection, near, screen, b, i, j, k, column_0, row_0)
         seen = wp.abs(area) >= SLIVER or not ahead(screen, near, b, i, j, k)

@@ -1,9 +1,7 @@
-"""Compiles the kernels, per precision and device, and launches them on torch's tensors."""
+"""Compiles the kernels for each precision and device, and launches them on torch's tensors."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 import warp as wp
 from lipflow_kit.locks import Lock
+from lipflow_kit.notices import announced
 from torch import Tensor
 
 from lipflow_render.warp import backward, geometry, raster, silhouettes
@@ -27,36 +26,36 @@ THREADS = (
     backward.unshade,
 )
 BLOCKS = (geometry.to_camera, backward.to_corners, backward.attributes_to_corners)
-"""Kernels whose threads work together in blocks. Warp compiles a module anew for each width of block."""
+"""Kernels whose threads cooperate in blocks. Warp compiles a module anew for each block size."""
 
 BLOCK = 32
-"""Threads of a block of `BLOCKS` on CUDA; on the CPU a block is one thread."""
+"""Threads per block of the kernels in `BLOCKS` on CUDA; on the CPU a block has one thread."""
 
 GRID_BLOCK = 256
-"""The same of `THREADS`."""
+"""Threads per block of the kernels in `THREADS` on CUDA."""
 
 _compiling = Lock()
 _in_blocks = Lock()
-"""On the CPU: Warp keeps a block's memory in one place for all threads of the process."""
+"""For CPU launches: Warp has one block memory for all threads of the process."""
 
 _streams: dict[tuple[int, int], wp.Stream] = {}
 
 
 def lanes(device: torch.device) -> tuple[int, int]:
-    """How the threads of one triangle share its columns and rows."""
+    """How many threads divide a triangle's columns, and how many its rows."""
     return (8, 4) if device.type == "cuda" else (1, 1)
 
 
 def launch(kernel: Callable, dtype: torch.dtype, device: torch.device, size: tuple[int, ...], *given: Any) -> None:
-    """Run a kernel in order with what torch does on the device.
+    """Run a kernel on torch's current stream.
 
     Args:
         kernel: One of `THREADS` or `BLOCKS`.
-        dtype: Precision of the build.
-        device: Where the tensors are.
-        size: Number of threads along each axis, or of blocks.
-        given: The kernel's arguments; tensors are passed as they are, without a copy, None for no array. The last axis
-            of a tensor can be the vectors of an array: contiguous, they lie in memory alike.
+        dtype: Precision of the pictures.
+        device: Device of the tensors.
+        size: Number of threads, or of blocks, along each axis.
+        given: The kernel's arguments. Tensors are passed without a copy, None means no array. The last axis of a
+            contiguous tensor may serve as the vectors of an array, since the memory layout is the same.
     """
     if 0 in size:
         return
@@ -85,12 +84,11 @@ def modules(dtype: torch.dtype) -> tuple[wp.Module, wp.Module]:
 
 
 def compile_ahead(dtype: torch.dtype, architectures: Iterable[int], folder: Path) -> list[Path]:
-    """Compile for GPUs that need not be here, such as 80 (A100) and 90 (H100). What is in the folder runs nowhere by
-    itself; it shows that the kernels compile, and how large they become.
+    """Compile for GPUs that need not be present. The files show that the kernels compile, and their sizes.
 
     Args:
-        dtype: Precision.
-        architectures: Compute capabilities, ten times.
+        dtype: Precision of the pictures.
+        architectures: Compute capabilities times ten, such as 80 (A100) and 90 (H100).
         folder: Where the files go.
 
     Returns:
@@ -106,11 +104,10 @@ def compile_ahead(dtype: torch.dtype, architectures: Iterable[int], folder: Path
 
 @cache
 def _bound(dtype: torch.dtype) -> dict[Callable, wp.Kernel]:
-    """The kernels with `Any` replaced by a precision, not compiled yet."""
+    """The kernels with `Any` replaced by a precision, not yet compiled."""
     _start_warp()
     real = {torch.float32: wp.float32, torch.float64: wp.float64}[dtype]
-    # Rounding must not depend on which multiplications a compiler fuses with additions: the triangles on both sides of
-    # an edge must agree, and pictures be the same on every device.
+    # No fused multiply-add: both triangles at an edge must round alike, and pictures must be equal on all devices.
     options = {"enable_backward": False, "fuse_fp": False, "fast_math": False}
     bound = {}
     for name, group, width in (("threads", THREADS, GRID_BLOCK), ("blocks", BLOCKS, BLOCK)):
@@ -132,34 +129,28 @@ def _loaded(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
     """The kernels, compiled and loaded on a device."""
     bound = _bound(dtype)
     threads, blocks = modules(dtype)
-    line = f"lipflow-core: compiling the 'warp' renderer for {device}, once; about 10 seconds"
-    timer = threading.Timer(3.0, print, [line], {"file": sys.stderr, "flush": True})
-    timer.daemon = True
-    timer.start()
-    try:
-        on_cuda = device != "cpu"
-        where = wp.device_from_torch(torch.device(device))
+    on_cuda, where = device != "cpu", wp.device_from_torch(torch.device(device))
+    kept = f"this happens once, since they are kept in {wp.config.kernel_cache_dir}"
+    with announced(f"compiling kernels of renderer 'warp' for {device}; {kept}"):
         threads.load(where, block_dim=GRID_BLOCK if on_cuda else 1)
         blocks.load(where, block_dim=BLOCK if on_cuda else 1)
-    finally:
-        timer.cancel()
     return bound
 
 
 def _compiled(dtype: torch.dtype, device: str) -> dict[Callable, wp.Kernel]:
-    with _compiling.held:  # Of concurrent first calls one compiles.
+    with _compiling.held:  # one of several concurrent first calls compiles
         return _loaded(dtype, device)
 
 
 def _start_warp() -> None:
-    """Initialise Warp quietly: what it would print goes to stdout, where commands write their results."""
+    """Initialise Warp silently: it prints to standard output, where commands write their results."""
     if wp.config.log_level < wp.LOG_WARNING:
         wp.config.log_level = wp.LOG_WARNING
     wp.init()
 
 
 def _stream(device: torch.device) -> wp.Stream:
-    """Warp's name for the stream that torch works on. It also is torch's while a CUDA graph is captured."""
+    """Warp's handle of torch's current stream, which differs while a CUDA graph is captured."""
     stream = torch.cuda.current_stream(device)
     key = (stream.device_index, stream.cuda_stream)
     if key not in _streams:

@@ -1,11 +1,11 @@
-"""Kernels from vertices to triangles ready to be drawn, for a whole batch.
+"""Kernels from vertices to triangles that are ready to be rasterised, for a whole batch.
 
-A vertex seen at h = (X, Y, W) in homogeneous pixels has the row (X/W, Y/W, 1/W, W) in `screen`. With H = [h₀ h₁ h₂]
-the rows of H⁻¹ are planes over the picture: Nᵢ(p, q) = (H⁻¹)ᵢ·(p, q, 1) = bᵢ / depth, bᵢ being the corner's
-perspective-correct weight. Whatever has corner values a is therefore the quotient of the planes Σ aᵢNᵢ and Σ Nᵢ.
-Planes are kept relative to an integer pixel within the triangle's bounds, so that float32 does not cancel.
+A vertex at h = (X, Y, W) in homogeneous pixel coordinates has the row (X/W, Y/W, 1/W, W) in `screen`. With
+H = [h₀ h₁ h₂] the rows of H⁻¹ are planes over the picture: Nᵢ(p, q) = (H⁻¹)ᵢ·(p, q, 1) = bᵢ / depth, where bᵢ is the
+perspective-correct weight of corner i. An attribute with corner values a is the quotient of the planes Σ aᵢNᵢ and Σ Nᵢ.
+Planes are stored relative to a pixel within the triangle's bounds, so that float32 does not cancel.
 
-Annotations here are read by Warp: `Any` stands for the precision of the build, see `build.py`.
+Warp reads the annotations here: `Any` stands for the precision of the pictures, see `build.py`.
 """
 
 from typing import Any
@@ -17,7 +17,8 @@ from lipflow_render import definition
 SLIVER = wp.constant(wp.float64(definition.SLIVER))
 DEGENERATE = wp.constant(wp.float64(1e-12))
 PLANE = 12
-"""Numbers kept per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, facing."""
+"""Numbers per triangle: three planes (1/depth, u/depth, v/depth), the pixel that they are relative to, and the sign of
+the triangle's area."""
 
 EMPTY = wp.constant(wp.vec4i(0, -1, 0, -1))
 
@@ -36,7 +37,7 @@ def homogeneous(vertices: wp.array3d(dtype=Any), projection: wp.array3d(dtype=wp
 
 @wp.func
 def relative(h: wp.vec3d, column: wp.float64, row: wp.float64) -> wp.vec3d:
-    """The same with a pixel as origin."""
+    """Homogeneous coordinates with a pixel as origin."""
     return wp.vec3d(h[0] - column * h[2], h[1] - row * h[2], h[2])
 
 
@@ -54,7 +55,7 @@ def inverse(
 ):  # fmt: skip
     """Rows of H⁻¹ relative to a pixel; and twice the triangle's area, or det H if it crosses the near plane.
 
-    Of a triangle wholly beyond the near plane the rounded pixel coordinates are used, with which its edges are tested.
+    A triangle wholly beyond the near plane is computed from its rounded pixel coordinates, as its edges are tested.
     """
     if ahead(screen, near, b, i, j, k):
         x0, y0 = wp.float64(screen[b, i, 0]) - column, wp.float64(screen[b, i, 1]) - row
@@ -110,7 +111,7 @@ def transform(
         vertices: (B, V, 3).
         projection: (B or 1, 3, 4).
         near: Depth of the near plane.
-        screen: (B, V, 4), written; x and y of vertices nearer than `near` mean nothing.
+        screen: (B, V, 4), written; undefined but for the last column where a vertex is nearer than `near`.
     """
     b, v = wp.tid()
     h = homogeneous(vertices, projection, b, v)
@@ -129,7 +130,8 @@ def set_up(
     near: wp.float64,
     screen: wp.array3d(dtype=Any),
     triangles: wp.array2d(dtype=wp.int32),
-    corner_uv: wp.array2d(dtype=wp.float64),
+    uv: wp.array2d(dtype=wp.float64),
+    uv_triangles: wp.array2d(dtype=wp.int32),
     texels: wp.vec2i,
     size: wp.vec2i,
     planes: wp.array3d(dtype=Any),
@@ -140,12 +142,13 @@ def set_up(
     Args:
         vertices, projection, near, screen: As in `transform`.
         triangles: (F, 3).
-        corner_uv: (F, 6) u and v of each corner.
+        uv: (U, 2) finite texture coordinates.
+        uv_triangles: (F, 3) indices into uv.
         texels: Width and height of the texture.
         size: Width and height of the picture.
         planes: (B, F, PLANE), written for triangles that may hit a pixel centre.
-        bounds: (B, F) first and last column, first and last row that a triangle may hit, written; empty if there is
-            none. Triangles that cross the near plane have -1 - first for the first column.
+        bounds: (B, F) first and last column, first and last row that a triangle may hit, written; empty if it hits
+            none. Triangles that cross the near plane get -1 - first in place of the first column.
     """
     b, t = wp.tid()
     bounds[b, t] = EMPTY
@@ -158,12 +161,12 @@ def set_up(
         left_, right_ = wp.min(x0, wp.min(x1, x2)), wp.max(x0, wp.max(x1, x2))
         box = wp.vec4d(left_, right_, wp.min(y0, wp.min(y1, y2)), wp.max(y0, wp.max(y1, y2)))
     else:
-        # A cut point is rounded: a pixel more on each side costs nothing, the hit test decides.
+        # A cut point is rounded: one pixel more on each side costs nothing, the hit test decides.
         one = wp.float64(1.0)
         box = clipped_bounds(vertices, projection, near, b, wp.vec3i(i, j, k)) + wp.vec4d(-one, one, -one, one)
     zero = wp.float64(0.0)
     last_column, last_row = wp.float64(size[0] - 1), wp.float64(size[1] - 1)
-    # Written so that NaN is outside too.
+    # Negated, so that NaN counts as outside.
     if not (box[1] >= zero and box[3] >= zero and box[0] <= last_column and box[2] <= last_row):
         return
     left, right = int(wp.ceil(wp.max(box[0], zero))), int(wp.floor(wp.min(box[1], last_column)))
@@ -178,16 +181,10 @@ def set_up(
     half, one = wp.float64(0.5), wp.float64(1.0)
     wide, high = wp.float64(texels[0]), wp.float64(texels[1])
     over_depth = n0 + n1 + n2
-    u = (
-        n0 * (corner_uv[t, 0] * wide - half)
-        + n1 * (corner_uv[t, 2] * wide - half)
-        + n2 * (corner_uv[t, 4] * wide - half)
-    )
-    v = (
-        n0 * ((one - corner_uv[t, 1]) * high - half)
-        + n1 * ((one - corner_uv[t, 3]) * high - half)
-        + n2 * ((one - corner_uv[t, 5]) * high - half)
-    )
+    p, q, r = uv_triangles[t, 0], uv_triangles[t, 1], uv_triangles[t, 2]
+    u = n0 * (uv[p, 0] * wide - half) + n1 * (uv[q, 0] * wide - half) + n2 * (uv[r, 0] * wide - half)
+    v = n0 * ((one - uv[p, 1]) * high - half) + n1 * ((one - uv[q, 1]) * high - half)
+    v += n2 * ((one - uv[r, 1]) * high - half)
     for n in range(3):
         planes[b, t, n] = planes.dtype(over_depth[n])
         planes[b, t, 3 + n] = planes.dtype(u[n])
@@ -213,14 +210,13 @@ def collect(
     seen_gradient: wp.array2d(dtype=wp.vec3d),
     vertices_gradient: wp.array3d(dtype=Any),
 ):
-    """Sum up what concerns each vertex, always in the same order; a thread per sample and vertex.
+    """Add the gradients that concern each vertex, in a fixed order; a thread per sample and vertex.
 
     Args:
         vertices, projection, near, screen: As in `transform`.
-        starts: (V' + 1,) where the corners at each of the first V' vertices begin in `members`.
-        members: (3 F,) corners, 3 · triangle + corner.
+        starts, members: The corners at each vertex, see `topology.corners_at_vertices`.
         visible: (B, F), not 0 where a triangle is seen.
-        corner_gradient: (B, F, 3) with respect to (X, Y, W) of a corner; of triangles that are seen.
+        corner_gradient: (B, F, 3) with respect to (X, Y, W) of a corner, defined for triangles that are seen.
         screen_gradient: (B, V, 2) with respect to pixel coordinates, or none.
         seen_gradient: (B, V) with respect to (X, Y, W), written.
         vertices_gradient: (B, V, 3), written; or none.

@@ -1,4 +1,4 @@
-"""Kernels that draw: which triangle each pixel sees, and what it looks like there."""
+"""Kernels that draw: which triangle each pixel sees, and its colour."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ LAST = wp.constant(wp.int64(2**31 - 1))
 
 @wp.func
 def key_of(inverse: Any, t: int) -> wp.int64:
-    """One number to compare surfaces at a pixel by: 1 / depth first, then the triangle, lower indices being greater.
+    """A number that is greater for the nearer surface at a pixel, and of equally near ones for the lower triangle.
 
-    1 / depth is taken in single precision; the bits of positive numbers sort like the numbers.
+    The upper half is 1 / depth in single precision: the bits of positive numbers sort like the numbers.
     """
     bits = wp.cast(wp.float32(inverse), wp.int32)
     return (wp.int64(bits) << wp.int64(32)) | (LAST - wp.int64(t))
@@ -21,7 +21,7 @@ def key_of(inverse: Any, t: int) -> wp.int64:
 
 @wp.func
 def side(x: Any, y: Any, dx: Any, dy: Any, column: Any, row: Any):
-    """On which side of the edge from (x, y) along (dx, dy) a pixel lies."""
+    """The side of the edge from (x, y) along (dx, dy) on which a pixel lies, as a signed area."""
     return dx * (row - y) - dy * (column - x)
 
 
@@ -32,7 +32,7 @@ def inside(
 ) -> bool:  # fmt: skip
     """Whether a pixel is inside an edge of a triangle that crosses the near plane.
 
-    An edge wholly beyond the near plane is tested like those of ordinary triangles, with which it may be shared.
+    An edge wholly beyond the near plane is tested as in `rasterise`, since an ordinary triangle may share it.
     """
     low, high = wp.min(one, other), wp.max(one, other)
     sign = type(facing)(wp.where(one < other, 1, -1)) * facing
@@ -57,14 +57,14 @@ def rasterise(
     lanes: wp.vec2i,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """Find the nearest surface at each pixel; the threads of a triangle share its rows and columns.
+    """Find the nearest surface at each pixel; the threads of a triangle divide its rows and columns.
 
-    The greatest key wins whatever the order in which threads come: the picture is the same to the bit every time.
+    The greatest key wins in any order of the threads, so the picture is the same to the bit every time.
 
     Args:
         vertices, projection, near, screen, triangles, planes, bounds: As in `geometry.set_up`.
-        lanes: How many threads of a triangle lie side by side, and how many above each other.
-        keys: (B, H, W), 0 at first; becomes `key_of` the nearest surface.
+        lanes: How many threads divide a triangle's columns, and how many its rows.
+        keys: (B, H, W), zeros; becomes `key_of` the nearest surface.
     """
     b, t, lane = wp.tid()
     box = bounds[b, t]
@@ -120,7 +120,7 @@ def rasterise(
 
 @wp.func
 def look(planes: wp.array3d(dtype=Any), b: int, t: int, row: int, column: int):
-    """Where in the texture a triangle looks at a pixel, in texels, unclamped: u and v; and its depth."""
+    """Texture coordinates u and v of a triangle at a pixel, in texels, unclamped; and its depth."""
     x, y = planes.dtype(column) - planes[b, t, 9], planes.dtype(row) - planes[b, t, 10]
     depth = planes.dtype(1.0) / (planes[b, t, 0] * x + (planes[b, t, 1] * y + planes[b, t, 2]))
     u = (planes[b, t, 3] * x + (planes[b, t, 4] * y + planes[b, t, 5])) * depth
@@ -130,7 +130,7 @@ def look(planes: wp.array3d(dtype=Any), b: int, t: int, row: int, column: int):
 
 @wp.func
 def texel(place: Any, count: int):
-    """Index of the nearer to the origin of the two texels around a place, and the share of the other."""
+    """Index of the lower of the two texels around a place, and the fraction of the upper one."""
     inner = wp.min(wp.max(place, type(place)(0.0)), type(place)(count - 1))
     index = wp.max(wp.min(int(inner), count - 2), 0)
     return index, inner - type(place)(index)
@@ -147,14 +147,14 @@ def shade(
     found: wp.array3d(dtype=wp.int32),
     visible: wp.array2d(dtype=wp.int32),
 ):
-    """Colour what was found; `lanes` threads per row.
+    """Interpolate the texture where a triangle was found; `lanes` threads per row.
 
     Args:
         planes: (B, F, PLANE).
         texture: (B or 1, C, Ht, Wt).
         background: (B or 1, C, H, W), or none for black.
-        keys: (B, H, W) as `rasterise` left them.
-        lanes: How many threads share a row.
+        keys: (B, H, W) as `rasterise` wrote them.
+        lanes: How many threads divide a row.
         image: (B, C, H, W), written.
         coverage: (B, H, W), written.
         found: (B, H, W), written: the triangle at each pixel, -1 for none.
@@ -202,7 +202,7 @@ def attributes(
     Args:
         vertices, projection, triangles: As in `geometry.set_up`.
         found: (B, H, W).
-        lanes: How many threads share a row.
+        lanes: How many threads divide a row.
         depth: (B, H, W), written.
         barycentric: (B, 3, H, W), written.
     """

@@ -11,19 +11,21 @@ from lipflow_render.warp import operators
 
 
 class WarpRenderer(Renderer):
-    """Draws with Warp's kernels on the device of its inputs, in order with torch and without waiting for it."""
+    """Draws with Warp's kernels on the device of its inputs, on torch's stream and without waiting for the device."""
 
     def render(
         self, vertices: Tensor, texture: Tensor, topology: Topology, camera: Camera, background: Tensor | None
     ) -> Rendering:
         device = vertices.device
+        # A copy: parts that are read late must not see a later change of the vertices in place.
+        vertices = vertices.clone()
         if device.type not in self.config.devices:
             raise ValueError(f"renderer 'warp' draws on the CPU and on CUDA devices; vertices are on '{device}'")
         for name, tensor in (("texture", texture), ("camera.extrinsics", camera.extrinsics)):
             if tensor.device != device:
                 raise ValueError(f"vertices are on '{device}', but {name} is on '{tensor.device}'")
-        # In double precision whatever the inputs: rounding here would shift the whole picture by up to 1e-4 px. Written
-        # out, since cuBLAS refuses matrix products where torch is told to be deterministic.
+        # In double precision for any inputs: rounding here would shift the whole picture by up to 1e-4 px. Not a matrix
+        # product, which cuBLAS refuses when torch is told to be deterministic.
         projection = (camera.intrinsics.double()[..., None] * camera.extrinsics.double()[:, None]).sum(dim=2)
         parts, near = (topology.triangles, topology.uv, topology.uv_triangles), self.config.near
         image, coverage, found, screen, _, bounds, visible = operators.draw(
@@ -41,5 +43,5 @@ class WarpRenderer(Renderer):
                 "triangle": lambda: found.long(),
                 ("depth", "barycentric"): attributes,
             },
-            inputs=(vertices, camera.intrinsics, camera.extrinsics, *parts),
+            inputs=(topology.triangles, topology.uv_triangles),
         )

@@ -1,4 +1,4 @@
-"""Gradients of moving boundaries, as docs/renderers.md derives them and `lipflow_render.silhouettes` defines them."""
+"""Gradients of moving boundaries, as `lipflow_render.silhouettes` defines them; docs/renderers.md derives them."""
 
 from typing import Any
 
@@ -15,7 +15,11 @@ TOUCHING = wp.constant(wp.float64(definition.TOUCHING))
 
 @wp.func
 def cut(screen: wp.array3d(dtype=Any), b: int, low: int, high: int, axis: int, line: Any):
-    """Where a line of pixel centres cuts the edge from `low`, which lies before it, to `high`: place and share."""
+    """Where a line of pixel centres cuts the edge from `low`, which lies before it, to `high`.
+
+    Returns:
+        The pixel coordinate along the line, and the share of the edge up to there.
+    """
     before, start = screen[b, low, 1 - axis], screen[b, low, axis]
     share = (line - before) / (screen[b, high, 1 - axis] - before)
     return start + share * (screen[b, high, axis] - start), share
@@ -29,21 +33,21 @@ def walk(
 ):  # fmt: skip
     """Follow the sheet of triangle `start` one pixel along an axis.
 
-    The line of pixel centres cuts a triangle's outline twice. Which edges it cuts follows from the sides of the line
-    on which the corners lie, so that the way from triangle to triangle does not depend on rounding.
+    The line of pixel centres cuts a triangle's outline twice. The edges that it cuts follow from the sides of the line
+    on which the corners lie, so the path from triangle to triangle does not depend on rounding.
 
     Args:
         near, screen, triangles, adjacent: As in `edges`.
         b: Sample.
         start: Triangle seen at the pixel where the walk begins, or -1.
-        target: Triangle seen where it ends, or -1.
+        target: Triangle seen at the pixel where it ends, or -1.
         axis: 0 along x, 1 along y.
         direction: 1 or -1.
-        line_index: The row walked along, or column.
+        line_index: The row that is followed, or the column.
         place: The column (or row) of the pixel where the walk begins.
 
     Returns:
-        How it ended, the two vertices of the silhouette edge, and where on it the sheet ends.
+        How the walk ended, the two vertices of the silhouette edge, and the share of that edge where the sheet ends.
     """
     end, low, high, exit_share = wp.int32(0), wp.int32(0), wp.int32(0), screen.dtype(0.0)
     if start >= 0:
@@ -116,7 +120,7 @@ def walk(
 
 @wp.func
 def alike(sheet: wp.array2d(dtype=wp.int32), planes: wp.array3d(dtype=Any), b: int, one: int, other: int) -> bool:
-    """Whether two triangles have an edge in common and face the same way: else the surface is folded along it."""
+    """Whether two triangles have an edge in common and face the same way; else the mesh is folded along their edge."""
     joined = other == sheet[one, 0] or other == sheet[one, 1] or other == sheet[one, 2]
     return joined and planes[b, one, 11] == planes[b, other, 11]
 
@@ -137,7 +141,7 @@ def edges(
     screen_units: wp.array3d(dtype=wp.int64),
     screen_gradient: wp.array3d(dtype=wp.float64),
 ):
-    """Gradients of the boundaries between each pixel and the next ones in its row and column; `lanes` threads per row.
+    """Add the gradients of the boundaries between each pixel and the next in row and column; `lanes` threads per row.
 
     Args:
         near, screen, triangles, planes: As in `geometry.set_up`.
@@ -147,8 +151,8 @@ def edges(
         found: (B, H, W) as drawn.
         image_gradient: (B, C, H, W).
         coverage_gradient: (B, H, W), or none.
-        lanes: How many threads share a row.
-        unit: (1,) one over the unit in which to sum up whole numbers; or none to sum up as they are.
+        lanes: How many threads divide a row.
+        unit: (1,) units per 1 of a fixed-point sum; or none for a floating-point sum.
         screen_units: (B, V, 2), added to if there is a unit.
         screen_gradient: (B, V, 2), added to if there is none.
     """
@@ -174,7 +178,7 @@ def edges(
             if back == CONTINUOUS or (forth != SILHOUETTE and back != SILHOUETTE):
                 continue
             if back == SILHOUETTE:
-                # The nearer of two boundaries counts: that of the greater 1 / depth.
+                # Of two boundaries the nearer counts, which has the greater 1 / depth.
                 take = forth != SILHOUETTE
                 if not take:
                     mine = screen[b, low, 2] + share * (screen[b, high, 2] - screen[b, low, 2])
@@ -182,7 +186,7 @@ def edges(
                     take = mine < other
                 if take:
                     low, high, share = back_low, back_high, back_share
-            # ½ of the sum over both pixels: whichever of them the boundary sweeps over changes.
+            # Half of the sum over both pixels: the boundary sweeps over one of them, it is not known which.
             change = wp.float64(0.0)
             for c in range(image.shape[1]):
                 gradient = image_gradient[b, c, row, column] + image_gradient[b, c, next_row, next_column]

@@ -1,0 +1,142 @@
+"""Models to be evaluated, whether they lie in a folder or were assembled in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+
+from lipflow_core.assembly import on_device
+from lipflow_core.avatar import Avatar
+from lipflow_core.errors import SpecError
+from lipflow_core.model_directory import OpenedModel, open_model
+from lipflow_core.planning import Blueprint, plan
+from lipflow_core.plans import Plan
+from lipflow_core.specs import Spec, load_spec
+from lipflow_core.weights import weights_of
+
+Model = str | os.PathLike[str] | OpenedModel | tuple[Avatar, Spec]
+"""What `evaluate` takes for a model: its folder, what `open_model` gave, or an avatar with its spec."""
+_CHANGEABLE = ("fitting", "evaluation", "capture")
+"""Blocks of a spec that can be changed for an avatar, whose parts are built already."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be evaluated.
+
+    Args:
+        avatar: The model.
+        spec: Its spec, with the overrides.
+        blueprint: The spec's plan.
+        weights: Hash of its weights.
+        path: Its folder; None if it was given as an avatar.
+        overrides: Options that the evaluation changes.
+    """
+
+    avatar: Avatar
+    spec: Spec
+    blueprint: Blueprint
+    weights: str
+    path: Path | None
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: Model, overrides: Sequence[str]) -> Candidate:
+        """Open a model's folder, or take an avatar with its spec.
+
+        Raises:
+            lipflow_core.errors.ModelError: If the folder holds no model, or an override makes its weights not fit.
+            lipflow_core.errors.SpecError: If an override can't be used.
+            TypeError: If an avatar comes without its spec.
+        """
+        if isinstance(model, str | os.PathLike):
+            opened = open_model(model, overrides=overrides)
+            weights = opened.lock.sha256["weights.safetensors"]
+            return cls(opened.avatar, opened.spec, opened.blueprint, weights, Path(model), tuple(overrides))
+        avatar, spec = _pair(model)
+        spec = _overridden(spec, overrides)
+        blueprint = plan(on_device(spec, avatar.device), capture=avatar.capture, given=_plans(avatar, spec))
+        return cls(avatar.eval(), spec, blueprint, _hash(avatar), None, tuple(overrides))
+
+    @property
+    def parts(self) -> dict[str, object]:
+        """Class and options of the model's components, which decide with the weights what it makes."""
+        slots = ("encoder", "driving", "fitting_prior", "decoder", "renderer")
+        modules = {slot: getattr(self.avatar, slot) for slot in slots}
+        return {
+            slot: [f"{type(module).__module__}.{type(module).__qualname__}", module.config.model_dump(mode="json")]
+            for slot, module in modules.items()
+            if module is not None
+        }
+
+
+def candidates(models: Model | Iterable[Model], overrides: Sequence[str]) -> list[Candidate]:
+    """Open all models, each once; a single one need not be in a list."""
+    single = isinstance(models, str | os.PathLike | OpenedModel | Avatar) or _is_pair(models)
+    return [Candidate.of(model, overrides) for model in ([models] if single else models)]
+
+
+def names_of(found: Sequence[Candidate]) -> list[str]:
+    """Name models for tables and folders: by system, where that is not unique by folder, or else by a number."""
+    systems = [candidate.spec.name for candidate in found]
+    folders = [candidate.spec.name if candidate.path is None else candidate.path.resolve().name for candidate in found]
+    if len(set(systems)) == len(systems):
+        return systems
+    if len(set(folders)) == len(folders):
+        return folders
+    return [f"{system}-{i + 1}" for i, system in enumerate(systems)]
+
+
+def _is_pair(model: object) -> bool:
+    return isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], Avatar) and isinstance(model[1], Spec)
+
+
+def _pair(model: object) -> tuple[Avatar, Spec]:
+    if isinstance(model, OpenedModel):
+        return model.avatar, model.spec
+    if _is_pair(model):
+        return model
+    raise TypeError(
+        f"evaluate() takes model directories, opened models and pairs (avatar, spec), got {type(model).__name__}"
+    )
+
+
+def _overridden(spec: Spec, overrides: Sequence[str]) -> Spec:
+    if not overrides:
+        return spec
+    changed = load_spec(spec.model_dump(mode="json"), overrides)
+    for name in type(spec).model_fields:
+        same = getattr(spec, name) == getattr(changed, name)
+        if name == "fitting":
+            same, name = spec.fitting.prior == changed.fitting.prior, "fitting.prior"
+        if not same and name not in _CHANGEABLE:
+            raise SpecError(
+                f"'{name}' can't be changed of an avatar, whose parts are built already",
+                f"Override options of {', '.join(_CHANGEABLE)}, or change the spec before the model is assembled.",
+            )
+    return changed
+
+
+def _plans(avatar: Avatar, spec: Spec) -> dict[str, Plan]:
+    """Slot → plan of the component that the avatar has there."""
+    slots = ["driving", "prior", "decoder", "renderer"]
+    if avatar.encoder is not avatar.driving:
+        slots.append("encoder")
+    found = {slot: part.planned for slot in slots if (part := avatar.part(slot)) is not None}
+    for index, stage in enumerate(spec.training.stages):
+        if stage.prior is not None:
+            found[f"training.stages.{index}.prior"] = avatar.prior_of(stage.name).planned
+    if spec.fitting.prior is not None:
+        found["fitting.prior"] = avatar.fitting_prior.planned
+    return found
+
+
+def _hash(avatar: Avatar) -> str:
+    """Hash the weights as `save_model` would write them, so that a model in a folder and in memory are the same."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
+    return hashlib.sha256(save(weights, {"format": "pt"})).hexdigest()

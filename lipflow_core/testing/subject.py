@@ -1,0 +1,145 @@
+"""What the conformance kit examines, and the questions that it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from lipflow_core.errors import PluginError
+from lipflow_core.hooks import Component, Kind
+from lipflow_core.parts import CaptureSlot, Part, SlotOf
+from lipflow_core.plans import Plan
+from lipflow_core.registry import Registry, default_registry
+from lipflow_core.testing.world import World, captured, spherical
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A component as the kit examines it: its options and the inputs that it is built for.
+
+    Args:
+        part: The component with its options.
+        given: The inputs of its kind that it is planned and built with.
+        world: What it sees.
+        registry: Where nested components are found.
+    """
+
+    part: Part
+    given: Any
+    world: World
+    registry: Registry
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        name: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        preset: str = "tiny",
+        given: Any = None,
+        capture: str | Mapping[str, Any] | Part | None = None,
+        registry: Registry | None = None,
+    ) -> Self:
+        """Choose a component by name, and what it is examined with.
+
+        Args:
+            kind: Its kind.
+            name: Its name.
+            options: Its options, over those of the preset.
+            preset: Preset whose defaults apply.
+            given: Inputs to build it for, if those that the world gives do not fit.
+            capture: A capture whose frames it sees, for components that use observations that the kit's own world, a
+                spherical head, does not have: a name, a mapping with `type` and options, or a part.
+            registry: Where to find it; the default registry if None.
+
+        Raises:
+            lipflow_core.errors.PluginError: If there is no such component, or its Config can't be had.
+            lipflow_core.plans.Mismatch: If its plan refuses every input of its kind that the world has.
+        """
+        registry = registry or default_registry()
+        registry.load_config(find_component(kind, name, registry))  # pydantic would wrap what is wrong
+        slot, context = TypeAdapter(Annotated[Part, SlotOf(kind)]), {"registry": registry, "preset": preset}
+        part = slot.validate_python({"type": name, **(options or {})}, context=context)
+        world = spherical(registry)
+        if capture is not None:
+            world = captured(TypeAdapter(CaptureSlot).validate_python(capture, context=context))
+        return cls(part, world.given(part, registry) if given is None else given, world, registry)
+
+    def with_given(self, **changes: Any) -> Self:
+        """The same subject for other inputs, such as another size of the code."""
+        return replace(self, given=replace(self.given, **changes))
+
+    @property
+    def planned(self) -> Plan:
+        return self.part.plan(self.given)
+
+    def build(self, *, seed: int = 0, dtype: torch.dtype = torch.float32, jitter: float = 0.0) -> Any:
+        """Build the component.
+
+        Args:
+            seed: Of the initial weights.
+            dtype: Of its parameters and buffers.
+            jitter: Standard deviation of noise added to every parameter, so that layers which start at zero or at
+                identity are examined away from it.
+
+        Returns:
+            The component, in evaluation mode.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built = self.part.build(self.given)
+            if isinstance(built, torch.nn.Module):
+                built = built.to(dtype).eval()
+                with torch.no_grad():
+                    for parameter in built.parameters():
+                        parameter.add_(jitter * torch.randn_like(parameter))
+        return built
+
+
+def find_component(kind: Kind, name: str, registry: Registry) -> Component:
+    try:
+        return registry.component(kind, name)
+    except PluginError as error:
+        if name in registry.names(kind) or any(refusal.offer.name == name for refusal in registry.refusals):
+            raise
+        cure = "install it, or run from the folder of the registry.toml that names it"
+        raise PluginError(error.message, f"{cure}; {error.hint}" if error.hint else cure) from error
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question that every component of a kind is asked.
+
+    Args:
+        name: What must hold, in words.
+        function: Raises if it does not hold.
+    """
+
+    name: str
+    function: Callable[[Subject], None]
+
+    def __call__(self, subject: Subject) -> None:
+        if not __debug__:
+            raise RuntimeError("the conformance kit needs assertions: run Python without -O")
+        self.function(subject)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def close(what: str, got: Tensor, wanted: Tensor, tolerance: float | None = None) -> None:
+    """Fail with a sentence unless two tensors agree.
+
+    Args:
+        what: The sentence, which says what it means that they differ.
+        got: What was computed.
+        wanted: What it must be.
+        tolerance: Relative and absolute; torch's for the type if None.
+    """
+    torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, msg=lambda text: f"{what}: {text}")

@@ -1,0 +1,137 @@
+"""The machine code of compiled kernels on disk: valid for the sources that it was compiled from, safe to share.
+
+numba's own cache considers a kernel valid while the kernel's own file is unchanged, whatever else was compiled into
+it, and keeps an index per kernel that processes read, change and write back: of two that compile at the same time, one
+loses its entry. Here each file's name is a digest of everything that its content depends on, so files are only added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import types
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
+
+_IMPORT = re.compile(r"^[ \t]*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.+)|import\s+(.+))", re.MULTILINE)
+_LEFT_OUT = sys.stdlib_module_names | {"numba", "llvmlite"}
+_DIGITS = 12
+"""Hexadecimal digits of a digest in a file's name: 48 bits tell the few states of one kernel apart."""
+
+
+def keep(dispatcher: Dispatcher) -> None:
+    """Replace the files of numba's cache for a kernel, made with `cache=True`, by those of `MachineCode`."""
+    function, folder = dispatcher.py_func, Path(dispatcher.stats.cache_path)
+    dispatcher._cache._cache_file = MachineCode(folder, f"{function.__module__}.{function.__qualname__}", function)
+
+
+class MachineCode:
+    """The files of one kernel, with the methods that numba calls on its index.
+
+    Args:
+        folder: Where the files are kept.
+        name: Name of the kernel, unique in the folder.
+        function: The kernel's Python function: its module, and what that imports, are the sources.
+    """
+
+    def __init__(self, folder: Path, name: str, function: Any):
+        self._folder = folder
+        self._name = f"{re.sub('[^a-zA-Z0-9_.]', '', name)}.{sys.implementation.cache_tag}"
+        self._state = _digest(numba.__version__, llvmlite.__version__, *sources(function.__module__))
+
+    def load(self, key: tuple) -> Any:
+        """Return what was saved under a key, or None; damaged files count as missing."""
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            return pickle.loads(self._path(key).read_bytes())
+        return None
+
+    def save(self, key: tuple, data: Any) -> None:
+        """Save the machine code of one signature and delete what was compiled from other states of the sources."""
+        path = self._path(key)
+        written = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        with suppress(OSError):  # a folder that became read-only or a full disk: the next process compiles again
+            try:
+                written.write_bytes(dumps(data))
+                os.replace(written, path)
+            finally:
+                written.unlink(missing_ok=True)
+            for other in self._folder.glob(f"{self._name}.*.nbc"):
+                if not other.name.startswith(f"{self._name}.{self._state}."):
+                    other.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Delete the kernel's files."""
+        for path in self._folder.glob(f"{self._name}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: tuple) -> Path:
+        signature, *machine = key
+        return self._folder / f"{self._name}.{self._state}.{_digest(_spelled(signature), repr(machine))}.nbc"
+
+
+def sources(module: str) -> Iterator[str]:
+    """Yield a digest of each source file that a module's kernels may be made of.
+
+    These are the module itself, every module that it imports, and in turn those imported by modules of its own package
+    or of this library. Modules of other packages are followed no further, and the standard library, numba and llvmlite
+    are left out.
+
+    Args:
+        module: Name of a module that is being imported or has been.
+    """
+    followed = {_package(module), _package(__name__)}
+    pending, seen = [module], {module}
+    while pending:
+        name = pending.pop()
+        path = getattr(sys.modules[name], "__file__", None) or ""
+        if not path.endswith(".py") or not os.path.exists(path):
+            continue
+        digest, imported = _read(path, name)
+        yield f"{name} {digest}"
+        if _package(name) in followed:
+            found = [other for other in imported if other in sys.modules and other not in seen]
+            pending += [other for other in found if _package(other) not in _LEFT_OUT]
+            seen.update(found)
+
+
+@cache
+def _read(path: str, module: str) -> tuple[str, tuple[str, ...]]:
+    """A file's digest, and the names that may be modules which it imports, sorted."""
+    text = Path(path).read_text(encoding="utf-8")
+    package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
+    names = set()
+    for base, members, plain in _IMPORT.findall(text):
+        names.update(re.findall(r"[\w.]+", plain))
+        if base:
+            base = resolve_name(base, package) if base.startswith(".") else base
+            names.update([base, *(f"{base}.{member}" for member in re.findall(r"\w+", members))])
+    return _digest(text), tuple(sorted(names))
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _spelled(kind: Any) -> str:
+    """A signature in words, with the classes and fields of named tuples: kernels are compiled for the fields' order."""
+    if not isinstance(kind, (tuple, types.BaseTuple)):
+        return str(kind)
+    made_of = ", ".join(map(_spelled, kind))
+    return f"{getattr(kind, 'instance_class', '')}{getattr(kind, 'fields', '')}({made_of})"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,47 @@
+"""Wrong decoders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from lipflow_dam.decoder import DamDecoder
+
+
+class Single(DamDecoder):
+    def decode(self, code, view_direction):
+        face = super().decode(code, view_direction)
+        return replace(face, texture=face.texture.float())
+
+
+class NeverBlind(DamDecoder):
+    def decode(self, code, view_direction):
+        if view_direction.shape[1] == 0:
+            raise ValueError("no views")
+        return super().decode(code, view_direction)
+
+
+class OtherMesh(DamDecoder):
+    def geometry(self, code):
+        return super().geometry(code) + 1
+
+
+class Blended(DamDecoder):
+    def decode(self, code, view_direction):
+        face = super().decode(code, view_direction)
+        return replace(face, texture=face.texture + face.texture.mean(1, keepdim=True))
+
+
+class Mute(DamDecoder):
+    """Decodes every code as ones."""
+
+    def decode(self, code, view_direction):
+        return super().decode(torch.ones_like(code), view_direction)
+
+    def geometry(self, code):
+        return super().geometry(torch.ones_like(code))
+
+
+class Distant(DamDecoder):
+    def _mesh(self, hidden):
+        return super()._mesh(hidden) + 10
