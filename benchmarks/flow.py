@@ -1,41 +1,170 @@
-"""Time of the paper's flow against other libraries' at a fixed context, as in fitting, and in training.
+"""Processor time of flow `glow` while codes are fitted: its gradient alone, and whole fits.
 
-    python benchmarks/flow.py --threads 1 2
-    python benchmarks/flow.py --adam 200
-    python benchmarks/flow.py --training
+    python benchmarks/flow.py
+    python benchmarks/flow.py --machines this --fits
+    python benchmarks/flow.py --batches 1 2 3 4 --gradients
 
-Features 256, context 1024, hidden 1024, 4 steps. Measured is the gradient of ½|z|² − log|det| with respect to the code;
-with `--adam`, so many steps of Adam on it, the making of `condition` included; with `--training`, forward and backward
-to all parameters. Contenders take turns; the figures are each one's best of all turns, since other work on the machine
-only adds. "floor" is the folded flow's matrix products alone; "fold" the first `condition` and gradient, "bind" a later
-`condition`. normflows, zuko and FrEIA take part where they are installed (see flow_libraries.py).
+Gradients are those of ½|z|² − log|det| with respect to the code, at the paper's sizes: code 256, context 1024, hidden
+1024, 4 steps; nflows takes part with the same weights. Whole fits are those of `lip-flow-keypoint` and `lip-flow-hmc`
+(three headset pictures a frame), at preset `small` and at the paper's sizes, with untrained weights. Their frames are
+simulated on first use.
+
+Each row compares the options `passes` and `fitting_precision` within one process and one thread. They take turns, and
+the figures are medians of processor time, so that other work on the machine changes them little. In brackets stands how
+many times as fast as `passes: plain` that is. `--machines` imitates processors without a matrix unit (AMX) and without
+AVX-512, by environment variables that torch's libraries and numba read.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from statistics import median
 
 import torch
-from flow_libraries import CONTEXT, FEATURES, HIDDEN, LIBRARIES, STEPS
+from fitting import frames, model
 from lipflow_glow.config import GlowConfig
 from lipflow_glow.flow import GlowFlow
-from lipflow_glow.folding import FoldedWeights, StepMatrices
 from nflows.nn.nets import ResidualNet
-from nflows.nn.nets.resnet import ResidualBlock
-from nflows.transforms import ActNorm, AdditiveCouplingTransform, AffineCouplingTransform, CompositeTransform, LULinear
+from nflows.transforms import ActNorm, AdditiveCouplingTransform, CompositeTransform, LULinear
 from torch import Tensor
 
+from lipflow_core.fitting import fit
 from lipflow_core.plans import FlowInputs
 
-KINK = 1e-6
-"""So near to zero, what goes into a ReLU may be on either side of it in float32."""
-NFLOWS = {"additive": AdditiveCouplingTransform, "affine": AffineCouplingTransform}
+FEATURES, CONTEXT, HIDDEN, STEPS = 256, 1024, 1024, 4
+WAYS = {
+    "plain": {"passes": "plain"},
+    "compiled": {"passes": "compiled"},
+    "auto": {"passes": "auto"},
+    "bfloat16": {"passes": "auto", "fitting_precision": "bfloat16"},
+}
+MACHINES = ("this", "no-amx", "no-avx512")
+PAPER = [
+    f"capture.{option}" for option in ("sequences=2", "held_out_sequences=1", "frames_per_sequence=16", "cameras=1")
+]
+FITS = [  # spec, preset, frames, steps
+    ("lip-flow-keypoint", "small", 1, 100),
+    ("lip-flow-keypoint", "small", 16, 50),
+    ("lip-flow-keypoint", "paper", 1, 50),
+    ("lip-flow-keypoint", "paper", 4, 30),
+    ("lip-flow-keypoint", "paper", 16, 15),
+    ("lip-flow-keypoint", "paper", 64, 8),
+    ("lip-flow-hmc", "small", 1, 30),
+    ("lip-flow-hmc", "small", 16, 10),
+    ("lip-flow-hmc", "paper", 1, 1),
+]
 
 
-def nflows_flow(coupling: str) -> CompositeTransform:
+def main() -> None:
+    """Print the table, or, for one machine, its part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--machines", nargs="+", choices=MACHINES, default=MACHINES)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64, 256])
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--gradients", action="store_true", help="measure gradients only")
+    parser.add_argument("--fits", action="store_true", help="measure whole fits only")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.here:
+        measure(args)
+        return
+    for machine in args.machines:
+        print(f"\nmachine {machine}: ms of processor time, one thread, torch {torch.__version__}", flush=True)
+        command = [sys.executable, *sys.argv, "--here"]
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1", **limits(machine)}, check=True)
+
+
+def limits(machine: str) -> dict[str, str]:
+    """Environment variables under which libraries use fewer instructions than the processor has."""
+    if machine == "this":
+        return {}
+    if machine == "no-amx":
+        return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+    from llvmlite.binding import get_host_cpu_features
+
+    features = get_host_cpu_features()
+    features.update({name: False for name in features if name.startswith(("avx512", "amx"))})
+    return {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": features.flatten(),
+    }
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print this process's rows."""
+    torch.manual_seed(0)
+    if not args.fits:
+        for batch in args.batches:
+            row(f"gradient, batch {batch}", gradients(batch), args.turns, 1)
+    if not args.gradients:
+        for spec, preset, count, steps in FITS:
+            name = f"{spec} {preset}, {count} frames"
+            row(name, fits(spec, preset, count, steps), max(3, args.turns // 2), count * steps)
+
+
+def row(name: str, ways: dict[str, Callable[[], object]], turns: int, units: int) -> None:
+    """Let the ways take turns; print the median of each, per unit."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(turns + 1):
+        for way, work in ways.items():
+            times[way].append(work())
+    each = {way: 1000 * median(taken[1:]) / units for way, taken in times.items()}
+    cells = [f"{way} {value:8.2f} ({each['plain'] / value:4.2f})" for way, value in each.items()]
+    print(f"{name:36s}", "   ".join(cells), flush=True)
+
+
+def gradients(batch: int) -> dict[str, Callable[[], float]]:
+    """Each way's gradient of ½|z|² − log|det|; calls return seconds."""
+    reference = nflows_flow()
+    like_trained(reference)
+    code, context = torch.randn(batch, FEATURES), torch.randn(batch, CONTEXT)
+    maps = {"nflows": lambda z: reference(z, context)}
+    for way, options in WAYS.items():
+        flow = GlowFlow(GlowConfig(**options), FlowInputs(features=FEATURES, context=CONTEXT)).eval()
+        flow.load_state_dict(reference.state_dict())
+        maps[way] = flow.requires_grad_(False).condition(context).forward
+    reference.eval().requires_grad_(False)
+
+    def gradient(forward: Callable[[Tensor], tuple[Tensor, Tensor]]) -> float:
+        start = time.process_time()
+        leaf = code.clone().requires_grad_()
+        mapped, log_det = forward(leaf)
+        torch.autograd.grad(0.5 * mapped.square().sum() - log_det.sum(), leaf)
+        return time.process_time() - start
+
+    return {way: lambda forward=forward: gradient(forward) for way, forward in maps.items()}
+
+
+def fits(name: str, preset: str, count: int, steps: int) -> dict[str, Callable[[], float]]:
+    """Each way's fit of `count` frames for `steps` steps, of which none stops early; calls return seconds."""
+    overrides = [f"fitting.steps={steps}", f"fitting.patience={steps + 1}", f"fitting.batch={count}"]
+    chosen = argparse.Namespace(model=None, spec=name, preset=preset)
+    avatar, spec = model(chosen, overrides + (PAPER if preset == "paper" else []))
+    held_out = frames(spec, min(count, 16))
+    frame = held_out.rows(torch.arange(count) % len(held_out))
+    flow = avatar.fitting_prior.flow
+    once = spec.fitting.model_copy(update={"steps": 1})
+
+    def run(options: dict[str, str]) -> float:
+        flow.config = flow.config.model_copy(update={"fitting_precision": "float32", **options})
+        flow.train().eval()
+        fit(avatar, frame, once)  # folds, and compiles what is compiled
+        start = time.process_time()
+        fit(avatar, frame, spec.fitting)
+        return time.process_time() - start
+
+    return {way: lambda options=options: run(options) for way, options in WAYS.items()}
+
+
+def nflows_flow() -> CompositeTransform:
     """The same flow as one builds it from nflows."""
 
     def net(inputs: int, outputs: int) -> ResidualNet:
@@ -44,7 +173,7 @@ def nflows_flow(coupling: str) -> CompositeTransform:
     layers = []
     for step in range(STEPS):
         mask = [(index + step) % 2 for index in range(FEATURES)]
-        layers += [ActNorm(FEATURES), LULinear(FEATURES), NFLOWS[coupling](mask, net)]
+        layers += [ActNorm(FEATURES), LULinear(FEATURES), AdditiveCouplingTransform(mask, net)]
     return CompositeTransform(layers)
 
 
@@ -62,209 +191,6 @@ def like_trained(flow: torch.nn.Module) -> None:
                 tensor.add_(0.01 * noise)
             elif tensor.ndim == 1:
                 tensor.add_(0.1 * noise)
-
-
-def gradient_of(forward: Callable[[Tensor], tuple[Tensor, Tensor]], code: Tensor) -> Callable[[], tuple]:
-    """A function that makes z and d/dcode (½ |z|² − log|det|), what fitting asks of a flow."""
-
-    def run() -> tuple[Tensor, Tensor]:
-        leaf = code.detach().requires_grad_()
-        mapped, log_det = forward(leaf)
-        loss = 0.5 * mapped.square().sum() - log_det.sum()
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        return mapped.detach(), gradient
-
-    return run
-
-
-def floor_of(flow: GlowFlow, code: Tensor) -> Callable[[], None]:
-    """All matrix products of the folded flow and of its gradient, dense, by oneDNN with packed weights, and no more."""
-    layers = list(flow._transforms)
-    steps = FoldedWeights(list(zip(layers[0::3], layers[1::3], layers[2::3], strict=True))).steps
-    matrices = [matrix for step in steps for matrix in in_order(step.matrices())]
-    products = [product(matrix) for matrix in matrices] + [product(matrix.t()) for matrix in matrices[::-1]]
-    inputs = {matrix.shape[side]: torch.randn(len(code), matrix.shape[side]) for matrix in matrices for side in (0, 1)}
-
-    def run() -> None:
-        with torch.no_grad():
-            for multiply, width in products:
-                multiply(inputs[width])
-
-    return run
-
-
-def in_order(matrices: StepMatrices) -> list[Tensor]:
-    """The matrices of a step as they are gone through."""
-    return [matrices.affine, matrices.initial, *(m for block in matrices.blocks for m in block), matrices.final]
-
-
-def product(matrix: Tensor) -> tuple[Callable[[Tensor], Tensor], int]:
-    """x ↦ x Wᵀ for (out, in), and how wide x is."""
-    weight = matrix.contiguous()
-    if not torch.backends.mkldnn.is_available():
-        return lambda x: torch.nn.functional.linear(x, weight), weight.shape[1]
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""), weight.shape[1]
-
-
-def best_times(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Best seconds of each, the contenders taking turns."""
-    for function in contenders.values():
-        function()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, function in contenders.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(values) for name, values in times.items()}
-
-
-def adam_of(bind: Callable[[], Callable[[Tensor], tuple[Tensor, Tensor]]], code: Tensor, steps: int) -> Callable:
-    """A fit of codes under the flow's density by `steps` of Adam; `bind` fixes the context."""
-
-    def run() -> Tensor:
-        forward = bind()
-        leaf = code.clone().requires_grad_()
-        optimizer = torch.optim.Adam([leaf], lr=0.1)
-        for _ in range(steps):
-            mapped, log_det = forward(leaf)
-            loss = 0.5 * mapped.square().sum() - log_det.sum()
-            (leaf.grad,) = torch.autograd.grad(loss, leaf)
-            optimizer.step()
-        return leaf.detach()
-
-    return run
-
-
-def training_of(flow: torch.nn.Module, code: Tensor, context: Tensor) -> Callable[[], None]:
-    """Forward and backward of the negative log-likelihood to all parameters, codes and contexts."""
-    leaves = code.clone().requires_grad_(), context.clone().requires_grad_()
-
-    def run() -> None:
-        mapped, log_det = flow(*leaves)
-        (0.5 * mapped.square().sum(dim=1) - log_det).mean().backward()
-
-    return run
-
-
-def others() -> dict[str, Callable]:
-    """The libraries that are installed."""
-    found = {}
-    for name, build in LIBRARIES.items():
-        try:
-            found[name] = build()
-        except ModuleNotFoundError as error:
-            print(f"without {name}: {error.name} is not installed")
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256])
-    parser.add_argument("--coupling", choices=sorted(NFLOWS), default="additive")
-    parser.add_argument("--seconds", type=float, default=6.0, help="spent per batch size, about")
-    parser.add_argument("--adam", type=int, metavar="STEPS", help="measure fits of so many steps")
-    parser.add_argument("--training", action="store_true", help="measure training instead (batches 16 and 64)")
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-
-    reference = nflows_flow(arguments.coupling)
-    like_trained(reference)
-    flows = {}
-    for name, precision in (("fp32", "float32"), ("bf16", "bfloat16")):
-        config = GlowConfig(coupling=arguments.coupling, fitting_precision=precision)
-        flows[name] = GlowFlow(config, FlowInputs(features=FEATURES, context=CONTEXT))
-        flows[name].load_state_dict(reference.state_dict())
-
-    for threads in arguments.threads:
-        torch.set_num_threads(threads)
-        print(f"\ncoupling {arguments.coupling}, {threads} thread(s), torch {torch.__version__}; milliseconds, ratios")
-        if arguments.training:
-            report_training(reference, flows["fp32"], arguments.seconds)
-        else:
-            for flow in (reference, *flows.values()):
-                flow.eval().requires_grad_(False)
-            libraries = others() if arguments.coupling == "additive" else {}
-            for batch in arguments.batches:
-                report(reference, flows, libraries, batch, arguments.adam, arguments.seconds)
-
-
-def report(
-    reference: torch.nn.Module,
-    flows: dict[str, GlowFlow],
-    libraries: dict[str, Callable],
-    batch: int,
-    adam: int | None,
-    seconds: float,
-) -> None:
-    """Measure one batch size and print it."""
-    code, context = torch.randn(batch, FEATURES), torch.randn(batch, CONTEXT)
-    flows["fp32"].train().eval()  # forgets what was folded
-    start = time.perf_counter()
-    gradient_of(flows["fp32"].condition(context).forward, code)()
-    fold = time.perf_counter() - start
-
-    maps = {"nflows": reference, **libraries}
-    binds = {name: lambda f=f: lambda z: f(z, context) for name, f in maps.items()}
-    binds |= {name: lambda flow=flow: flow.condition(context).forward for name, flow in flows.items()}
-    if adam:
-        contenders = {name: adam_of(bind, code, adam) for name, bind in binds.items()}
-    else:
-        contenders = {name: gradient_of(bind(), code) for name, bind in binds.items()}
-        contenders["floor"] = floor_of(flows["fp32"], code)
-    once = best_times(contenders, 1)
-    taken = best_times(contenders, max(1 if adam else 5, int(seconds / sum(once.values()))))
-    bind = best_times({"bind": lambda: flows["fp32"].condition(context)}, 5)["bind"]
-
-    what = f"{adam} steps of Adam" if adam else "gradient"
-    print(f"batch {batch}, {what}; fold {1e3 * fold:.0f} ms, bind {1e3 * bind:.1f} ms")
-    for name, value in taken.items():
-        print(
-            f"  {name:10s} {1e3 * value:10.2f} ms   {taken['nflows'] / value:5.2f}× as fast as nflows"
-            + (f"   {value / taken['floor']:5.2f} × floor" if "floor" in taken else "")
-        )
-    if not adam:
-        smooth = ~at_a_kink(reference, code, context)
-        wanted, made = contenders["nflows"](), contenders["fp32"]()
-        z, gradient, rest = (
-            ((a - b)[rows].abs().amax() / a.abs().max()).item() if rows.any() else 0.0
-            for a, b, rows in zip(wanted + wanted[1:], made + made[1:], (smooth | True, smooth, ~smooth), strict=True)
-        )
-        print(
-            f"  fp32 against nflows, relative: z {z:.1e}, gradient {gradient:.1e}; gradient of {int((~smooth).sum())} "
-            f"rows at a ReLU's kink {rest:.1e}"
-        )
-
-
-def at_a_kink(reference: torch.nn.Module, code: Tensor, context: Tensor) -> Tensor:
-    """(B,) which rows have a number so near to a ReLU's kink that rounding decides on which side of it they are."""
-    deep, nearest = copy.deepcopy(reference).double(), torch.full((len(code),), torch.inf, dtype=torch.float64)
-
-    def watch(inputs: Tensor) -> Tensor:
-        nearest.copy_(nearest.minimum(inputs.abs().amin(dim=1)))
-        return inputs.relu()
-
-    for block in deep.modules():
-        if isinstance(block, ResidualBlock):
-            block.activation = watch
-    with torch.no_grad():
-        deep(code.double(), context.double())
-    return nearest < KINK
-
-
-def report_training(reference: torch.nn.Module, flow: GlowFlow, seconds: float) -> None:
-    for batch in (16, 64):
-        code, context = torch.randn(batch, FEATURES), torch.randn(batch, CONTEXT)
-        contenders = {
-            name: training_of(module.train(), code, context) for name, module in (("nflows", reference), ("glow", flow))
-        }
-        once = best_times(contenders, 1)
-        taken = best_times(contenders, max(5, int(seconds / sum(once.values()))))
-        print(f"batch {batch}, training: forward and backward to parameters")
-        for name, value in taken.items():
-            print(f"  {name:10s} {1e3 * value:10.2f} ms   {taken['nflows'] / value:5.2f}× as fast as nflows")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.distributions import Normal
 
+from lipflow_core.flow_priors import SeenThroughFlowConfig
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
@@ -159,8 +160,7 @@ class SeenThroughFlow(LatentPrior, ABC):
     for any other flow it is estimated at z^q.
 
     Args:
-        config: Options of the prior. A method `flow_inputs(given)` gives the inputs of the flow; `posterior_entropy` is
-            "keep" or "drop"; `prior_entropy` is a weight.
+        config: Options of the prior.
         given: Inputs of the prior, with the flow.
 
     Attributes:
@@ -168,9 +168,9 @@ class SeenThroughFlow(LatentPrior, ABC):
         zero: (1, D) zeros, for a base that does not depend on the driving encoder.
     """
 
-    config: Any
+    config: SeenThroughFlowConfig
 
-    def __init__(self, config: Any, given: PriorInputs):
+    def __init__(self, config: SeenThroughFlowConfig, given: PriorInputs):
         super().__init__(config, given)
         flow_inputs = config.flow_inputs(given)
         assert given.flow is not None, "its Config plans no prior without a flow"

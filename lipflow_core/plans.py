@@ -169,6 +169,18 @@ class PriorInputs:
             )
         return shapes
 
+    def refuse_flow(self, prior: str) -> None:
+        """Check, for a prior that uses no flow, that the spec has none.
+
+        Args:
+            prior: Name of the prior, for messages.
+
+        Raises:
+            Mismatch: If the spec has a flow.
+        """
+        if self.flow is not None:
+            raise Mismatch(f"prior '{prior}' takes no flow but the spec names flow '{self.flow.name}'; set flow=null")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlowInputs:

@@ -11,6 +11,7 @@ PLUGIN_API = (
     "lipflow_core.config",
     "lipflow_core.densities",
     "lipflow_core.errors",
+    "lipflow_core.flow_priors",
     "lipflow_core.hooks",
     "lipflow_core.interfaces",
     "lipflow_core.parts",

@@ -18,7 +18,7 @@ def lipflow_components() -> Iterable[Component]:
         name="glow",
         implementation="lipflow_glow.flow:GlowFlow",
         config="lipflow_glow.config:GlowConfig",
-        summary="Repeats ActNorm, LU linear map and coupling; the paper's flow",
+        summary="Steps of ActNorm, LU linear map and coupling; the paper's flow",
         capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
@@ -50,6 +50,6 @@ def lipflow_components() -> Iterable[Component]:
         name="spline",
         implementation="lipflow_glow.couplings:SplineCoupling",
         config="lipflow_glow.config:SplineConfig",
-        summary="Bends one half by monotone rational-quadratic splines with linear tails; starts as the identity",
+        summary="Bends one half by monotone rational-quadratic splines; starts as the identity",
         capabilities=frozenset({"cpu", "cuda"}),
     )

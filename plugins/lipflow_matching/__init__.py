@@ -1,4 +1,4 @@
-"""Prior `flow-matching`: a Gaussian refined by a velocity field, which is trained without being integrated."""
+"""Prior `flow-matching`: a Gaussian refined by a velocity field, which training does not integrate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def lipflow_components() -> Iterable[Component]:
         name="flow-matching",
         implementation="lipflow_matching.prior:FlowMatchingPrior",
         config="lipflow_matching.config:FlowMatchingConfig",
-        summary="A Gaussian refined by a velocity field (flow matching), conditioned on the driving encoder or not",
+        summary="Gaussian refined by a velocity field (flow matching), conditioned on the driving encoder or not",
         capabilities=frozenset({"cpu", "cuda"}),
     )

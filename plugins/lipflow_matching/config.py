@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from lipflow_core.config import Config
-from lipflow_core.plans import Mismatch, Plan, PriorInputs
+from lipflow_core.plans import Plan, PriorInputs
 
 _EXACT_UP_TO, _PROBES = 32, 8
 
@@ -17,27 +17,28 @@ class FlowMatchingConfig(Config):
     """Options of prior `flow-matching`."""
 
     base: Literal["driving", "standard-normal"] = "driving"
-    """Where the flow starts: "driving", N(μ^p, σ^p) of the driving encoder, the velocity conditioned on its features;
-    "standard-normal", N(0, I) and an unconditional velocity."""
+    """Density that the velocity refines. "driving": N(μ^p, σ^p) of the driving encoder, with a velocity conditioned on
+    its features. "standard-normal": N(0, I), with an unconditional velocity."""
     posterior_entropy: Literal["keep", "drop"] = "keep"
-    """Whether the training term keeps Q's entropy, which makes it a bound on the KL divergence from Q, or drops it as
-    the paper's flow prior does."""
+    """Whether the divergence contains the entropy of Q. "keep" subtracts it, so that the divergence is a bound of
+    KL(Q‖p). "drop" leaves it out, as the paper does for its flow prior."""
     fitting: Literal["surrogate", "exact"] = "surrogate"
-    """What fitting ascends: "surrogate", a lower bound on log p at fixed times and noise; "exact", log p by
-    integration, many times as costly."""
+    """Likelihood that fitting maximises. "surrogate": a lower bound of log p at fixed times and noise. "exact": log p
+    by integration, which takes many times as long."""
     hidden: PositiveInt = 1024
-    """Width of the velocity's network."""
+    """Width of the network that predicts the velocity."""
     blocks: PositiveInt = 2
-    """Residual blocks of it."""
+    """Number of residual blocks of this network."""
     steps: PositiveInt = 4
-    """Runge-Kutta steps from base to code."""
+    """Number of Runge-Kutta steps between base and code."""
     probes: NonNegativeInt | None = None
-    """Probe vectors that the divergence of the velocity is estimated with, the same for every code; 0 computes it
-    exactly, at the cost of one probe a dimension. By default exact up to 32 dimensions, 8 probes beyond."""
+    """Number of probe vectors that estimate the divergence of the velocity; all codes use the same ones. 0 computes it
+    exactly, at the cost of one probe for each dimension. Null means exact for codes of up to 32 dimensions, and 8
+    probes for larger ones."""
     pairs: PositiveInt = 8
-    """Times at which the surrogate looks at the velocity, each with two opposite noise vectors."""
+    """Number of times t at which the surrogate evaluates the velocity, each with two opposite noise vectors."""
     training_pairs: PositiveInt = 2
-    """The same for each sample of a training step, drawn anew."""
+    """Number of such times for each sample of a training step, where times and noise are drawn anew."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"hidden": 32, "blocks": 1},
@@ -46,14 +47,13 @@ class FlowMatchingConfig(Config):
     }
 
     def probes_for(self, code: int) -> int:
-        """How many probes a code of this size is given; 0 for an exact divergence."""
+        """Return the number of probes for a code of this size; 0 means an exact divergence."""
         if self.probes is not None:
             return self.probes
         return 0 if code <= _EXACT_UP_TO else _PROBES
 
     def plan(self, given: PriorInputs) -> Plan:
-        if given.flow is not None:
-            raise Mismatch(f"prior 'flow-matching' takes no flow but the spec names flow '{given.flow.name}'")
+        given.refuse_flow("flow-matching")
         driving = given.driving_shapes("flow-matching") if self.base == "driving" else {}
         return Plan(
             inputs={"code": (given.code,), **driving},

@@ -1,4 +1,4 @@
-"""The density that a velocity field transports a Gaussian to: exact by integration, or bounded from below."""
+"""The density to which a velocity field transports a Gaussian, by integration or as a lower bound."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lipflow_matching.network import VelocityNetwork
 
 @dataclass(frozen=True)
 class Numerics:
-    """How densities are computed.
+    """Numerical settings of densities.
 
     Args:
-        steps: Runge-Kutta steps.
+        steps: Number of Runge-Kutta steps.
         probes: (steps + 1, K, D) probe vectors v for the end of each step, scaled so that Σ vᵀ J v estimates the
-            trace of J; the D unit vectors for an exact trace.
-        times: (N,) times in (0, 1) at which the surrogate looks, evenly spread.
-        noise: (N, 1, D) noise that it looks with, each of length √D.
-        surrogate: Whether fitting ascends the surrogate.
+            trace of J. The D unit vectors give the exact trace.
+        times: (N,) times in (0, 1) at which the surrogate evaluates the velocity, evenly spread.
+        noise: (N, 1, D) noise vectors of the surrogate, each of length √D.
+        surrogate: Whether fitting maximises the surrogate.
     """
 
     steps: int
@@ -32,20 +32,20 @@ class Numerics:
 
 
 class MatchingDensity(Density):
-    r"""N(μ, σ) transported along the velocity field v, at fixed features.
+    r"""The Gaussian N(μ, σ) transported along the velocity field v, at fixed features.
 
     In units of the base, x = (z − μ) / σ, the straight paths x_t = t x + (1 − t) ε from noise to codes have the
     velocity v = E[x − ε | x_t]. With c = t² + (1 − t)² and y = x_t / √c it is written as
 
         v(x_t, t) = (2t − 1)/c · x_t + (1 − t)/c · n(y, t),
 
-    whose first term is the velocity if x is standard normal itself: without n, the density is N(μ, σ), exactly. Along
-    a path y moves by dy/dt = (1 − t) c^(−3/2) n(y, t) alone. The score of x_t's density is (t n − x_t) / c.
+    The first term is the velocity for standard normal x, so without n the density is exactly N(μ, σ). Along a path,
+    dy/dt = (1 − t) c^(−3/2) n(y, t). The score of the density of x_t is (t n − x_t) / c.
 
     Args:
-        base: N(μ, σ), B rows, or one that broadcasts.
-        network: n.
-        context: What its `context` made of the features; None without.
+        base: N(μ, σ), B rows, or one row that broadcasts.
+        network: The network n.
+        context: Result of `network.context` for the features; None without features.
         numerics: Steps, probes, times and noise.
     """
 
@@ -57,36 +57,36 @@ class MatchingDensity(Density):
         self.broadcasts = base.broadcasts
 
     def log_prob(self, code: Tensor) -> Tensor:
-        """log p(z), exact up to the steps and, for large codes, the probes: log p_base less ∫ div v dt."""
+        """Compute log p(z) = log p_base − ∫ div v dt, exact up to the steps and, for large codes, the probes."""
         start, divergence = self.integrate(self._whitened(code), backwards=True)
         return self.base.log_prob(self._coloured(start)) - divergence
 
     def fitting_log_prob(self, code: Tensor) -> Tensor:
-        """The bound of `correction` at fixed times and noise, or `log_prob`, as the numerics say."""
+        """Compute the bound of `correction` at fixed times and noise, or `log_prob` if `numerics.surrogate` is off."""
         if not self.numerics.surrogate:
             return self.log_prob(code)
         return self.base.log_prob(code) - self.correction(code, self.numerics.times[:, None], self.numerics.noise)
 
     def correction(self, code: Tensor, times: Tensor, noise: Tensor) -> Tensor:
-        r"""An estimate of how far −log p lies above −log p_base at most, (B,) nats.
+        r"""Estimate an upper bound of log p_base − log p, (B,) nats.
 
         The bound of diffusion models (Song et al., "Maximum likelihood training of score-based diffusion models",
         2021; Kingma and Gao, "Understanding diffusion objectives as the ELBO", 2023) is, for straight paths, flow
-        matching's regression weighted by t / (1 − t):
+        matching's regression, weighted by t / (1 − t):
 
             −log p(x) ≤ constant + ∫ t/(1 − t) E‖x − ε − v(x_t, t)‖² dt,
 
-        with equality where v is what it learns. For n = 0 that is −log N(x; 0, I), so that only the difference has to
-        be estimated,
+        with equality if v is the optimum of the regression. For n = 0 the right side is −log N(x; 0, I), so that only
+        the difference to it has to be estimated,
 
             ∫ t/c² E[(1 − t) ‖n‖² − 2 n·((1 − t) x − t ε)] dt,
 
-        and with n = 0 it is 0 without any noise. ε and −ε together cancel most of the noise near t = 1. What is
-        bounded is the density of the diffusion that has v's score; it is `log_prob`'s where v is what it learns.
+        which is 0 without any noise for n = 0. ε and −ε together cancel most of the noise near t = 1. The bound holds
+        for the density of the diffusion with the score of v, which equals that of `log_prob` if v is the optimum.
 
         Args:
             code: (B, D).
-            times: (N, B) or (N, 1), in [0, 1], N for each code.
+            times: (N, B) or (N, 1) in [0, 1], N for each code.
             noise: (N, B, D) or (N, 1, D), standard normal.
         """
         x, t, s = self._whitened(code), times[..., None], 1 - times[..., None]
@@ -97,7 +97,7 @@ class MatchingDensity(Density):
         return difference.mean(dim=(0, 1))
 
     def mode(self) -> Tensor:
-        """Where the base's mean is transported to."""
+        """Return the code to which the mean of the base is transported."""
         return self._coloured(self.integrate(torch.zeros_like(self.base.mean))[0])
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -113,11 +113,11 @@ class MatchingDensity(Density):
         """Follow the velocity from t = 0 to 1, or back, by the classical Runge-Kutta method.
 
         Args:
-            y: (B, D), or forwards (count, B, D), in units of the base.
-            backwards: From codes to the base; only then is the divergence computed.
+            y: (B, D), or (count, B, D) if not `backwards`, in units of the base.
+            backwards: Whether to go from codes to the base; the divergence is computed only then.
 
         Returns:
-            The end, of y's shape, and ∫₀¹ div v dt by Simpson's rule on the steps, (B,); 0 forwards.
+            The end, of the shape of y, and ∫₀¹ div v dt (B,) by Simpson's rule on the steps, 0 if not `backwards`.
         """
         steps, length = self.numerics.steps, (-1 if backwards else 1) / self.numerics.steps
         probes = self.numerics.probes if backwards else [None] * (steps + 1)
@@ -135,7 +135,7 @@ class MatchingDensity(Density):
         return y, total
 
     def _velocity(self, y: Tensor, time: float, probes: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
-        """dy/dt and its divergence, 0 without probes."""
+        """Compute dy/dt and its divergence, which is 0 without probes."""
         s, c = 1 - time, time**2 + (1 - time) ** 2
         scale = s / c**1.5
         shifts = self.network.shifts(self.context, y.new_tensor([[time]]))

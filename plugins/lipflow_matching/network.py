@@ -1,4 +1,4 @@
-"""The network behind the velocity: residual, conditioned on time and features, with its own directional derivatives."""
+"""The residual network behind the velocity, conditioned on time and features, with its own directional derivatives."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _FREQUENCIES = 8
 
 
 class VelocityNetwork(nn.Module):
-    """y, t, h → n(y, t; h), all of them (…, D): what the velocity has beyond that of a Gaussian; zero at first.
+    """Maps y (…, D), time t and features h to n(y, t; h) (…, D), by which a velocity differs from that of a Gaussian.
 
-    Features and time come in as shifts of each layer's input, so that those of the features can be computed once.
+    Its output is zero before training. Features and time shift the input of each layer, so that the shifts of the
+    features can be computed once.
 
     Args:
-        code: D.
+        code: Size D of the code.
         features: Width of h; 0 for none.
         hidden: Width of the layers.
-        blocks: Residual blocks of two layers.
+        blocks: Number of residual blocks of two layers.
     """
 
     def __init__(self, code: int, features: int, hidden: int, blocks: int):
@@ -37,32 +38,32 @@ class VelocityNetwork(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def context(self, features: Tensor) -> Tensor:
-        """The shifts of features (B, h), one for each layer: (layers, B, hidden)."""
+        """Compute the shifts of features (B, h), one for each layer: (layers, B, hidden)."""
         return rearrange(self.features(features), "b (layer width) -> layer b width", layer=self.layers)
 
     def shifts(self, context: Tensor | None, time: Tensor) -> list[Tensor]:
-        """The shift of each layer, features' and time's together.
+        """Add the shifts of features and time, one sum for each layer.
 
         Args:
-            context: What `context` gave; None without features.
-            time: (…, 1), which broadcasts against the codes' leading axes and a last one.
+            context: Result of `context`; None without features.
+            time: (…, 1), which broadcasts against the codes.
         """
         order = torch.arange(1, _FREQUENCIES + 1, device=time.device, dtype=time.dtype)
         times = self.time(torch.cos(math.pi * time * order)).chunk(self.layers, dim=-1)
         return list(times) if context is None else [t + c for t, c in zip(times, context, strict=True)]
 
     def forward(self, code: Tensor, shifts: list[Tensor]) -> Tensor:
-        """n at codes (…, D)."""
+        """Compute n at codes (…, D)."""
         state = self.first(code) + shifts[0]
         for inner, outer, shift in zip(self.inner, self.outer, shifts[1:], strict=True):
             state = state + outer(silu(inner(silu(state)) + shift))
         return self.last(silu(state))
 
     def with_trace(self, code: Tensor, shifts: list[Tensor], probes: Tensor) -> tuple[Tensor, Tensor]:
-        """n at codes (B, D), and Σ_k vᵀ_k (∂n/∂y) v_k, (B,), for probes v (K, D).
+        """Compute n at codes (B, D), and Σ_k vᵀ_k (∂n/∂y) v_k, (B,), for probes v (K, D).
 
-        For the D unit vectors that is the trace of the Jacobian. Written out and not by torch.func, so that the trace
-        is a graph of matrix products like any other, which gradients go back through.
+        For the D unit vectors the sum is the trace of the Jacobian. It is not computed by torch.func, so that it is an
+        ordinary graph of matrix products with gradients.
         """
         weight = self.first.weight
         state, tangent = self.first(code) + shifts[0], rearrange(probes @ weight.mT, "k width -> k 1 width")
@@ -72,12 +73,12 @@ class VelocityNetwork(nn.Module):
             middle, slope = _silu(inner(middle) + shift)
             state, tangent = state + outer(middle), tangent + (moved * slope) @ outer.weight.mT
         middle, slope = _silu(state)
-        # vᵀ (W t) = (Wᵀ v)ᵀ t spares the product with the last layer for every code.
+        # vᵀ (W t) = (Wᵀ v)ᵀ t saves the product with the last layer for every code.
         back = rearrange(probes @ self.last.weight, "k width -> k 1 width")
         return self.last(middle), (tangent * slope * back).sum(dim=(0, 2))
 
 
 def _silu(value: Tensor) -> tuple[Tensor, Tensor]:
-    """silu and its derivative."""
+    """Compute silu and its derivative."""
     gate = torch.sigmoid(value)
     return value * gate, gate * (1 + value * (1 - gate))

@@ -1,4 +1,4 @@
-"""The flow-matching prior."""
+"""The prior that refines a Gaussian by flow matching."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SEED = 0
 
 
 class FlowMatchingPrior(LatentPrior):
-    r"""A Gaussian refined by flow matching (Lipman et al., "Flow matching for generative modeling", 2023).
+    r"""Refines a Gaussian by flow matching (Lipman et al., "Flow matching for generative modeling", 2023).
 
-    The divergence is KL(Q‖N(μ, σ)) / D in closed form plus what flow matching adds to it, a bound on KL(Q‖p) / D:
+    The divergence is a bound of KL(Q‖p) / D: KL(Q‖N(μ, σ)) / D in closed form, plus the correction of the velocity,
 
         KL(Q‖p) ≤ KL(Q‖N(μ, σ)) + E_{z ~ Q} correction(z),
 
-    with `correction` as in `lipflow_matching.density.MatchingDensity`. Its gradients reach Q, P and the velocity alike
-    (as in Vahdat et al., "Score-based generative modeling in latent space", 2021). Flow matching's plain regression
-    would not do for Q and P: it is smallest where all codes, or base and codes, shrink to a point, as then every
-    velocity is known. Here the Gaussian's normalisation and Q's entropy stand against that. At first the velocity is
-    the Gaussian's own, the correction is 0 without any noise, and the prior is `kl`.
+    with `correction` of `lipflow_matching.density.MatchingDensity`. Its gradients reach Q, P and the velocity (as in
+    Vahdat et al., "Score-based generative modeling in latent space", 2021). The plain regression of flow matching
+    cannot train Q and P: it is smallest if all codes shrink to a point, where every velocity is known. Here the
+    normalisation of the Gaussian and the entropy of Q prevent that. Before training the correction is exactly 0, and
+    the prior is a Gaussian.
 
     Attributes:
-        network: What the velocity has beyond that of a Gaussian.
+        network: Predicts the difference between the velocity and that of a Gaussian.
     """
 
     config: FlowMatchingConfig
@@ -43,7 +43,7 @@ class FlowMatchingPrior(LatentPrior):
         super().__init__(config, given)
         features = given.driving.outputs["features"][0] if config.base == "driving" else 0
         self.network = VelocityNetwork(given.code, features, config.hidden, config.blocks)
-        # Buffers so that they follow the model's device and dtype; the same in every model, so not saved.
+        # Buffers follow the model's device and type; they are equal in all models, so they are not saved.
         for name, value in _fixed(config, given.code).items():
             self.register_buffer(name, value, persistent=False)
 
@@ -70,11 +70,11 @@ class FlowMatchingPrior(LatentPrior):
         return MatchingDensity(driving_gaussian(driving, "driving"), self.network, context, numerics)
 
     def _looks(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Times and noise of the correction: drawn anew in training, otherwise those of the surrogate."""
+        """Return times and noise of the correction: new draws in training, otherwise those of the surrogate."""
         if not self.training:
             return self.times[:, None], self.noise
         count, batch = self.config.training_pairs, code.shape[0]
-        # From torch's own generator, which training seeds at every step. Times are spread evenly over the batch.
+        # Draws from torch's own generator, which training seeds at every step. Times are evenly spread over the batch.
         options = {"dtype": code.dtype, "device": code.device}
         even = torch.arange(batch, **options) / max(batch, 1)
         times = (even + torch.rand(count, 1, **options)) % 1
@@ -82,14 +82,14 @@ class FlowMatchingPrior(LatentPrior):
 
 
 def _fixed(config: FlowMatchingConfig, code: int) -> dict[str, Tensor]:
-    """Probes, and the surrogate's times and noise; the same for every seed."""
+    """Make the probes and the times and noise of the surrogate, which are the same for every seed of training."""
     generator = torch.Generator().manual_seed(_SEED)
     probes = torch.eye(code).expand(config.steps + 1, code, code)
     if count := config.probes_for(code):
         signs = torch.randint(0, 2, (config.steps + 1, count, code), generator=generator)
         probes = (2.0 * signs - 1) / count**0.5
-    # Orthogonal within each block of D: there the sum of εᵀ J ε is D times J's trace, where that of independent vectors
-    # only estimates it, which is much of the surrogate's error.
+    # Within each block of D the vectors are orthogonal, so that the sum of εᵀ J ε is exactly D times the trace of J.
+    # Independent vectors would only estimate it, which is a large part of the surrogate's error.
     blocks = [
         torch.linalg.qr(torch.randn(code, code, generator=generator)).Q for _ in range(math.ceil(config.pairs / code))
     ]

@@ -1,4 +1,4 @@
-"""Prior `mixture`: a Gaussian mixture conditioned on the driving encoder, for observations that leave choices."""
+"""Prior `mixture`: a Gaussian mixture conditioned on the driving encoder, for ambiguous observations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def lipflow_components() -> Iterable[Component]:
         name="mixture",
         implementation="lipflow_mixture.prior:MixturePrior",
         config="lipflow_mixture.config:MixtureConfig",
-        summary="Gaussian mixture around the driving encoder's Gaussian, its components predicted from the features",
+        summary="Gaussian mixture around the driving encoder's Gaussian, with components predicted from its features",
         capabilities=frozenset({"cpu", "cuda"}),
     )

@@ -7,22 +7,22 @@ from typing import Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from lipflow_core.config import Config
-from lipflow_core.plans import Mismatch, Plan, PriorInputs
+from lipflow_core.plans import Plan, PriorInputs
 
 
 class MixtureConfig(Config):
     """Options of prior `mixture`."""
 
     components: PositiveInt = 5
-    """Gaussians in the mixture."""
+    """Number of Gaussians in the mixture."""
     divergence: Literal["bound", "sample"] = "bound"
-    """The training term: "bound" is a closed-form upper bound of KL(Q‖P), exact for one component; "sample" is log q −
-    log p at Q's sample, with Q's entropy in closed form."""
+    """Divergence between posterior and prior in training. "bound": a closed-form upper bound of KL(Q‖p), which is exact
+    for one component. "sample": log q − log p at a sample of Q, with the entropy of Q in closed form."""
     spread: PositiveFloat = 0.5
-    """Standard deviation of the components' first offsets from the driving mean, in its standard deviations."""
+    """Standard deviation, before training, of the offsets of component means from the driving encoder's mean, in units
+    of σ^p."""
 
     def plan(self, given: PriorInputs) -> Plan:
-        if given.flow is not None:
-            raise Mismatch(f"prior 'mixture' takes no flow but the spec names flow '{given.flow.name}'")
+        given.refuse_flow("mixture")
         driving = given.driving_shapes("mixture")
         return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))

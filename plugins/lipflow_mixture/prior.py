@@ -1,4 +1,4 @@
-"""The conditional Gaussian mixture."""
+"""The prior that is a conditional Gaussian mixture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lipflow_mixture.config import MixtureConfig
 
 
 class MixtureDensity(Density):
-    """p(z) = Σ_k π_k N(z; μ_k, σ_k).
+    """A Gaussian mixture p(z) = Σ_k π_k N(z; μ_k, σ_k).
 
     Args:
-        log_weights: (B, K) log π.
-        mean: (B, K, D).
-        log_std: (B, K, D).
+        log_weights: log π, (B, K).
+        mean: μ, (B, K, D).
+        log_std: log σ, (B, K, D).
     """
 
     def __init__(self, log_weights: Tensor, mean: Tensor, log_std: Tensor):
@@ -34,7 +34,7 @@ class MixtureDensity(Density):
         return (self.log_weights + within).logsumexp(dim=1)
 
     def mode(self) -> Tensor:
-        """The component mean of highest density; exact where components lie well apart, or all on one spot."""
+        """Return the component mean of highest density, the mode if components lie far apart or all coincide."""
         components = self.mean.shape[1]
         heights = torch.stack([self.log_prob(self.mean[:, k]) for k in range(components)], dim=1)
         return self._of_component(heights.argmax(dim=1)[None])[0][0]
@@ -48,7 +48,7 @@ class MixtureDensity(Density):
         return mean + std * torch.randn(count, batch, size, **options)
 
     def _of_component(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations (N, B, D) of the components `chosen` (N, B)."""
+        """Return means and standard deviations (N, B, D) of the components `chosen` (N, B)."""
         rows = torch.arange(self.mean.shape[0], device=chosen.device)
         return self.mean[rows, chosen], self.normal.stddev[rows, chosen]
 
@@ -57,10 +57,10 @@ class MixtureDensity(Density):
 
 
 class MixturePrior(LatentPrior):
-    """Σ_k π_k N(μ_k, σ_k): every component an offset from the driving Gaussian, predicted from the driving features.
+    """Puts Σ_k π_k N(μ_k, σ_k) over the code, with components predicted from the driving features h.
 
-    μ_k = μ^p + σ^p ⊙ a_k(h), log σ_k = log σ^p + b_k(h), π = softmax(c(h)), with a, b and c linear. At first all
-    weights are equal, all σ_k are σ^p and the means differ by a little, so that components can come apart.
+    μ_k = μ^p + σ^p ⊙ a_k(h), log σ_k = log σ^p + b_k(h), π = softmax(c(h)), with a, b and c linear. Before training all
+    weights are equal and all σ_k are σ^p. The means differ a little, so that components can separate.
     """
 
     config: MixtureConfig

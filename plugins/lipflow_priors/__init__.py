@@ -14,7 +14,7 @@ def lipflow_components() -> Iterable[Component]:
         name="standard-normal",
         implementation="lipflow_priors.gaussian:StandardNormalPrior",
         config="lipflow_priors.config:StandardNormalConfig",
-        summary="N(0, I), tied to the posterior by KL(Q‖N(0, I)); the paper's DAM",
+        summary="N(0, I), with KL(Q‖N(0, I)) as divergence; the paper's DAM",
         capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
@@ -22,7 +22,7 @@ def lipflow_components() -> Iterable[Component]:
         name="kl",
         implementation="lipflow_priors.gaussian:DrivingGaussianPrior",
         config="lipflow_priors.config:DrivingGaussianConfig",
-        summary="The driving encoder's Gaussian, tied by KL or likelihood; the paper's LiP-KL and DAM-Reg.",
+        summary="Gaussian of the driving encoder, with a KL or likelihood divergence; the paper's LiP-KL and DAM-Reg.",
         capabilities=frozenset({"cpu", "cuda"}),
     )
     yield Component(
@@ -30,6 +30,6 @@ def lipflow_components() -> Iterable[Component]:
         name="flow",
         implementation="lipflow_priors.flow:FlowPrior",
         config="lipflow_priors.config:FlowPriorConfig",
-        summary="A Gaussian seen through a flow, conditioned on the driving encoder or not; LiP-Flow and DAM-Flow",
+        summary="Gaussian seen through a flow, conditioned on the driving encoder or not; LiP-Flow and DAM-Flow",
         capabilities=frozenset({"cpu", "cuda"}),
     )

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 from lipflow_core.config import Config
-from lipflow_core.plans import FlowInputs, Mismatch, Plan, PriorInputs
-
-
-def _refuse_flow(prior: str, given: PriorInputs) -> None:
-    if given.flow is not None:
-        raise Mismatch(f"prior '{prior}' takes no flow but the spec names flow '{given.flow.name}'")
+from lipflow_core.flow_priors import SeenThroughFlowConfig
+from lipflow_core.plans import Plan, PriorInputs
 
 
 class StandardNormalConfig(Config):
-    """Options of prior `standard-normal`: it has none."""
+    """Options of prior `standard-normal`: none."""
 
     def plan(self, given: PriorInputs) -> Plan:
-        _refuse_flow("standard-normal", given)
+        given.refuse_flow("standard-normal")
         return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
 
 
@@ -27,12 +23,14 @@ class DrivingGaussianConfig(Config):
     """Options of prior `kl`."""
 
     divergence: Literal["kl", "reverse-kl", "likelihood"] = "kl"
-    """The training term: "kl" is KL(Q‖P), "reverse-kl" KL(P‖Q), "likelihood" −log N(z^q; μ^p, σ^p)."""
+    """Divergence between posterior and prior in training. "kl": KL(Q‖P). "reverse-kl": KL(P‖Q). "likelihood":
+    −log N(z^q; μ^p, σ^p) at a sample z^q of Q."""
     std: Literal["driving"] | PositiveFloat = "driving"
-    """Standard deviation of the prior: the driving encoder's own, or one number for all dimensions."""
+    """Standard deviation of the prior. "driving" takes σ^p, which the driving encoder predicts; a number is the fixed
+    standard deviation of every dimension."""
 
     def plan(self, given: PriorInputs) -> Plan:
-        _refuse_flow("kl", given)
+        given.refuse_flow("kl")
         driving = given.driving_shapes("kl")
         return Plan(
             inputs={"code": (given.code,), **driving},
@@ -42,53 +40,35 @@ class DrivingGaussianConfig(Config):
         )
 
 
-class FlowPriorConfig(Config):
-    """Options of prior `flow`; the defaults are LiP-Flow-HMC's."""
+class FlowPriorConfig(SeenThroughFlowConfig):
+    """Options of prior `flow`. The defaults are those of LiP-Flow-HMC."""
 
-    base: Literal["driving", "standard-normal"] = "driving"
-    """"driving": N(μ^p, σ^p) of the driving encoder, the flow conditioned on its features (LiP-Flow); "standard-
-    normal": N(0, I) and an unconditional flow (DAM-Flow)."""
+    component: ClassVar[str] = "flow"
+
     std: Literal["driving"] | PositiveFloat = "driving"
-    """Standard deviation of a driving base: the driving encoder's own, or one number for all dimensions."""
-    posterior_entropy: Literal["drop", "keep"] = "drop"
-    """Whether the training term keeps Q's entropy, which makes it the KL divergence from Q up to sampling, or drops it
-    as the paper does."""
-    prior_entropy: NonNegativeFloat = 0.0
-    """Weight of a penalty on the entropy of p, as Q's space sees it, relative to the likelihood term; 1 is what the
-    shipped LiP-Flow-KPT has."""
+    """Standard deviation of base "driving". "driving" takes σ^p, which the driving encoder predicts; a number is the
+    fixed standard deviation of every dimension."""
     driving_entropy: NonNegativeFloat = 0.0
-    """Weight of a penalty on the entropy of the driving Gaussian alone, as the paper words that of its LiP-Flow-KPT, 1.
-    It has no minimum: the Gaussian shrinks, the flow with it, until training breaks."""
+    """Weight of a penalty on the entropy of the driving encoder's Gaussian alone. The paper describes its LiP-Flow-KPT
+    with weight 1. The penalty has no minimum: Gaussian and flow shrink together until training breaks. Prefer
+    `prior_entropy`."""
 
     @model_validator(mode="after")
     def _needs_driving_base(self) -> FlowPriorConfig:
         if self.base == "standard-normal":
             if self.std != "driving":
-                raise ValueError("std is for base 'driving'; base 'standard-normal' has standard deviation 1")
+                raise ValueError(
+                    f"std is {self.std}, but base 'standard-normal' always has standard deviation 1; leave out std, "
+                    "or set base to 'driving'"
+                )
             if self.driving_entropy > 0:
-                raise ValueError("driving_entropy penalises base 'driving'; with base 'standard-normal' it must be 0")
+                raise ValueError(
+                    f"driving_entropy is {self.driving_entropy}, but base 'standard-normal' has no driving encoder to "
+                    "penalise; set it to 0, or base to 'driving'"
+                )
         if self.std != "driving" and self.driving_entropy > 0:
-            raise ValueError("driving_entropy penalises the driving encoder's σ; with a fixed std it must be 0")
+            raise ValueError(
+                f"driving_entropy is {self.driving_entropy}, but with a fixed std the entropy is constant; "
+                "set driving_entropy to 0, or std to 'driving'"
+            )
         return self
-
-    def flow_inputs(self, given: PriorInputs) -> FlowInputs:
-        """What the flow is planned and built from."""
-        context = 0 if self.base == "standard-normal" else given.driving_shapes("flow")["features"][0]
-        return FlowInputs(features=given.code, context=context)
-
-    def plan(self, given: PriorInputs) -> Plan:
-        if given.flow is None:
-            raise Mismatch("prior 'flow' needs a flow, but the spec's slot 'flow' is empty; name one, as in flow=glow")
-        driving = {} if self.base == "standard-normal" else given.driving_shapes("flow")
-        flow = given.flow.plan(self.flow_inputs(given))
-        if not flow.invertible:
-            raise Mismatch(f"prior 'flow' samples through the flow's inverse, but flow '{given.flow.name}' has none")
-        return Plan(
-            inputs={"code": (given.code,), **driving},
-            outputs={"log_prob": ()},
-            devices=flow.devices,
-            differentiable=flow.differentiable,
-            needs=("driving",) if driving else (),
-            parts={"flow": flow},
-            divergence_weight=5e-4,
-        )

@@ -1,4 +1,4 @@
-"""Prior `flow`: a Gaussian seen through a flow."""
+"""The prior that sees a Gaussian through a flow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lipflow_priors.config import FlowPriorConfig
 
 
 class FlowPrior(SeenThroughFlow):
-    """A Gaussian base seen through a flow: the driving encoder's (LiP-Flow) or the standard one (DAM-Flow).
+    """Sees a Gaussian base through a flow: the driving encoder's (LiP-Flow) or the standard one (DAM-Flow).
 
-    The divergence is that of `SeenThroughFlow`, plus `driving_entropy` times P's entropy.
+    The divergence is that of `SeenThroughFlow`, plus `driving_entropy` times the entropy of the driving encoder's
+    Gaussian.
     """
 
     config: FlowPriorConfig

@@ -1,4 +1,4 @@
-"""Gaussian priors."""
+"""The priors that are one Gaussian."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lipflow_priors.config import DrivingGaussianConfig, StandardNormalConfig
 
 
 class StandardNormalPrior(LatentPrior):
-    """N(0, I) over the code; the divergence is KL(Q‖N(0, I)) in closed form."""
+    """Puts N(0, I) over the code; the divergence is KL(Q‖N(0, I)) in closed form."""
 
     config: StandardNormalConfig
     given: PriorInputs
 
     def __init__(self, config: StandardNormalConfig, given: PriorInputs):
         super().__init__(config, given)
-        # A buffer so that it follows the model's device and dtype; constant, so not saved.
+        # A buffer follows the model's device and type; as a constant it is not saved.
         self.register_buffer("zero", torch.zeros(1, given.code), persistent=False)
 
     def divergence_from(self, posterior: Encoding, code: Tensor, driving: Encoding | None) -> Tensor:
@@ -33,7 +33,7 @@ class StandardNormalPrior(LatentPrior):
 
 
 class DrivingGaussianPrior(LatentPrior):
-    """N(μ^p, σ^p) of the driving encoder; the divergence is one of the KL divergences or the negative likelihood."""
+    """Puts N(μ^p, σ^p) of the driving encoder over the code; the divergence is a KL divergence or −log p(z^q)."""
 
     config: DrivingGaussianConfig
     given: PriorInputs

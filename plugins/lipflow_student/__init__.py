@@ -1,4 +1,4 @@
-"""Prior `flow-student`: as the paper's flow prior, with a Student-t base whose tails forgive outliers."""
+"""Prior `flow-student`: the paper's flow prior with a Student-t base, whose heavy tails tolerate outliers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def lipflow_components() -> Iterable[Component]:
         name="flow-student",
         implementation="lipflow_student.prior:StudentFlowPrior",
         config="lipflow_student.config:StudentFlowConfig",
-        summary="A Student-t seen through a flow, conditioned on the driving encoder or not",
+        summary="Student-t seen through a flow, conditioned on the driving encoder or not",
         capabilities=frozenset({"cpu", "cuda"}),
     )

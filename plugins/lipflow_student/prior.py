@@ -14,15 +14,15 @@ from lipflow_student.config import StudentFlowConfig
 
 
 class StudentDensity(BaseDensity):
-    """Multivariate Student-t with diagonal scale: one heavy tail for the whole code, not one per dimension.
+    """A multivariate Student-t with diagonal scale, which has one heavy tail for the whole code.
 
     log p(z) = log Γ((ν + D)/2) − log Γ(ν/2) − D/2 log(νπ) − Σ log σ − (ν + D)/2 · log(1 + Σ ((z − μ)/σ)² / ν).
 
     Args:
-        freedom: ν.
-        location: (B, D), or (1, D) if it broadcasts.
-        log_scale: As `location`.
-        broadcasts: Its one row stands for every code.
+        freedom: Degrees of freedom ν.
+        location: μ, (B, D), or (1, D) if it broadcasts.
+        log_scale: log σ, of the same shape.
+        broadcasts: Whether the one row serves every code.
     """
 
     def __init__(self, freedom: int, location: Tensor, log_scale: Tensor, broadcasts: bool = False):
@@ -48,7 +48,7 @@ class StudentDensity(BaseDensity):
         return self.location + self.log_scale.exp() * noise * (self.freedom / chi_square).sqrt()
 
     def entropy(self) -> Tensor:
-        """Σ log σ and a constant, by E log(1 + distance / ν) = ψ((ν + D)/2) − ψ(ν/2)."""
+        """Compute the entropy, Σ log σ plus a constant, by E log(1 + distance / ν) = ψ((ν + D)/2) − ψ(ν/2)."""
         freedom, size = self.freedom, self.location.shape[1]
         half, whole = torch.tensor([freedom / 2, (freedom + size) / 2], dtype=torch.float64)
         constant = torch.lgamma(half) - torch.lgamma(whole) + size / 2 * math.log(freedom * math.pi)
@@ -60,7 +60,7 @@ class StudentDensity(BaseDensity):
 
 
 class StudentFlowPrior(SeenThroughFlow):
-    """A Student-t seen through a flow; its pull on a code fades with distance where a Gaussian's grows.
+    """Sees a Student-t through a flow: its gradient fades with the distance of a code, where that of a Gaussian grows.
 
     After Alexanderson and Henter, "Robust model training and generalisation with Studentising flows", 2020.
     """
