@@ -36,7 +36,7 @@ def test_info_tells_options_defaults_presets_and_what_they_mean(capsys):
         "type": "integer > 0",
         "default": 4,
         "required": False,
-        "help": "Steps of ActNorm → LU linear map → coupling.",
+        "help": "Number of steps. Each is an ActNorm, an LU linear map and a coupling.",
     }
     assert item["presets"]["tiny"]["steps"] == 2
     text = said(capsys, "plugins", "info", "glow")

@@ -195,9 +195,9 @@ def test_a_deprecated_component_warns_once(sandbox):
 
 
 def test_a_config_of_the_wrong_class_is_refused(sandbox):
-    sandbox.install("acme", "acme_priors", plugin_source("blend", module="wrong"))
-    sandbox.write(sandbox.site / "wrong.py", "class Options: ...\n")
-    assert "wrong:Options is no subclass of lipflow_core.config.Config" in load(sandbox, "blend")
+    sandbox.install("acme", "acme_priors", plugin_source("blend", module="no_config"))
+    sandbox.write(sandbox.site / "no_config.py", "class Options: ...\n")
+    assert "no_config:Options is no subclass of lipflow_core.config.Config" in load(sandbox, "blend")
 
 
 def test_absolute_imports_within_a_local_plugin_get_a_hint(sandbox):
