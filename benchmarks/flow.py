@@ -111,13 +111,15 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def row(name: str, ways: dict[str, Callable[[], object]], turns: int, units: int) -> None:
-    """Let the ways take turns; print the median of each, per unit."""
+    """Let the ways take turns, the first of which warms up; print medians per unit and of the ratios within a turn."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(turns + 1):
         for way, work in ways.items():
             times[way].append(work())
-    each = {way: 1000 * median(taken[1:]) / units for way, taken in times.items()}
-    cells = [f"{way} {value:8.2f} ({each['plain'] / value:4.2f})" for way, value in each.items()]
+    cells = []
+    for way, taken in times.items():
+        faster = median(plain / other for plain, other in zip(times["plain"][1:], taken[1:], strict=True))
+        cells.append(f"{way} {1000 * median(taken[1:]) / units:8.2f} ({faster:4.2f})")
     print(f"{name:36s}", "   ".join(cells), flush=True)
 
 
