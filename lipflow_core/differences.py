@@ -175,7 +175,11 @@ class Difference(Estimate):
             >>> print(Difference.of(scores, others, ["smile", "smile", "blink", "speech"]))
             +2.00 ± 2.48
         """
-        pairs = np.subtract(np.fromiter(one, float), np.fromiter(other, float))
+        return cls.between(np.subtract(np.fromiter(one, float), np.fromiter(other, float)), sequences, **more)
+
+    @classmethod
+    def between(cls, pairs: np.ndarray, sequences: Sequence[str] | np.ndarray, **more: Any) -> Self:
+        """Take the difference from those of single frames (N,), as `of` does; what is not finite is left out."""
         sound = np.isfinite(pairs)
         means = sequence_means(pairs[sound], np.asarray(sequences)[sound])
         left_out = int((~sound).sum())
