@@ -175,7 +175,9 @@ class Difference(Estimate):
             >>> print(Difference.of(scores, others, ["smile", "smile", "blink", "speech"]))
             +2.00 ± 2.48
         """
-        return cls.between(np.subtract(np.fromiter(one, float), np.fromiter(other, float)), sequences, **more)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            pairs = np.subtract(np.fromiter(one, float), np.fromiter(other, float))
+        return cls.between(pairs, sequences, **more)
 
     @classmethod
     def between(cls, pairs: np.ndarray, sequences: Sequence[str] | np.ndarray, **more: Any) -> Self:

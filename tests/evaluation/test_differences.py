@@ -52,7 +52,7 @@ def test_the_detectable_distance_is_that_of_statsmodels(count):
 
 
 def test_scores_that_are_not_finite_are_left_out_and_counted():
-    found = Difference.of([1.0, math.nan, 3.0, math.inf], [0.0, 0.0, math.nan, 0.0], list("ABCD"))
+    found = Difference.of([1.0, math.nan, 3.0, math.inf], [0.0, 0.0, math.nan, math.inf], list("ABCD"))
     assert (found.mean, found.frames, found.left_out, found.sequences) == (1.0, 1, 3, 1)
 
 

@@ -133,18 +133,17 @@ def compare(scores: Scores, system: str, other: str, task: str, metric: str) -> 
     runs, subjects = [], []
     finite = pairs.finite()
     sequences = finite.mean_over("seed").mean_over("frame")
-    for subject in np.unique(pairs.levels["subject"]):
+    for subject, name in enumerate(pairs.names["subject"].tolist()):
         of_subject = pairs.where(pairs.levels["subject"] == subject)
-        seeds = np.unique(of_subject.levels["seed"])
-        for seed in seeds:
+        for seed in np.unique(of_subject.levels["seed"]):
             run = of_subject.where(of_subject.levels["seed"] == seed)
-            named = {"subject": str(subject), "seed": str(seed)}
+            named = {"subject": name, "seed": str(pairs.names["seed"][seed])}
             runs.append(RunDifference.between(run.difference, run.levels["sequence"], **named))
         means = sequences.difference[sequences.levels["subject"] == subject]
         if len(means):
             trained = np.unique(finite.levels["seed"][finite.levels["subject"] == subject])
             counts = {"seeds": len(trained), "sequences": len(means)}
-            subjects.append(SubjectDifference.over(means, subject=str(subject), **counts))
+            subjects.append(SubjectDifference.over(means, subject=name, **counts))
     only = subjects[0] if len(subjects) == 1 else None
     return Comparison(
         system=system,

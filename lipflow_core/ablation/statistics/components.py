@@ -11,6 +11,9 @@ from pydantic import computed_field
 from lipflow_core.ablation.statistics.scores import LEVELS, Pairs
 from lipflow_core.results import Number, Result
 
+_WIDER = {"subject": (), "seed": ("subject",), "sequence": ("subject",), "frame": ("sequence", "subject")}
+"""Level → the levels that count its variance where it has one member each, the narrowest first."""
+
 
 class Components(Result):
     """Variance of paired differences by level, and what each level adds to the squared error of their mean.
@@ -69,15 +72,25 @@ class Components(Result):
     @computed_field
     @property
     def advice(self) -> str:
-        """Say in one sentence of which level more would help most."""
-        shares = {level: share for level, share in self.shares.items() if math.isfinite(share)}
-        if not shares:
-            return "What would make the difference surer can't be told, since nothing varies or was measured twice."
-        most = max(shares, key=shares.__getitem__)
-        told = ", ".join(f"{level}s {100 * share:.0f} %" for level, share in shares.items())
-        unknown = " and ".join(f"{level}s" for level in self.shares if level not in shares)
-        rest = f" The share of {unknown} can't be told from one of each." if unknown else ""
-        return f"More {most}s would help most. Estimated shares of the squared error: {told}.{rest}"
+        """Say of which level more would help most, and which levels can't be told apart."""
+        known = {level: share for level, share in self.shares.items() if math.isfinite(share)}
+        if max(map(_known, self.added.values())) == 0 and any(map(math.isfinite, self.added.values())):
+            return "The difference does not vary, so that nothing would make it surer."
+        if not known.keys() & {"subject", "sequence"}:
+            return (
+                "What would make the difference surer can't be told: two subjects or two sequences are needed for that."
+            )
+        most = max(known, key=known.__getitem__)
+        shares = ", ".join(f"{level}s {100 * share:.0f} %" for level, share in known.items())
+        told = [f"More {most}s would help most. Estimated shares of the squared error: {shares}."]
+        for level in [level for level in LEVELS if level not in known]:
+            wider = next((name for name in _WIDER[level] if name in known), None)
+            told.append(
+                f"With one {level} each, the share of {wider}s includes that of {level}s."
+                if wider
+                else f"The share of {level}s is unknown, since there is one."
+            )
+        return " ".join(told)
 
 
 def _known(value: float) -> float:

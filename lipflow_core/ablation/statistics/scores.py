@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -60,11 +60,17 @@ class Scores:
 
     def __init__(self, runs: Iterable[RunScores]):
         self._runs: dict[tuple[str, str], dict[tuple[str, int], RunScores]] = {}
+        self._names: dict[str, dict[str | int, int]] = {level: {} for level in LEVELS}
+        self._keys: dict[RunScores, np.ndarray] = {}
         for run in runs:
             place = self._runs.setdefault((run.system, run.task), {})
             if (run.subject, run.seed) in place:
                 raise ValueError(f"{run}: there are two runs of it")
             place[run.subject, run.seed] = run
+            self._code("subject", run.subject)
+            self._code("seed", run.seed)
+            codes = [self._code("sequence", name) << 32 | self._code("frame", number) for name, number in run.frames]
+            self._keys[run] = np.array(codes, np.int64)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, object]]) -> Self:
@@ -91,19 +97,26 @@ class Scores:
         """Pair the scores of two systems by subject, seed, sequence and frame."""
         ours, theirs = (self._of(name, task, metric) for name in (system, other))
         unpaired = sum(len(run.frames) for run in (*ours.values(), *theirs.values()))
-        names, differences = [], [np.empty(0)]
+        parts = [np.empty((len(LEVELS), 0), np.int64)]
+        differences = [np.empty(0)]
         for run in sorted(ours.keys() & theirs.keys()):
             one, another = ours[run], theirs[run]
-            where = {frame: i for i, frame in enumerate(another.frames)}
-            both = [(i, where[frame]) for i, frame in enumerate(one.frames) if frame in where]
-            first, second = np.array(both, int).reshape(-1, 2).T
-            values = (np.asarray(one.values[metric], float)[first], np.asarray(another.values[metric], float)[second])
-            names += [(*run, *one.frames[i]) for i in first]
-            differences.append(values[0] - values[1])
-            unpaired -= 2 * len(both)
-        columns = list(zip(*names, strict=True)) or [()] * len(LEVELS)
-        levels = {level: np.array(column, dtype=str) for level, column in zip(LEVELS, columns, strict=True)}
-        return Pairs(levels, np.concatenate(differences), unpaired)
+            keys = (self._keys[one], self._keys[another])
+            shared, first, second = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+            of_run = [np.full(len(shared), self._code(level, name)) for level, name in zip(LEVELS, run, strict=False)]
+            parts.append(np.stack([*of_run, shared >> 32, shared & 0xFFFFFFFF]))
+            scores = np.asarray(one.values[metric], float)[first], np.asarray(another.values[metric], float)[second]
+            with np.errstate(invalid="ignore"):  # infinity less infinity
+                differences.append(np.subtract(*scores))
+            unpaired -= 2 * len(shared)
+        levels = dict(zip(LEVELS, np.concatenate(parts, axis=1), strict=True))
+        names = {level: np.array(list(found), dtype=str) for level, found in self._names.items()}
+        return Pairs(levels, np.concatenate(differences), names, unpaired)
+
+    def _code(self, level: str, name: str | int) -> int:
+        """Number a name of a level, by the order in which names are first seen."""
+        names = self._names[level]
+        return names.setdefault(name, len(names))
 
     def _of(self, system: str, task: str, metric: str) -> dict[tuple[str, int], RunScores]:
         return {run: one for run, one in self._runs.get((system, task), {}).items() if metric in one.values}
@@ -114,14 +127,16 @@ class Pairs:
     """Paired differences of two systems, and what they are of.
 
     Args:
-        levels: Level → (N,) names; all of `LEVELS`, or those that were not averaged over.
+        levels: Level → (N,) positions in its `names`; all of `LEVELS`, or those that were not averaged over.
         difference: (N,) one system's score less the other's; NaN where either is not finite.
+        names: Level → its names.
         unpaired: Number of scores without a partner.
     """
 
     levels: Mapping[str, np.ndarray]
     difference: np.ndarray
-    unpaired: int = 0
+    names: Mapping[str, np.ndarray]
+    unpaired: int
 
     def __len__(self) -> int:
         return len(self.difference)
@@ -132,14 +147,14 @@ class Pairs:
 
     def where(self, chosen: np.ndarray) -> Self:
         """Take the rows of a mask (N,)."""
-        levels = {level: names[chosen] for level, names in self.levels.items()}
-        return type(self)(levels, self.difference[chosen], self.unpaired)
+        levels = {level: codes[chosen] for level, codes in self.levels.items()}
+        return replace(self, levels=levels, difference=self.difference[chosen])
 
     def mean_over(self, level: str) -> Self:
         """Average over a level: the result has one row for each combination of the other levels."""
         first, which, count = self._groups(level)
-        levels = {name: names[first] for name, names in self.levels.items() if name != level}
-        return type(self)(levels, np.bincount(which, self.difference, len(first)) / count, self.unpaired)
+        levels = {name: codes[first] for name, codes in self.levels.items() if name != level}
+        return replace(self, levels=levels, difference=np.bincount(which, self.difference, len(first)) / count)
 
     def variance_over(self, level: str) -> tuple[float, np.ndarray]:
         """Pool the variance over a level within each combination of the others, and count the rows of each.
@@ -153,16 +168,10 @@ class Pairs:
 
     def _groups(self, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First row, number by row, and number of rows of each combination of the levels other than one."""
-        key = _numbered((names for name, names in self.levels.items() if name != level), len(self))
+        key = np.zeros(len(self), np.int64)
+        for name, codes in self.levels.items():
+            if name != level:
+                # Renumbered after each level, so that the product can't overflow.
+                key = np.unique(key * max(len(self.names[name]), 1) + codes, return_inverse=True)[1]
         _, first, which, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
         return first, which, count
-
-
-def _numbered(columns: Iterable[np.ndarray], rows: int) -> np.ndarray:
-    """Number the combinations of columns (N,): equal rows have equal numbers."""
-    number = np.zeros(rows, np.int64)
-    for column in columns:
-        names, codes = np.unique(column, return_inverse=True)
-        # Renumbered after each column, so that the product can't overflow.
-        number = np.unique(number * max(len(names), 1) + codes, return_inverse=True)[1]
-    return number

@@ -19,7 +19,7 @@ def test_frames_are_paired_by_their_names_in_any_order():
     scores = Scores([run("a", [1.0, 2.0, 3.0]), run("b", [30.0, 10.0], frames=[("B", 0), ("A", 0)])])
     pairs = scores.pairs("a", "b", "headset", "psnr")
     assert pairs.difference.tolist() == [-9.0, -27.0]
-    assert pairs.levels["sequence"].tolist() == ["A", "B"]
+    assert pairs.names["sequence"][pairs.levels["sequence"]].tolist() == ["A", "B"]
     assert pairs.unpaired == 1
 
 

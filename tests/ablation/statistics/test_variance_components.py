@@ -55,7 +55,20 @@ def test_the_level_that_varies_most_is_the_one_that_would_help(grid, level):
 def test_a_level_of_one_member_is_unknown_and_the_advice_says_so(grid):
     found = components(grid(subjects=1, seeds=1, sequence=0.5))
     assert math.isnan(found.variance["subject"]) and math.isnan(found.variance["seed"])
-    assert found.advice.endswith(" The share of subjects and seeds can't be told from one of each.")
+    assert found.advice.endswith(
+        " The share of subjects is unknown, since there is one. The share of seeds is unknown, since there is one."
+    )
+    found = components(grid(seeds=1, frames=1, subject=0.5))
+    assert found.advice.endswith(
+        " With one seed each, the share of subjects includes that of seeds."
+        " With one frame each, the share of sequences includes that of frames."
+    )
+
+
+def test_one_sequence_of_one_subject_gives_no_advice(grid):
+    assert components(grid(subjects=1, sequences=1)).advice == (
+        "What would make the difference surer can't be told: two subjects or two sequences are needed for that."
+    )
 
 
 def test_nothing_to_compare_has_no_components(grid):
