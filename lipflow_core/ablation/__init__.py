@@ -1,0 +1,1 @@
+"""Run grids of systems and tasks, and tell how sure their differences are."""
