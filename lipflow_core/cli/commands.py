@@ -27,7 +27,6 @@ OWN = {
     "evaluate": ("score fits on held-out frames", "lipflow_core.cli.evaluate"),
     "sample": ("draw faces from a trained model's prior", "lipflow_core.cli.sample"),
     "schema": ("print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
-    "plugins": ("list, explain and check plugins", "lipflow_core.cli.plugins"),
 }
 """The core's own commands: name → summary and module."""
 
@@ -37,11 +36,10 @@ CORE = "lipflow-core"
 
 def listed(common: argparse.Namespace) -> str:
     """List all commands for `--help`: a line each, plugins that fail to load among them. Imports no command."""
-    try:
-        troubles = dict(_rows(_registry(common)))
-    except PluginError as error:
-        troubles = {"…": f"commands of plugins can't be listed: {error.message}"}
-    rows = {**{name: summary for name, (summary, _) in OWN.items()}, **troubles}
+    registry, fault = _registry(common)
+    rows = {**{name: summary for name, (summary, _) in OWN.items()}, **dict(_rows(registry))}
+    if fault is not None:
+        rows["…"] = f"commands of other plugins can't be listed: {fault.message}"
     indent, width = max(map(len, rows)) + 4, terminal_width(sys.stdout)
     lines = [f"  {name:<{indent - 2}}{text}" for name, text in rows.items()]
     lines = [printable(line, lines=False) for line in lines]
@@ -111,10 +109,7 @@ def call_own(name: str, common: argparse.Namespace, arguments: list[str]) -> int
     command, parser = import_module(module), command_parser(bare, summary)
     command.add_arguments(parser)
     args = parse(parser, arguments, common)
-    try:
-        offers = offers_of(name, _registry(common))
-    except PluginError:  # in a registry.toml: the command tells it, if it needs plugins
-        offers = []
+    offers = offers_of(name, _registry(common)[0])
     if len(offers) > 1:
         raise clash(name, offers)
     try:
@@ -131,10 +126,12 @@ def call(name: str, common: argparse.Namespace, arguments: list[str], top: Parse
     Raises:
         PluginError: If several offer it, if it is for another plugin API, or if it fails by a fault of its own.
     """
-    registry = _registry(common)
+    registry, fault = _registry(common)
     offers = offers_of(name, registry)
     if len(offers) > 1:
         raise clash(name, offers)
+    if not offers and fault is not None:
+        raise fault
     if not offers:
         _refuse(name, registry, top)
     plugin, command = offers[0]
@@ -203,8 +200,15 @@ def _distribution(plugin: Plugin | None) -> str:
     return CORE if plugin is None else plugin.distribution
 
 
-def _registry(common: argparse.Namespace) -> Registry:
-    from lipflow_core.registry import default_registry, set_command_line
+def _registry(common: argparse.Namespace) -> tuple[Registry, PluginError | None]:
+    """Give the plugins; where a registry.toml can't be read, those installed, and the error.
+
+    The command that finds such faults is itself a plugin's, and one that needs the registry meets the error anyway.
+    """
+    from lipflow_core.registry import default_registry, installed_registry, set_command_line
 
     set_command_line(common.registry, common.disable)
-    return default_registry()
+    try:
+        return default_registry(), None
+    except PluginError as error:
+        return installed_registry(), error

@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "default_registry",
     "find_layers",
+    "installed_registry",
     "load_object",
     "read_layer",
     "set_command_line",
@@ -63,6 +64,11 @@ def _registry(
     return Registry(find_layers(directory, *variables, *command_line))
 
 
+def installed_registry() -> Registry:
+    """Give the registry of shipped and installed plugins alone, whatever registry files and variables say."""
+    return Registry(_installed_layers())
+
+
 def find_layers(
     directory: Path,
     environment_files: str = "",
@@ -79,7 +85,6 @@ def find_layers(
         files: Those of the command line.
         disabled: Those of the command line.
     """
-    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
     from lipflow_core.registry.layers import (
         DISABLE_VARIABLE,
         REGISTRY_VARIABLE,
@@ -87,17 +92,13 @@ def find_layers(
         project_file,
         user_file,
     )
-    from lipflow_core.shipped import checkout_plugins, shipped
+    from lipflow_core.shipped import shipped
 
-    own = shipped("registry.toml")
-    layers = [_shipped_layer(own)]
-    for entry in layers[0].plugins.values():
-        ensure_importable(entry.module, checkout_plugins())
-    layers.append(entry_point_layer(set(layers[0].plugins)))
+    layers = _installed_layers()
     if (user := user_file()).is_file():
         layers.append(read_layer(user, "user"))
     marks = [mark for layer in layers for mark in layer.marks]
-    if (project := project_file(directory, marks)) is not None and not project.samefile(own):
+    if (project := project_file(directory, marks)) is not None and not project.samefile(shipped("registry.toml")):
         layers.append(read_layer(project, "project"))
     for file in filter(None, environment_files.split(os.pathsep)):
         layers.append(read_layer(_existing(Path(file).expanduser(), REGISTRY_VARIABLE), "environment"))
@@ -109,12 +110,17 @@ def find_layers(
     return layers
 
 
-def _shipped_layer(path: Path) -> Layer:
+def _installed_layers() -> list[Layer]:
     from dataclasses import replace
 
-    layer = read_layer(path, "shipped")
+    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
+    from lipflow_core.shipped import checkout_plugins, shipped
+
+    layer = read_layer(shipped("registry.toml"), "shipped")
     plugins = {name: replace(entry, distribution="lipflow-core") for name, entry in layer.plugins.items()}
-    return replace(layer, origin="shipped", plugins=plugins)
+    for entry in plugins.values():
+        ensure_importable(entry.module, checkout_plugins())
+    return [replace(layer, origin="shipped", plugins=plugins), entry_point_layer(set(plugins))]
 
 
 def _existing(path: Path, named_by: str) -> Path:

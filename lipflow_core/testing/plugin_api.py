@@ -34,6 +34,7 @@ COMMAND_API = (
     "lipflow_core.results",
     "lipflow_core.selection",
     "lipflow_core.specs",
+    "lipflow_core.spelling",
     "lipflow_core.tables",
     "lipflow_core.version",
 )

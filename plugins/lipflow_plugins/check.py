@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component
 from lipflow_core.registry import default_registry
 from lipflow_core.tables import printable
+from lipflow_plugins.choice import chosen
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
