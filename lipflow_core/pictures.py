@@ -1,4 +1,4 @@
-"""Pictures as PNG files: single ones, strips of views, keypoints drawn as dots, and contact sheets."""
+"""Pictures as PNG files: single ones, strips of views, and keypoints drawn as dots."""
 
 from __future__ import annotations
 
@@ -19,26 +19,6 @@ def png(picture: Tensor) -> bytes:
 def strip(pictures: Tensor) -> Tensor:
     """Place pictures of one frame side by side; (N, C, H, W) → (C, H, N·W)."""
     return rearrange(pictures, "n c h w -> c h (n w)")
-
-
-def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """Lay out a contact sheet, row by row on white.
-
-    Args:
-        pictures: (N, C, H, W).
-        columns: Pictures in a row.
-        gap: Pixels between pictures and around the sheet.
-
-    Returns:
-        (C, ...) one picture.
-    """
-    count, channels, height, width = pictures.shape
-    rows = -(-count // columns)
-    canvas = pictures.new_ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for i, picture in enumerate(pictures):
-        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
-        canvas[:, top : top + height, left : left + width] = picture
-    return canvas
 
 
 def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:

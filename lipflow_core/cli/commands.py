@@ -25,8 +25,6 @@ OWN = {
     "train": ("train a spec's model on its capture", "lipflow_core.cli.train"),
     "fit": ("fit a trained model to poor observations", "lipflow_core.cli.fit"),
     "evaluate": ("score fits on held-out frames", "lipflow_core.cli.evaluate"),
-    "sample": ("draw faces from a trained model's prior", "lipflow_core.cli.sample"),
-    "schema": ("print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
 }
 """The core's own commands: name → summary and module."""
 

@@ -19,7 +19,8 @@ from lipflow_core.evaluation.model_evaluation import ModelEvaluation
 from lipflow_core.evaluation.result import Evaluation, ModelScores
 from lipflow_core.interfaces import Capture
 from lipflow_core.progress import Style
-from lipflow_core.splits import open_capture, open_split, select, spread
+from lipflow_core.selection import positions, spread
+from lipflow_core.splits import open_capture, open_split
 from lipflow_core.storage import check_folder, claimed, remove_temporaries
 from lipflow_core.version import __version__
 
@@ -44,7 +45,8 @@ def evaluate(
     Args:
         models: Model directories, models as `open_model` gives them, or pairs (avatar, spec); one or several.
         count: Number of frames, evenly spread over the split; the spec's `evaluation.frames` if None.
-        frames: Which frames instead, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `lipflow_core.splits.select`).
+        frames: Which frames instead, such as "0:32" or "EXP_smile/000012,EXP_blink" (see
+            `lipflow_core.selection.positions`).
         split: Which split.
         out: Folder for the scores, codes, curves and pictures (see `lipflow_core.evaluation.folder`); nothing is
             written if None.
@@ -84,7 +86,7 @@ def evaluate(
             captures[key] = open_capture(candidate.blueprint)
         source = open_split(captures[key], split)
         wanted = candidate.spec.evaluation.frames if count is None else count
-        indices = spread(wanted, len(source)) if frames is None else select(source, frames)
+        indices = spread(wanted, len(source)) if frames is None else positions(source.segments, source.numbers, frames)
         runs[name] = ModelEvaluation(candidate, captures[key], source, split, indices, without_likelihood)
     folder = None if out is None else Path(out)
     with contextlib.nullcontext() if folder is None else claimed(folder, "evaluating"):

@@ -27,8 +27,9 @@ from lipflow_core.pictures import observed_picture, strip
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
 from lipflow_core.scoring import build_metrics, score
+from lipflow_core.selection import file_stem, spread
 from lipflow_core.specs.model import Fitting
-from lipflow_core.splits import file_stem, load_frames, spread
+from lipflow_core.splits import load_frames
 from lipflow_core.version import __version__
 
 FITTED: Code = "fitted"

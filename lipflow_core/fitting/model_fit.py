@@ -37,7 +37,8 @@ from lipflow_core.plans import Needs
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
-from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select, spread
+from lipflow_core.selection import file_stem, positions, spread
+from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
     claimed,
@@ -74,7 +75,8 @@ def fit_model(
     Args:
         model: Model directory.
         out: Folder to write, see above; empty, or of the same fit.
-        frames: Which, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `select`); all of the split if None.
+        frames: Which, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `lipflow_core.selection.positions`);
+            all of the split if None.
         split: Which split.
         overrides: Of the spec, such as "fitting.steps=50".
         pictures: Write pictures of the fitted codes.
@@ -95,7 +97,7 @@ def fit_model(
     spec, blueprint = opened.spec, opened.blueprint
     capture = open_capture(blueprint)
     source = open_split(capture, split)
-    indices = np.arange(len(source)) if frames is None else select(source, frames)
+    indices = np.arange(len(source)) if frames is None else positions(source.segments, source.numbers, frames)
     folder = Path(out)
     request = {
         "version": __version__,

@@ -21,7 +21,7 @@ from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Views
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, some_cameras, view_cameras
 from lipflow_dome.landmarks import landmark_vertices

@@ -11,7 +11,7 @@ import numpy as np
 from lipflow_core.errors import ResultError
 from lipflow_core.evaluation.folder import PICTURES
 from lipflow_core.evaluation.result import CODES, Code, Evaluation, ModelScores
-from lipflow_core.splits import file_stem
+from lipflow_core.selection import file_stem
 from lipflow_report.images import Inlined, common_limit, difference, heat, inlined, read
 
 _UNFOLDED = 4

@@ -11,7 +11,7 @@ from lipflow_core import cli, errors
 from lipflow_core.cli.commands import OWN
 
 HEAVY = ("torch", "numpy", "pydantic", "numba", "PIL")
-COMMANDS = (*OWN, "capture", "plugins", "report")
+COMMANDS = (*OWN, "capture", "plugins", "report", "sample", "schema")
 
 IMPORTED = """
 import sys
