@@ -1,4 +1,4 @@
-"""The Gaussian that an encoder predicts, its log σ bounded so that no likelihood or KL overflows in float32."""
+"""Bounds the log σ of predicted Gaussians, so that no likelihood or KL overflows in float32."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lipflow_core.records import Encoding
 FREE_LOG_STD = 8.0
 """Predicted log standard deviations within ±8 are used unchanged."""
 LARGEST_LOG_STD = 10.0
-"""Those beyond ±8 are squashed into ±10."""
+"""Predicted log standard deviations beyond ±8 are squashed into ±10."""
 
 
 def bounded_log_std(log_std: Tensor) -> Tensor:
-    """Squash log σ into ±LARGEST_LOG_STD; the identity within ±FREE_LOG_STD, once differentiable everywhere.
+    """Squash log σ into ±LARGEST_LOG_STD. The map is the identity within ±FREE_LOG_STD and once differentiable.
 
     The slope falls with the square of the excess, not exponentially, so that a head that diverged can recover.
     """

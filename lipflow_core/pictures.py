@@ -1,4 +1,4 @@
-"""Pictures as PNG files: single ones, strips of views, and keypoints drawn as dots."""
+"""Makes pictures to look at: PNG files, strips of several views, and keypoints drawn as dots."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def strip(pictures: Tensor) -> Tensor:
 
 
 def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
-    """Show one frame's observation as a picture; None if it is not of a kind that can be shown.
+    """Show one frame's observation as a picture; None if this kind of observation can't be shown.
 
     Args:
         frame: B frames.
-        name: An observation: `Views` become a strip of all views, `Keypoints` white dots on black.
-        row: Which of the frames.
+        name: Name of an observation. `Views` are shown as a strip of all views, `Keypoints` as white dots on black.
+        row: Number of the frame in the batch.
 
     Returns:
-        (3 or 1, H, W) in [0, 1].
+        The picture (3 or 1, H, W) in [0, 1].
     """
     match frame.observations.get(name):
         case Views(images=images):
@@ -41,7 +41,7 @@ def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
 
 
 def _dots(points: Tensor, height: int, width: int, side: int = 192) -> Tensor:
-    """Dots of 3×3 pixels on a canvas of at least `side` rows; points (K, 2) in pixels of a height × width picture."""
+    """Draw dots of 3×3 pixels on a canvas of about `side` rows; points (K, 2) in pixels of a height × width picture."""
     scale = max(1, round(side / height))
     canvas = points.new_zeros(1, height * scale, width * scale)
     offsets = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).to(points.device)

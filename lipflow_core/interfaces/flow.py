@@ -1,4 +1,4 @@
-"""The contracts of flows and of the couplings that they are built from."""
+"""Defines the contracts of flows and of the couplings that they are built from."""
 
 from __future__ import annotations
 

@@ -74,8 +74,7 @@ class World:
     def given(self, part: Part, registry: Registry) -> Any:
         """Choose the inputs that a component is planned and built with, at the kit's sizes.
 
-        An objective gets the phase that it is for, fitting if both. A prior gets a driving encoder and a flow exactly
-        if it takes them.
+        A prior gets a driving encoder and a flow exactly if it takes them.
 
         Args:
             part: The component.
@@ -121,8 +120,7 @@ class World:
                 triangles = len(topology.triangles)
                 yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="fitting")
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="training")
+                yield ObjectiveInputs(**offered, landmarks=landmarks)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 

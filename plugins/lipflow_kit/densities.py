@@ -1,4 +1,4 @@
-"""Densities that priors are built from: diagonal Gaussians, and any density seen through a flow.
+"""Defines densities that priors are built from: diagonal Gaussians, and any density seen through a flow.
 
 Each is a `ConditionedPrior`, the result of `LatentPrior.condition`. `SeenThroughFlow` is the base of priors whose
 density is seen through a flow.
@@ -46,7 +46,7 @@ class BaseDensity(Density):
 
     @abstractmethod
     def rows(self, index: Tensor) -> BaseDensity:
-        """As in `ConditionedPrior`."""
+        """Select rows, as `ConditionedPrior.rows` does."""
 
 
 class GaussianDensity(BaseDensity):
@@ -54,7 +54,7 @@ class GaussianDensity(BaseDensity):
 
     Args:
         mean: (B, D), or (1, D) if it broadcasts.
-        log_std: Natural logarithm of σ, with the shape of `mean`.
+        log_std: Natural logarithm of σ, of the shape of `mean`.
         broadcasts: Whether the single row is used for every code.
 
     Attributes:
