@@ -105,7 +105,7 @@ class Progress(AbstractContextManager):
         return self.style != "none" and self._start is not None and self.clock() >= self._next
 
     def advance(self, n: int = 1, **fields: Any) -> None:
-        """Count `n` more units, and show `fields` beside the count; each field keeps its value until it is set again."""
+        """Count `n` more units, and show `fields` beside the count; a field keeps its value until it is set again."""
         if self._start is None:
             self._begin()
         self.done += n

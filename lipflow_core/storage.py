@@ -1,7 +1,7 @@
 """Writes files and folders completely or not at all.
 
-Content is written under a temporary name in the same folder, flushed to the disk and renamed. If that fails, the earlier
-content stays and the temporary file is removed. A process that is killed leaves temporary files, which
+Content is written under a temporary name in the same folder, flushed to the disk and renamed. If that fails, the
+earlier content stays and the temporary file is removed. A process that is killed leaves temporary files, which
 `remove_temporaries` removes.
 
 A path that the user gave is used unchanged: links are followed, and pipes and terminals are written to. Within a folder

@@ -1,4 +1,4 @@
-"""Evaluating trained models: the public entry."""
+"""Evaluates trained models: the public entry."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def evaluate(
 ) -> Evaluation:
     """Fit held-out frames with trained models and score Q's code, the start of the fit and the fitted code.
 
-    The scores are those of the specs' `evaluation.metrics`, the same for all models. A model that `out` holds already,
-    with the same weights, options and frames, is not run again.
+    The metrics are those of the specs' `evaluation.metrics`, the same for all models. If `out` already has the scores
+    of a model, with the same weights, options and frames, it is not run again.
 
     Args:
-        models: Model directories, models as `open_model` gives them, or pairs (avatar, spec); one or several.
+        models: One or several models: model directories, results of `open_model`, or pairs (avatar, spec).
         count: Number of frames, evenly spread over the split; the spec's `evaluation.frames` if None.
-        frames: Which frames instead, such as "0:32" or "EXP_smile/000012,EXP_blink" (see
+        frames: Frames to take instead of a count, such as "0:32" or "EXP_smile/000012,EXP_blink" (see
             `lipflow_core.selection.positions`).
-        split: Which split.
-        out: Folder for the scores, codes, curves and pictures (see `lipflow_core.evaluation.folder`); nothing is
-            written if None.
+        split: Split of the capture.
+        out: Folder for scores, codes, curves and pictures (see `lipflow_core.evaluation.folder`); nothing is written
+            if None.
         overrides: Options of the specs' fitting, evaluation, capture, renderer and device, such as "fitting.steps=50".
-        without_likelihood: Fit a second time, without the objectives that ask the prior.
-        force: Run models again that are done.
-        style: How progress is shown.
+        without_likelihood: Whether to fit a second time, without the objectives that ask the prior.
+        force: Whether to run finished models again.
+        style: Style of progress.
 
     Raises:
         lipflow_core.errors.SpecError: If the models are scored by different metrics or on different views, or an
@@ -105,7 +105,7 @@ def evaluate(
 
 
 def _scores(run: ModelEvaluation, name: str, folder: Path | None, force: bool, style: Style) -> ModelScores:
-    """Run one model, unless the folder has its scores."""
+    """Run one model, or read its scores if the folder has them."""
     done = None if folder is None or force else finished(folder / name, run.identity)
     if done is not None:
         return done

@@ -1,4 +1,4 @@
-"""Checks of couplings and flows: inverse, log-determinant, and both at extremes."""
+"""Checks couplings and flows: the inverse and the log-determinant, also for large weights and distant codes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ EXTREMES: Mapping[Kind, tuple[tuple[float, float, float], ...]] = {
     "coupling": ((0.1, 100.0, 1e-2), (0.5, 20.0, 1e-2), (1.0, 1.0, 1e-2), (2.0, 3.0, 1e-2), (2.0, 100.0, 1e-2)),
     "flow": ((0.1, 1.0, 1e-2), (0.1, 20.0, 1e-2), (0.3, 1.0, inf), (0.3, 20.0, inf), (0.3, 100.0, inf)),
 }
-"""Standard deviations of noise on every parameter and of codes, and the largest error of f(f⁻¹(y)) that is allowed, as
-a share of the largest number of the code and of what it is mapped to. Flows of random weights are steep beyond what
-float32 resolves, which is no fault of theirs."""
-
+"""Kind → trials: the standard deviation of noise on every parameter, that of the codes, and the largest allowed error
+of f(f⁻¹(y)), relative to the largest entry of y and f⁻¹(y). Flows with random weights can be steeper than float32
+resolves; for them any finite error is allowed."""
 
 MANY = 1000
-"""Codes that are tried at extremes."""
+"""Number of codes in each of these trials."""
 
 
 def inverse_undoes_forward(subject: Subject) -> None:

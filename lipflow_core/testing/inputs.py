@@ -1,4 +1,4 @@
-"""Numbers, meshes, cameras and frames by seed: what the kit's own world is made of, a spherical head."""
+"""Makes the content of the kit's own world, a spherical head: numbers, meshes, cameras and frames, by seed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ TRIANGLES = 80
 TEXTURE = 32
 LANDMARKS = 12
 VIEWS = {"training_views": (2, 3, 32, 32), "scored_view": (1, 3, 32, 32), "driving_views": (3, 1, 24, 32)}
-"""What the pictures are for → views, channels, height and width."""
+"""Use of the pictures → number of views, channels, height and width."""
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers by seed."""
+    """Draw standard normal numbers by seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def uniform(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers in [0, 1) by seed."""
+    """Draw uniform numbers in [0, 1) by seed."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[Tensor, Topology]:
-    """A closed mesh: an icosahedron, subdivided, of radius 80 mm; at one subdivision 42 vertices, 80 triangles.
+    """Make a closed mesh, a subdivided icosahedron of radius 80 mm; one subdivision gives 42 vertices, 80 triangles.
 
     Returns:
-        vertices (V, 3) and topology, its uv one planar projection.
+        Vertices (V, 3), and the topology with uv from a planar projection.
     """
     golden = (1 + 5**0.5) / 2
     signs = [(0.0, s, t * golden) for s in (-1.0, 1.0) for t in (-1.0, 1.0)]
@@ -74,7 +74,7 @@ def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[T
 
 
 def template(dtype: torch.dtype = torch.float32) -> Template:
-    """The template of a spherical head."""
+    """Make the template of a spherical head."""
     vertices, topology = sphere(dtype)
     return Template(
         topology=topology,
@@ -87,7 +87,7 @@ def template(dtype: torch.dtype = torch.float32) -> Template:
 
 
 def cameras(batch: int, views: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Camera:
-    """Cameras 400 mm in front of the head, side by side, that see the whole sphere; leading axes (B, N)."""
+    """Make cameras 400 mm in front of the head, side by side, that see the whole sphere; leading axes (B, N)."""
     focal = 1.6 * min(height, width)
     intrinsics = torch.tensor(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=dtype
@@ -107,8 +107,8 @@ def frame(
 
     Args:
         batch: Number of samples.
-        seed: Of the content.
-        dtype: Of all real numbers.
+        seed: Seed of the content.
+        dtype: Type of all real numbers.
         names: Names of the observations by their use, "surface", "training_views", "scored_view", "driving_views" and
             "keypoints"; those of the registry's default `observations` if None.
     """
@@ -136,7 +136,7 @@ def frame(
 
 
 def encoding(batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32, code: int = CODE) -> Encoding:
-    """An encoding of random content."""
+    """Make an encoding of random content."""
     return Encoding(
         mean=normal(seed, batch, code, dtype=dtype),
         log_std=0.3 * normal(seed + 1, batch, code, dtype=dtype) - 0.5,

@@ -1,4 +1,4 @@
-"""Checks of objectives, beside those that they share with metrics."""
+"""Checks objectives, in addition to the checks that they share with metrics."""
 
 from __future__ import annotations
 

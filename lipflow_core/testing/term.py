@@ -1,4 +1,4 @@
-"""Checks that objectives and metrics share: one value for each sample, from what the plan names and nothing else."""
+"""Checks objectives and metrics alike: one value for each sample, computed from the plan's `needs` alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lipflow_core.testing.subject import Check, Subject, close
 
 
 def value_of(subject: Subject, module: nn.Module, asked: Scene) -> Tensor:
-    """Ask an objective or metric about a scene of which it sees what its plan needs."""
+    """Evaluate an objective or metric on the parts of a scene that its plan's `needs` name."""
     seen = asked.seen(subject.planned.needs)
     return module(seen.state, seen.target)
 
