@@ -10,7 +10,7 @@ import torch
 from lipflow_core.hooks import Kind
 from lipflow_core.testing.inputs import normal
 from lipflow_core.testing.module import code_of, context_of
-from lipflow_core.testing.subject import Check, Subject, close
+from lipflow_core.testing.subject import Check, Subject, close, refused
 
 FLOAT64 = torch.float64
 EXTREMES: Mapping[Kind, tuple[tuple[float, float, float], ...]] = {
@@ -62,6 +62,15 @@ def context_matters(subject: Subject) -> None:
     assert not torch.allclose(one, other), "the context changes nothing"
 
 
+def context_is_checked(subject: Subject) -> None:
+    module = subject.build()
+    code = code_of(subject, 3, 1, torch.float32)
+    wrong = normal(1, 3, subject.given.context + 1)
+    for context in (None, wrong) if subject.given.context else (wrong,):
+        with refused(ValueError, "a wrong context is taken without an error"):
+            module(code, context)
+
+
 def unconditional_works(subject: Subject) -> None:
     free = subject.with_given(context=0)
     module = free.build(jitter=0.1, dtype=FLOAT64)
@@ -110,6 +119,7 @@ CHECKS = [
     Check("log|det| agrees with autograd's Jacobian", log_det_agrees_with_autograd),
     Check("volume is as planned", volume_is_as_planned),
     Check("the context matters", context_matters),
+    Check("the context is checked", context_is_checked),
     Check("works without context", unconditional_works),
     Check("works for 2 and for 5 features", odd_widths_work),
     Check("the plan says that it is invertible", plan_says_invertible),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,44 +32,25 @@ def uniform(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tenso
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[Tensor, Topology]:
-    """Make a closed mesh, a subdivided icosahedron of radius 80 mm; one subdivision gives 42 vertices, 80 triangles.
+def sphere(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Topology]:
+    """Make a closed mesh: five rings of eight vertices and two poles on a sphere of radius 80 mm.
 
     Returns:
-        Vertices (V, 3), and the topology with uv from a planar projection.
+        Vertices (42, 3), and the topology of 80 triangles with uv from a planar projection.
     """
-    golden = (1 + 5**0.5) / 2
-    signs = [(0.0, s, t * golden) for s in (-1.0, 1.0) for t in (-1.0, 1.0)]
-    corners = [signed[i:] + signed[:i] for signed in signs for i in range(3)]
-    points = [torch.tensor(c, dtype=torch.float64) for c in corners]
-    edge = 2.0
-    triangles = [
-        (i, j, k)
-        for i in range(12)
-        for j in range(i + 1, 12)
-        for k in range(j + 1, 12)
-        if all(abs(float((points[a] - points[b]).norm()) - edge) < 1e-6 for a, b in ((i, j), (j, k), (i, k)))
-    ]
-    for _ in range(subdivisions):
-        middles: dict[tuple[int, int], int] = {}
-        finer = []
-        for a, b, c in triangles:
-            ends = []
-            for i, j in ((a, b), (b, c), (c, a)):
-                key = (min(i, j), max(i, j))
-                if key not in middles:
-                    middles[key] = len(points)
-                    points.append((points[i] + points[j]) / 2)
-                ends.append(middles[key])
-            ab, bc, ca = ends
-            finer += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-        triangles = finer
-    vertices = torch.nn.functional.normalize(torch.stack(points), dim=-1) * 80.0
-    faces = torch.tensor(triangles)
-    corners_of = vertices[faces]
-    normals = torch.linalg.cross(corners_of[:, 1] - corners_of[:, 0], corners_of[:, 2] - corners_of[:, 0])
-    inward = (normals * corners_of.mean(1)).sum(-1) < 0
-    faces[inward] = faces[inward].flip(-1)
+    polar, around = torch.arange(1, 6)[:, None] * (math.pi / 6), torch.arange(8) * (math.pi / 4)
+    rings = torch.stack([polar.sin() * around.sin(), polar.cos().expand(5, 8), polar.sin() * around.cos()], dim=-1)
+    vertices = 80.0 * torch.cat([rings.flatten(0, 1), torch.tensor([[0.0, 1, 0], [0.0, -1, 0]])])
+    here = torch.arange(40).view(5, 8)
+    next_to = here.roll(-1, dims=1)
+    north, south = torch.full((8,), 40), torch.full((8,), 41)
+    corners = (
+        (here[:-1], here[1:], next_to[1:]),
+        (here[:-1], next_to[1:], next_to[:-1]),
+        (north, here[0], next_to[0]),
+        (south, next_to[-1], here[-1]),
+    )
+    faces = torch.cat([torch.stack(corner, dim=-1).view(-1, 3) for corner in corners])
     uv = vertices[:, :2] / 180.0 + 0.5
     return vertices.to(dtype), Topology(faces, uv.to(dtype), faces.clone())
 
