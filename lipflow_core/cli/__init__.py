@@ -99,7 +99,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
 
 
 def _shown(message: object) -> str:
-    """A message as it may be printed: it may hold any number of words of a spec, a plugin or a capture."""
+    """Make a message safe to print: it may quote long or hostile text of a spec, a plugin or a capture."""
     return printable(shortened(str(message)))
 
 

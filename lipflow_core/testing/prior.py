@@ -76,7 +76,7 @@ def samples_depend_on_the_seed_alone(subject: Subject) -> None:
 
 
 def samples_follow_the_density(subject: Subject) -> None:
-    """Stein's identity, E[z·∇log p(z)] = −D and E[∇log p(z)] = 0 for z ~ p, within five standard errors."""
+    """Check Stein's identity, E[z·∇log p(z)] = −D and E[∇log p(z)] = 0 for z ~ p, within five standard errors."""
     prior, driving = _conditioned(subject, 1)
     conditioned = prior.condition(driving)
     count = 4_000
@@ -97,7 +97,7 @@ def samples_follow_the_density(subject: Subject) -> None:
 
 
 def density_integrates_to_one(subject: Subject) -> None:
-    """∫ p(z) dz by importance sampling in two dimensions."""
+    """Check ∫ p(z) dz = 1 by importance sampling in two dimensions."""
     given = replace(subject.given, code=2)
     if given.driving is not None:
         outputs = {**given.driving.outputs, "mean": (2,), "log_std": (2,)}

@@ -237,7 +237,7 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
 
 
 def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[str, Any]:
-    """Everything that the weights of a run depend on, to the last bit."""
+    """Collect everything that determines the weights of a run, to the last bit."""
     data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
     fitting = {"prior": data.pop("fitting")["prior"]}

@@ -75,6 +75,6 @@ def undistort(
 
 
 def _grid(sides: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, columns, 2) points x, y."""
+    """Make the points (rows, columns, 2) of a grid, x then y."""
     y, x = np.meshgrid(*sides, indexing="ij")
     return np.stack([x, y], axis=-1).astype(np.float64)

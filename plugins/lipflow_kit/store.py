@@ -69,11 +69,11 @@ class Store:
         return math.ceil(self.frames / self.chunk)
 
     def frames_of(self, chunk: int) -> np.ndarray:
-        """Frames of a chunk."""
+        """List the frames of a chunk."""
         return np.arange(chunk * self.chunk, min((chunk + 1) * self.chunk, self.frames))
 
     def missing(self) -> list[int]:
-        """Chunks that are still to be written."""
+        """List the chunks that are still to be written."""
         return [chunk for chunk in range(self.chunks) if not self._mark(chunk).is_file()]
 
     def prepare(self) -> None:
@@ -142,7 +142,7 @@ class Store:
 
     @classmethod
     def from_manifest(cls, folder: Path, manifest: Mapping[str, Any], words: Words) -> Store:
-        """The store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
+        """Make the store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
         layout = {name: (tuple(shape), dtype) for name, (shape, dtype) in manifest["arrays"].items()}
         return cls(folder, layout, int(manifest["frames"]), 1, words)
 
@@ -201,7 +201,7 @@ class Store:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a complete store says of itself. Raises OSError or ValueError if there is none."""
+    """Read the manifest of a complete store. Raises OSError or ValueError if there is none."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except RecursionError as error:

@@ -151,7 +151,7 @@ def _check_name(name: str, package: str, kind: str) -> None:
 
 
 def _class_name(name: str, template: str, about: Template, wanted: str | None) -> str | None:
-    """The class's name: the one that is wanted, or one made from the component's: my-prior → MyPrior."""
+    """Choose the class's name: the one that is wanted, or one made from the component's: my-prior → MyPrior."""
     if about.suffix is None:
         if wanted is not None:
             raise UsageError(f"--class {wanted}: a command has no class", "leave it out")

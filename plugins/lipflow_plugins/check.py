@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _capture(words: list[str], preset: str, registry: Registry) -> Part:
-    """The capture that `--capture NAME KEY=VALUE …` names."""
+    """Find the capture that `--capture NAME KEY=VALUE …` names."""
     from pydantic import TypeAdapter, ValidationError
 
     from lipflow_core.parts import CaptureSlot

@@ -125,7 +125,7 @@ def _shown(model: ModelScores, folder: Path, frame: tuple[str, int]) -> _Shown |
 
 
 def _seen(frame: tuple[str, int], models: list[_Shown], folder: Path) -> list[Figure]:
-    """The target, and every observation that some model was fitted to, once."""
+    """List the pictures of the target and of every observation that some model was fitted to, each once."""
     figures = [Figure(inlined(models[0].target, "target"), name="target")]
     known: set[str] = set()
     for one in models:
@@ -153,7 +153,7 @@ def _model(one: _Shown, limit: float) -> ModelFigures:
 
 
 def _score(one: _Shown, code: Code) -> str:
-    """The first metric's value of the frame, to one decimal place less than tables have."""
+    """Print the first metric's value of the frame, to one decimal place less than tables have."""
     for metric, column in one.model.metrics.items():
         value = one.model.scores[code][metric][one.row] if code in one.model.scores else math.nan
         shorter = column.model_copy(update={"digits": max(1, column.digits - 1)})
