@@ -1,4 +1,4 @@
-"""The base of every component's options and of every block of a spec. Imports pydantic, not torch.
+"""Defines the base of every component's options and of every block of a spec. Imports pydantic, not torch.
 
 An option is a field with a type, a default and a docstring of its own, the string below it:
 

@@ -1,4 +1,4 @@
-"""Which commands there are: the core's own in a table, and those that plugins bring."""
+"""Lists and calls commands: the core's own, which stand in a table, and those of plugins."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CORE = "lipflow-core"
 
 
 def listed(common: argparse.Namespace) -> str:
-    """List all commands for `--help`: a line each, plugins that fail to load among them. Imports no command."""
+    """List all commands for `--help`, one line each, and plugins that fail to load. Imports no command."""
     registry, fault = _registry(common)
     rows = {**{name: summary for name, (summary, _) in OWN.items()}, **dict(_rows(registry))}
     if fault is not None:
@@ -45,7 +45,7 @@ def listed(common: argparse.Namespace) -> str:
 
 
 def _rows(registry: Registry) -> Iterator[tuple[str, str]]:
-    """Name and text of every command of plugins, of clashes, and of plugins that can't be used."""
+    """Yield name and text of every command of plugins, of clashes, and of plugins that can't be used."""
     for command in registry.commands():
         lacking = registry.missing(command)
         yield command.name, f"{command.summary} (needs {', '.join(lacking)})" if lacking else command.summary
@@ -60,11 +60,11 @@ def _rows(registry: Registry) -> Iterator[tuple[str, str]]:
 
 
 def offers_of(name: str, registry: Registry) -> list[tuple[Plugin | None, Command | None]]:
-    """List who offers a command, as (plugin, command); (None, None) stands for the core.
+    """List the offers of a command as pairs (plugin, command); (None, None) stands for the core.
 
     Args:
-        name: The command, or "PLUGIN:NAME" or "DISTRIBUTION:NAME" for the one of this owner only.
-        registry: The plugins.
+        name: Name of the command, or "PLUGIN:NAME" or "DISTRIBUTION:NAME" for the offer of this owner only.
+        registry: Registry of the plugins.
     """
     owner, _, bare = name.rpartition(":")
     offers = [(registry.plugin(command), command) for command in registry.commands() if command.name == bare]
@@ -80,7 +80,7 @@ def offers_of(name: str, registry: Registry) -> list[tuple[Plugin | None, Comman
 
 
 def clashes(registry: Registry) -> dict[str, list[tuple[Plugin | None, Command | None]]]:
-    """Give the offers of every name that more than one brings, the core counted."""
+    """Collect the offers of every name that more than one plugin offers; the core counts as one."""
     groups = {command.name: offers_of(command.name, registry) for command in registry.commands()}
     return {name: offers for name, offers in groups.items() if len(offers) > 1}
 
@@ -168,7 +168,7 @@ def load(command: Command) -> ModuleType:
 
 @contextmanager
 def _blamed(plugin: Plugin, command: Command, *, exits: bool = False) -> Iterator[None]:
-    """Take an error that is none of `lipflow_core.errors` for a fault of the plugin."""
+    """Turn an exception that is not of `lipflow_core.errors` into a PluginError that names the plugin."""
     from lipflow_core.registry.discovery import describe
 
     try:
@@ -199,9 +199,9 @@ def _distribution(plugin: Plugin | None) -> str:
 
 
 def _registry(common: argparse.Namespace) -> tuple[Registry, PluginError | None]:
-    """Give the plugins; where a registry.toml can't be read, those installed, and the error.
+    """Return the registry. If a registry.toml can't be read, return that of installed plugins, and the error.
 
-    The command that finds such faults is itself a plugin's, and one that needs the registry meets the error anyway.
+    The command that diagnoses such errors is itself a plugin's. A command that needs the registry raises the error.
     """
     from lipflow_core.registry import default_registry, installed_registry, set_command_line
 

@@ -1,4 +1,4 @@
-"""Which plugins there are, where each comes from, and how a name in a spec finds its component.
+"""Finds plugins, and looks up the component or command that a name means.
 
 Importing this, and listing components and commands, imports no torch and no pydantic. `lipflow_core.registry.layers`
 tells how layers are found; docs/plugins.md is for authors of plugins.
@@ -46,7 +46,7 @@ def set_command_line(registries: Sequence[str | Path], disabled: Sequence[str]) 
 
 
 def default_registry() -> Registry:
-    """Give the registry as seen from the current directory, environment and command line; made once for each of them.
+    """Return the registry for the current directory, environment and command line; it is made once for each of them.
 
     Raises:
         PluginError: If a registry file can't be understood.
@@ -65,7 +65,7 @@ def _registry(
 
 
 def installed_registry() -> Registry:
-    """Give the registry of shipped and installed plugins alone, whatever registry files and variables say."""
+    """Return a registry of shipped and installed plugins; other registry files, variables and options are ignored."""
     return Registry(_installed_layers())
 
 
@@ -79,11 +79,11 @@ def find_layers(
     """Read the stack of layers, lowest first.
 
     Args:
-        directory: Where the project's registry.toml is looked for.
+        directory: Folder in which the search for the project's registry.toml begins.
         environment_files: Value of LIPFLOW_CORE_REGISTRY, files separated as in PATH.
         environment_disabled: Value of LIPFLOW_CORE_DISABLE, plugins separated by commas.
-        files: Those of the command line.
-        disabled: Those of the command line.
+        files: Registry files of the command line.
+        disabled: Plugins that the command line disables.
     """
     from lipflow_core.registry.layers import (
         DISABLE_VARIABLE,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from lipflow_core.hooks import Kind
 from lipflow_core.testing.inputs import normal
@@ -25,18 +27,35 @@ MANY = 1000
 """Number of codes in each of these trials."""
 
 
-def inverse_undoes_forward(subject: Subject) -> None:
+def examined(subject: Subject, batch: int) -> tuple[Any, Tensor, Tensor | None]:
+    """Build the component in float64, away from its initial weights, and make codes and a context for it."""
     module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code, context = 2 * code_of(subject, 6, 1, FLOAT64), context_of(subject, 6, 2, FLOAT64)
-    there, log_det = module(code, context)
+    return module, code_of(subject, batch, 1, FLOAT64), context_of(subject, batch, 2, FLOAT64)
+
+
+def _check_inverse(subject: Subject, where: str = "") -> None:
+    module, code, context = examined(subject, 6)
+    there, log_det = module(2 * code, context)
     back, inverse_log_det = module.inverse(there, context)
-    close("the inverse does not lead back to the code", back, code, 1e-7)
-    close("log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
+    close(f"{where}the inverse does not lead back to the code", back, 2 * code, 1e-7)
+    close(f"{where}log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
+
+
+def inverse_undoes_forward(subject: Subject) -> None:
+    _check_inverse(subject)
+
+
+def unconditional_works(subject: Subject) -> None:
+    _check_inverse(subject.with_given(context=0), "without context, ")
+
+
+def odd_widths_work(subject: Subject) -> None:
+    for features in (2, 5):
+        _check_inverse(subject.with_given(features=features), f"with {features} features, ")
 
 
 def log_det_agrees_with_autograd(subject: Subject) -> None:
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code, context = code_of(subject, 4, 1, FLOAT64), context_of(subject, 4, 2, FLOAT64)
+    module, code, context = examined(subject, 4)
     _, log_det = module(code, context)
     for row in range(4):
         here = None if context is None else context[row : row + 1]
@@ -46,8 +65,8 @@ def log_det_agrees_with_autograd(subject: Subject) -> None:
 
 
 def volume_is_as_planned(subject: Subject) -> None:
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    _, log_det = module(code_of(subject, 4, 1, FLOAT64), context_of(subject, 4, 2, FLOAT64))
+    module, code, context = examined(subject, 4)
+    _, log_det = module(code, context)
     if subject.planned.volume_preserving:
         close("log|det| varies, but its plan says volume_preserving", log_det, log_det[:1].expand(4))
 
@@ -55,9 +74,8 @@ def volume_is_as_planned(subject: Subject) -> None:
 def context_matters(subject: Subject) -> None:
     if subject.given.context == 0:
         return
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code = code_of(subject, 3, 1, FLOAT64)
-    one, _ = module(code, context_of(subject, 3, 2, FLOAT64))
+    module, code, context = examined(subject, 3)
+    one, _ = module(code, context)
     other, _ = module(code, context_of(subject, 3, 3, FLOAT64))
     assert not torch.allclose(one, other), "the context changes nothing"
 
@@ -69,25 +87,6 @@ def context_is_checked(subject: Subject) -> None:
     for context in (None, wrong) if subject.given.context else (wrong,):
         with refused(ValueError, "a wrong context is taken without an error"):
             module(code, context)
-
-
-def unconditional_works(subject: Subject) -> None:
-    free = subject.with_given(context=0)
-    module = free.build(jitter=0.1, dtype=FLOAT64)
-    code = code_of(free, 3, 1, FLOAT64)
-    there, _ = module(code, None)
-    back, _ = module.inverse(there, None)
-    close("without context, the inverse does not lead back to the code", back, code, 1e-7)
-
-
-def odd_widths_work(subject: Subject) -> None:
-    for features in (2, 5):
-        odd = subject.with_given(features=features)
-        module = odd.build(jitter=0.1, dtype=FLOAT64)
-        code, context = code_of(odd, 3, 1, FLOAT64), context_of(odd, 3, 2, FLOAT64)
-        there, _ = module(code, context)
-        back, _ = module.inverse(there, context)
-        close(f"with {features} features, the inverse does not lead back to the code", back, code, 1e-7)
 
 
 def plan_says_invertible(subject: Subject) -> None:

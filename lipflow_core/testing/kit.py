@@ -106,14 +106,14 @@ def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = N
         subject = Subject.of(kind, name, options, **subject_options)
     except (PluginError, Mismatch, ValueError):
         raise
-    except Exception:
+    except (Exception, SystemExit):
         return nothing_run("Config plans for the inputs of its kind", _last_lines())
     outcomes = []
     for check in checks(kind):
         try:
             check(subject)
             outcomes.append(Outcome(check.name))
-        except Exception:
+        except (Exception, SystemExit):
             outcomes.append(Outcome(check.name, _last_lines()))
     return Report(label, tuple(outcomes))
 

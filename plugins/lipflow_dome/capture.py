@@ -62,14 +62,14 @@ class Truth(Record):
 
 
 class DomeSplit(ObservedSplit):
-    """The frames of one split, read from the packed cache.
+    """Reads the frames of one split from the packed cache.
 
     Beside the standard observations it has "truth" (`Truth`).
 
     Args:
-        film: Knows the cameras.
+        film: Film of the capture, which has the cameras.
         arrays: Name → memory-mapped array over all frames.
-        performance: What the subject did.
+        performance: Motion of the subject in this split.
     """
 
     observations = ("face", "dome", "frontal", "headset", "keypoints", "truth")

@@ -52,11 +52,11 @@ def named_record(name: str, tensors: tuple[str, ...]) -> type[Record]:
 
 
 class PackedSplit(ObservedSplit):
-    """The frames of a split, read from its packed cache.
+    """Reads the frames of a split from its packed cache.
 
     Args:
-        folder: The folder of its store.
-        manifest: What the store says of itself.
+        folder: Folder of the store.
+        manifest: Content of the store's manifest.
 
     Raises:
         CaptureError: If an array is missing or is not what the manifest says.

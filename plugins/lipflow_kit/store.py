@@ -26,12 +26,12 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Words:
-    """How messages speak of a store.
+    """Gives the words in which messages speak of a store.
 
     Args:
-        what: What it holds.
-        again: What to do if it is damaged.
-        elsewhere: What to do if its folder can't hold it.
+        what: Name of the content.
+        again: Advice if the store is damaged.
+        elsewhere: Advice if the folder can't be written or is too small.
     """
 
     what: str = "packed capture"
@@ -41,17 +41,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Store:
-    """Arrays of N frames in a folder.
+    """Stores arrays of N frames in a folder.
 
-    Each is a .npy file, so that anybody can read it. While the store is being filled, `done/` holds an empty file for
-    each finished chunk; `manifest.json` is written last and means that all of it is there.
+    Each array is a .npy file, which many programs can read. While the store is being filled, `done/` holds an empty
+    file for each finished chunk. `manifest.json` is written last: the store is complete if it exists.
 
     Args:
-        folder: Where it lies.
-        layout: What is recorded of each frame.
-        frames: N.
-        chunk: Frames in a chunk.
-        words: For messages.
+        folder: Folder of the store.
+        layout: Shape and dtype of each array for one frame.
+        frames: Number of frames, N.
+        chunk: Number of frames in a chunk.
+        words: Words for messages.
     """
 
     folder: Path

@@ -19,12 +19,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Template:
-    """What a kind's template makes.
+    """Describes the plugin that a kind's template makes.
 
     Args:
-        summary: One line.
-        suffix: End of the class's name; None where there is no class.
-        snippet: How a spec names it; "{name}" is the component's name, "{flow}" that of the default flow.
+        summary: Summary in one line.
+        suffix: End of the class's name; None if the plugin has no class.
+        snippet: Part of a spec that names the component; "{name}" stands for its name, "{flow}" for the default flow.
     """
 
     summary: str

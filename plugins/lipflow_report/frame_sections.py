@@ -40,10 +40,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """What one model made of a frame.
+    """Holds the pictures of one model's fit of a frame.
 
     Args:
-        model: Its name.
+        model: Name of the model.
         figures: Pictures and difference maps.
         slider: The target and the fit to slide between; None without a fit.
     """
@@ -55,13 +55,13 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class FrameSection:
-    """A frame of the report.
+    """Holds the section of the report on one frame.
 
     Args:
-        title: Its segment and number.
-        unfolded: Whether it is open at first.
-        seen: The target, and what fitting saw.
-        models: What each model made of it.
+        title: Segment and number of the frame.
+        unfolded: Whether the section is open at first.
+        seen: Pictures of the target and of the observations that were fitted.
+        models: Pictures of each model's fit.
     """
 
     title: str

@@ -57,8 +57,8 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
 
     Args:
         evaluation: Folder that `lipflow_core.evaluate` wrote.
-        out: The HTML file.
-        title: Its heading; the models' names, or their number if they are many, if None.
+        out: HTML file to write.
+        title: Heading of the page; if None, the models' names, or their number if they are many.
 
     Returns:
         The file.

@@ -25,11 +25,11 @@ INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """A vector of numbers.
+    """Defines the type of a vector of numbers.
 
     Args:
         item: Type of the numbers: a real or signed integer type of numba, or boolean for a mask.
-        count: How many there are.
+        count: Number of lanes.
     """
 
     def __init__(self, item: types.Type, count: int):

@@ -39,10 +39,10 @@ def keep(dispatcher: Dispatcher) -> None:
 
 
 class MachineCode:
-    """The files of one kernel, with the methods that numba calls on its index.
+    """Keeps the files of one kernel; it has the methods that numba calls on its index.
 
     Args:
-        folder: Where the files are kept.
+        folder: Folder of the files.
         name: Name of the kernel, unique in the folder.
         function: The kernel's Python function: its module, and what that imports, are the sources.
     """
