@@ -33,25 +33,27 @@ def examined(subject: Subject, batch: int) -> tuple[Any, Tensor, Tensor | None]:
     return module, code_of(subject, batch, 1, FLOAT64), context_of(subject, batch, 2, FLOAT64)
 
 
-def _check_inverse(subject: Subject, where: str = "") -> None:
+def _there_and_back(subject: Subject, where: str = "") -> tuple[Tensor, Tensor]:
+    """Check that codes come back, and return log|det| of both ways."""
     module, code, context = examined(subject, 6)
     there, log_det = module(2 * code, context)
     back, inverse_log_det = module.inverse(there, context)
     close(f"{where}the inverse does not lead back to the code", back, 2 * code, 1e-7)
-    close(f"{where}log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
+    return log_det, inverse_log_det
 
 
 def inverse_undoes_forward(subject: Subject) -> None:
-    _check_inverse(subject)
+    log_det, inverse_log_det = _there_and_back(subject)
+    close("log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
 
 
 def unconditional_works(subject: Subject) -> None:
-    _check_inverse(subject.with_given(context=0), "without context, ")
+    _there_and_back(subject.with_given(context=0), "without context, ")
 
 
 def odd_widths_work(subject: Subject) -> None:
     for features in (2, 5):
-        _check_inverse(subject.with_given(features=features), f"with {features} features, ")
+        _there_and_back(subject.with_given(features=features), f"with {features} features, ")
 
 
 def log_det_agrees_with_autograd(subject: Subject) -> None:
