@@ -32,9 +32,7 @@ def conditioned_agrees(subject: Subject) -> None:
 
 
 def conditioned_rows(subject: Subject) -> None:
-    flow = subject.build(jitter=0.1, dtype=FLOAT64)
-    context = context_of(subject, 4, 2, FLOAT64)
-    code = code_of(subject, 4, 1, FLOAT64)
+    flow, code, context = coupling.examined(subject, 4)
     everything, _ = flow.condition(context).forward(code)
     for index in (torch.tensor([3, 1, 1]), torch.tensor([True, False, True, True]), torch.zeros(0, dtype=torch.int64)):
         chosen, _ = flow.condition(context).rows(index).forward(code[index])
