@@ -67,7 +67,7 @@ class Lock(BaseModel):
     @property
     def capture(self) -> Plan:
         """Plan of the capture, as far as opening the model needs it."""
-        return Plan(outputs=self.shapes, roles=self.roles, differentiable=False)
+        return Plan(outputs=self.shapes, roles=self.roles)
 
 
 def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:

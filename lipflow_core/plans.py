@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 Shape = tuple[int, ...]
 """Shape of one sample, without the batch axis."""
@@ -48,7 +48,6 @@ class Plan:
         inputs: Input's name → shape, without batch axis.
         outputs: Output's name → shape, without batch axis.
         devices: Device types that it runs on.
-        differentiable: Whether gradients flow from outputs to inputs.
         invertible: Whether it has an inverse (flows, couplings).
         volume_preserving: Whether its log|det| depends on neither code nor context (flows, couplings).
         needs: Names of further things that it needs. An encoder names its modality, an objective or metric the
@@ -61,7 +60,6 @@ class Plan:
     inputs: Mapping[str, Shape] = field(default_factory=dict)
     outputs: Mapping[str, Shape] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu", "cuda")
-    differentiable: bool = True
     invertible: bool = False
     volume_preserving: bool = False
     needs: tuple[str, ...] = ()
@@ -252,16 +250,12 @@ class ObjectiveInputs:
         observations: Observations that the capture offers as targets.
         roles: Roles of these observations.
         landmarks: Number of landmarks in the template; 0 if it has none.
-        has_driving: Whether the spec has a driving encoder.
-        phase: "training" for a term of a training stage, "fitting" for a term of a fit.
     """
 
     code: int
     observations: Observations
     roles: Roles
     landmarks: int = 0
-    has_driving: bool = False
-    phase: Literal["training", "fitting"] = "fitting"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The base of what runs give back and write: pydantic models whose JSON has null for NaN and infinity."""
+"""Defines the base of all results: pydantic models whose JSON has null for NaN and infinity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _finite(value: float) -> float | None:
 
 
 Number = Annotated[float, BeforeValidator(_number), PlainSerializer(_finite, when_used="json")]
-"""A float that JSON writes as null where it is not finite; null is read as NaN."""
+"""Float that is written to JSON as null if it is not finite; null is read as NaN."""
 
 
 class Result(BaseModel):
@@ -45,14 +45,15 @@ class Result(BaseModel):
 
     @classmethod
     def read(cls, path: Path, hint: str) -> Self:
-        """Read a result from a JSON file, which may be damaged or a stranger's.
+        """Read a result from a JSON file, which may be damaged.
 
         Args:
-            path: The file.
-            hint: What to do if it can't be used.
+            path: File to read.
+            hint: Advice for the user if the file can't be used.
 
         Raises:
-            lipflow_core.errors.ResultError: If it can't be read or is no such result, saying where and why.
+            lipflow_core.errors.ResultError: If the file can't be read or holds no such result; the message names the
+                field and the reason.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -65,6 +66,6 @@ class Result(BaseModel):
 
 
 def finite_mean(values: Sequence[float]) -> float:
-    """Average what is finite; NaN if nothing is."""
+    """Average the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan

@@ -1,4 +1,4 @@
-"""Scores of decoded codes against what the capture recorded, by the metrics that a spec names."""
+"""Scores decoded codes against the captured observations, by the metrics that a spec names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lipflow_core.records import Frame
 
 
 def build_metrics(avatar: Avatar, parts: Sequence[Part], view: str | None = None) -> dict[str, Metric]:
-    """Build metrics for what the model's capture offers, by name; a second one of a name gets "#2" and so on.
+    """Build metrics for the observations of the model's capture, by name; repeated names get "#2" and so on.
 
     Args:
-        avatar: The assembled model.
-        parts: Such as `spec.evaluation.metrics`.
-        view: Observation that pictures are compared in; the capture's scored view if None.
+        avatar: Assembled model.
+        parts: Metrics with their options, such as `spec.evaluation.metrics`.
+        view: Observation whose pictures are compared; the capture's scored view if None.
     """
     roles = avatar.roles
     given = MetricInputs(
@@ -50,17 +50,18 @@ def default_metric(avatar: Avatar) -> Metric:
 def score(
     avatar: Avatar, code: Tensor, target: Frame, metrics: Mapping[str, Metric]
 ) -> tuple[dict[str, Tensor], dict[int, str]]:
-    """Decode codes, draw them as the metrics need it, and score them.
+    """Decode codes, render them where metrics need it, and score them.
 
     Args:
-        avatar: The assembled model, in evaluation mode.
+        avatar: Assembled model, in evaluation mode.
         code: (B, D).
-        target: B frames with what the metrics compare with. Metrics whose observations are missing give NaN.
-        metrics: By name.
+        target: B frames with the observations that the metrics compare with. Metrics whose observations are missing
+            give NaN.
+        metrics: Name → metric.
 
     Returns:
-        Metric's name → (B,), and the samples whose code, surface or pictures are not finite, as
-        `lipflow_core.observing.faults` gives them; all their scores are NaN.
+        Metric's name → (B,) scores; and the result of `lipflow_core.observing.faults`, the samples whose code, surface
+        or pictures are not finite. All scores of these samples are NaN.
     """
     offered = target.observations.keys()
     able = {name: metric for name, metric in metrics.items() if set(Needs.of([metric.planned]).targets) <= offered}

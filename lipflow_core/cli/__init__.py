@@ -80,8 +80,8 @@ def explain(error: BaseException, *, debug: bool) -> int:
     """Say on stderr what ended a command, and give its exit code.
 
     Args:
-        error: What it raised.
-        debug: Whether the traceback is shown; that of a bug always is.
+        error: Exception that the command raised.
+        debug: Whether the traceback is shown; for a bug it is always shown.
     """
     known = isinstance(error, LipflowError | KeyboardInterrupt)
     if debug or not known:
@@ -99,7 +99,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
 
 
 def _shown(message: object) -> str:
-    """A message as it may be printed: it may hold any number of words of a spec, a plugin or a capture."""
+    """Make a message safe to print: it may quote long or hostile text of a spec, a plugin or a capture."""
     return printable(shortened(str(message)))
 
 

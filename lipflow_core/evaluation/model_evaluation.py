@@ -1,4 +1,4 @@
-"""One model's evaluation: its frames loaded, fitted and scored."""
+"""Evaluates one model: loads, fits and scores its frames."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from lipflow_core.pictures import observed_picture, strip
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
 from lipflow_core.scoring import build_metrics, score
+from lipflow_core.selection import file_stem, spread
 from lipflow_core.specs.model import Fitting
-from lipflow_core.splits import file_stem, load_frames, spread
+from lipflow_core.splits import load_frames
 from lipflow_core.version import __version__
 
 FITTED: Code = "fitted"
@@ -37,13 +38,13 @@ WITHOUT: Code = "fitted-without-likelihood"
 
 @dataclass(frozen=True)
 class Fits(Record):
-    """What was computed for a model's frames.
+    """Holds what was computed for N frames of a model.
 
     Args:
         posterior: (N, D) Q's codes.
-        fits: Fitted code → what fitting gave.
-        scores: Code → metric → (N,).
-        ranks: Q's codes among draws of the prior; None where that says nothing.
+        fits: Kind of fit → its result.
+        scores: Kind of code → metric → (N,) scores.
+        ranks: Ranks of Q's codes among draws of the prior; None if the prior's calibration is not tested.
     """
 
     posterior: Tensor
@@ -54,11 +55,11 @@ class Fits(Record):
 
 @dataclass
 class _Gathered:
-    """What grows while the frames are gone through, batch by batch.
+    """Collects results while the frames are evaluated batch by batch.
 
     Args:
-        parts: Of each batch.
-        failures: Code → the frames that could not be scored.
+        parts: Results of each batch.
+        failures: Kind of code → the frames that could not be scored.
         pictures: Name such as "EXP_smile-000012.fitted" → picture (C, H, W).
         seconds: Wall-clock time of the fits.
     """
@@ -71,15 +72,15 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """The evaluation of one model.
+    """Evaluates one model on chosen frames.
 
     Args:
-        candidate: The model.
-        capture: Where frames come from.
-        split: A split of it.
-        split_name: Its name.
-        indices: (N,) positions of the frames within it.
-        without_likelihood: Fit a second time, without the objectives that ask the prior.
+        candidate: Model to evaluate.
+        capture: Capture that the frames come from.
+        split: Split of the capture.
+        split_name: Name of the split.
+        indices: (N,) positions of the frames within the split.
+        without_likelihood: Whether to fit a second time, without the objectives that ask the prior.
     """
 
     candidate: Candidate
@@ -91,7 +92,7 @@ class ModelEvaluation:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all that the scores depend on: weights, parts, options, frames and code version."""
+        """Hash of everything that the scores depend on: weights, parts, options, frames and version of lipflow-core."""
         spec = self.candidate.spec
         options = {
             "version": __version__,
@@ -110,14 +111,15 @@ class ModelEvaluation:
         """Fit and score all frames.
 
         Args:
-            name: How tables call the model, and the name of its folder.
-            style: How progress is shown.
+            name: Name of the model in tables, and of its folder.
+            style: Style of progress.
 
         Returns:
-            The scores, what they were computed from, and the pictures of the report's frames by name.
+            The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
-            lipflow_core.errors.NumericalError: If no frame could be scored since the model makes NaN, naming the part.
+            lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
+                message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
         """
         candidate, indices, fitting = self.candidate, self.indices, self.candidate.spec.fitting
@@ -138,7 +140,7 @@ class ModelEvaluation:
 
     @cached_property
     def _observations(self) -> tuple[str, ...]:
-        """What has to be loaded: for fitting, scoring, encoding, and calibration, and what the report shows."""
+        """Observations to load: those of fitting, scoring, Q, calibration, and the view that the report shows."""
         blueprint, avatar = self.candidate.blueprint, self.candidate.avatar
         calibrated = avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         names = (
@@ -151,7 +153,7 @@ class ModelEvaluation:
         return tuple(dict.fromkeys(names))
 
     def _variants(self) -> dict[Code, Fitting]:
-        """The fits to make: as the spec says, and without the objectives that ask the prior."""
+        """List the kinds of fits: that of the spec, and one without the objectives that ask the prior."""
         fitting = self.candidate.spec.fitting
         variants = {FITTED: fitting}
         planned = self.candidate.blueprint.objectives
@@ -161,7 +163,7 @@ class ModelEvaluation:
         return variants
 
     def _fits(self, variants: Mapping[Code, Fitting]) -> int:
-        """Fits of one frame that will be made, those of grid searches included."""
+        """Count the fits of single frames, including those of grid searches."""
         frames = len(self.indices)
         total = frames * len(variants)
         for name, fitting in variants.items():
@@ -191,7 +193,7 @@ class ModelEvaluation:
         generator: torch.Generator,
         bar: Progress,
     ) -> None:
-        """Fit and score one batch; `shown` are the rows of which pictures are kept, `generator` ranks."""
+        """Fit and score one batch; pictures of the rows `shown` are kept, and `generator` draws for the ranks."""
         avatar = self.candidate.avatar
         begun = time.perf_counter()
         fits = {
@@ -219,16 +221,16 @@ class ModelEvaluation:
 
     @property
     def _not_calibrated(self) -> str | None:
-        """Why Q's codes tell nothing of the prior that fits; None if they do."""
+        """Reason why Q's codes can't test the prior's calibration; None if they can."""
         avatar = self.candidate.avatar
         if avatar.encoder is avatar.driving and "driving" in avatar.fitting_prior.planned.needs:
-            return "Q is the driving encoder itself, so that the prior is asked about codes that it was made from"
+            return "Q is the driving encoder itself: the prior would be tested on the codes that it is built from"
         return None
 
     def _pictures(
         self, frame: Frame, codes: Mapping[Code, Tensor], rows: Sequence[int]
     ) -> Iterator[tuple[str, Tensor]]:
-        """What frames are compared with, where (the mask), what fitting saw of them, and what codes look like."""
+        """Yield pictures of frames: target, mask, the observations that were fitted, and the decoded codes."""
         if not rows:
             return
         blueprint = self.candidate.blueprint

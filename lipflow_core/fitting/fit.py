@@ -100,15 +100,15 @@ def choose(
 
 
 def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
-    """Say what of the first frame is not finite before the first step of a fit; "loss" if nothing else is.
+    """Name the first thing computed for the first frame that is not finite before any step; "loss" if none is found.
 
     Args:
-        avatar: The assembled model.
-        target: As in `fit`.
-        fitting: As in `fit`.
+        avatar: Assembled model.
+        target: Frames as in `fit`; only the first one is examined.
+        fitting: Options of fitting.
 
     Returns:
-        Such as "driving encoding", "first code", "decoded vertices", or "loss of objective 'photometric'".
+        A name such as "driving encoding", "first code", "decoded vertices" or "loss of objective 'photometric'".
     """
     one = target.rows(torch.tensor([0]))
     objectives = build_objectives(avatar, one, fitting.objectives)
@@ -135,7 +135,6 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
         observations=observations_of(target),
         roles=avatar.roles,
         landmarks=avatar.template.landmarks.numel(),
-        has_driving=avatar.driving is not None,
     )
     dtype = avatar.template.vertices_mean.dtype
     return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])

@@ -1,4 +1,4 @@
-"""The state of a step, which objectives and metrics take."""
+"""Defines the state of a step, which objectives and metrics take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lipflow_core.records import Camera, Encoding, FaceState, Rendering, Templat
 
 @dataclass(frozen=True)
 class State:
-    """Codes of B samples and what was computed from them, at one step of training or fitting, or for scoring.
+    """Holds codes of B samples and what was computed from them, at one step of training or fitting, or for scoring.
 
     Only what the plans of the objectives or metrics name in their `needs` is computed; the rest is None or empty.
 

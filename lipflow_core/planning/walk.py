@@ -17,11 +17,12 @@ from lipflow_core.plans import (
     DecoderInputs,
     EncoderInputs,
     MetricInputs,
+    Needs,
     ObjectiveInputs,
     Plan,
     RendererInputs,
 )
-from lipflow_core.specs.model import PartName, SameAs, Spec, Stage
+from lipflow_core.specs.model import PartName, SameAs, Spec
 from lipflow_core.spelling import did_you_mean
 
 _AXES = {"vertices": 2, "texture": 3, "images": 4, "mask": 3, "points": 2}
@@ -198,8 +199,6 @@ class _Walk:
             observations=self.observations,
             roles=self.roles,
             landmarks=self._landmarks,
-            has_driving=self.spec.driving is not None,
-            phase=phase,
         )
         planned = self._terms(slot, parts, given)
         for term in planned:
@@ -247,8 +246,7 @@ class _Walk:
             if planned is None:
                 continue
             found.append(planned)
-            targets = {need.partition(":")[2] for need in planned.plan.needs if ":" in need}
-            for target in sorted(targets - self.observations.keys()):
+            for target in sorted(set(Needs.of([planned.plan]).targets) - self.observations.keys()):
                 self._note(planned.slot, f"{planned} needs the observation '{target}', which {self._offer()} lacks")
         return tuple(found)
 
@@ -269,7 +267,7 @@ class _Walk:
             )
         if self.spec.driving is None:
             for index, stage in enumerate(training.stages):
-                if "driving" in stage.train and not _trains_all(stage):
+                if "driving" in stage.train and set(stage.train) != set(get_args(PartName)):
                     self._note(
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
@@ -301,7 +299,3 @@ def _weighted(term: PlannedPart, prior: PlannedPart) -> PlannedPart:
         return term
     config = term.part.config.model_copy(update={"weight": prior.plan.divergence_weight})
     return replace(term, part=replace(term.part, config=config))
-
-
-def _trains_all(stage: Stage) -> bool:
-    return set(stage.train) == set(get_args(PartName))

@@ -1,4 +1,4 @@
-"""Which plugins there are, where each comes from, and how a name in a spec finds its component.
+"""Finds plugins, and looks up the component or command that a name means.
 
 Importing this, and listing components and commands, imports no torch and no pydantic. `lipflow_core.registry.layers`
 tells how layers are found; docs/plugins.md is for authors of plugins.
@@ -25,6 +25,7 @@ __all__ = [
     "Registry",
     "default_registry",
     "find_layers",
+    "installed_registry",
     "load_object",
     "read_layer",
     "set_command_line",
@@ -45,7 +46,7 @@ def set_command_line(registries: Sequence[str | Path], disabled: Sequence[str]) 
 
 
 def default_registry() -> Registry:
-    """Give the registry as seen from the current directory, environment and command line; made once for each of them.
+    """Return the registry for the current directory, environment and command line; it is made once for each of them.
 
     Raises:
         PluginError: If a registry file can't be understood.
@@ -63,6 +64,11 @@ def _registry(
     return Registry(find_layers(directory, *variables, *command_line))
 
 
+def installed_registry() -> Registry:
+    """Return a registry of shipped and installed plugins; other registry files, variables and options are ignored."""
+    return Registry(_installed_layers())
+
+
 def find_layers(
     directory: Path,
     environment_files: str = "",
@@ -73,13 +79,12 @@ def find_layers(
     """Read the stack of layers, lowest first.
 
     Args:
-        directory: Where the project's registry.toml is looked for.
+        directory: Folder in which the search for the project's registry.toml begins.
         environment_files: Value of LIPFLOW_CORE_REGISTRY, files separated as in PATH.
         environment_disabled: Value of LIPFLOW_CORE_DISABLE, plugins separated by commas.
-        files: Those of the command line.
-        disabled: Those of the command line.
+        files: Registry files of the command line.
+        disabled: Plugins that the command line disables.
     """
-    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
     from lipflow_core.registry.layers import (
         DISABLE_VARIABLE,
         REGISTRY_VARIABLE,
@@ -87,17 +92,13 @@ def find_layers(
         project_file,
         user_file,
     )
-    from lipflow_core.shipped import checkout_plugins, shipped
+    from lipflow_core.shipped import shipped
 
-    own = shipped("registry.toml")
-    layers = [_shipped_layer(own)]
-    for entry in layers[0].plugins.values():
-        ensure_importable(entry.module, checkout_plugins())
-    layers.append(entry_point_layer(set(layers[0].plugins)))
+    layers = _installed_layers()
     if (user := user_file()).is_file():
         layers.append(read_layer(user, "user"))
     marks = [mark for layer in layers for mark in layer.marks]
-    if (project := project_file(directory, marks)) is not None and not project.samefile(own):
+    if (project := project_file(directory, marks)) is not None and not project.samefile(shipped("registry.toml")):
         layers.append(read_layer(project, "project"))
     for file in filter(None, environment_files.split(os.pathsep)):
         layers.append(read_layer(_existing(Path(file).expanduser(), REGISTRY_VARIABLE), "environment"))
@@ -109,12 +110,17 @@ def find_layers(
     return layers
 
 
-def _shipped_layer(path: Path) -> Layer:
+def _installed_layers() -> list[Layer]:
     from dataclasses import replace
 
-    layer = read_layer(path, "shipped")
+    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
+    from lipflow_core.shipped import checkout_plugins, shipped
+
+    layer = read_layer(shipped("registry.toml"), "shipped")
     plugins = {name: replace(entry, distribution="lipflow-core") for name, entry in layer.plugins.items()}
-    return replace(layer, origin="shipped", plugins=plugins)
+    for entry in plugins.values():
+        ensure_importable(entry.module, checkout_plugins())
+    return [replace(layer, origin="shipped", plugins=plugins), entry_point_layer(set(plugins))]
 
 
 def _existing(path: Path, named_by: str) -> Path:

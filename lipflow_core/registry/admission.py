@@ -1,4 +1,4 @@
-"""What a plugin offers, and whether it is admitted: sound descriptors, written for this plugin API."""
+"""Collects a plugin's descriptors and admits those that are valid and written for this plugin API."""
 
 from __future__ import annotations
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from lipflow_core.errors import SpecError
+from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, read_document
 from lipflow_core.specs.model import PRESETS, Spec
 from lipflow_core.specs.options import apply_overrides, parse_override, take_file_presets
 from lipflow_core.specs.problems import spec_error
 from lipflow_core.spelling import closest, did_you_mean
-
-if TYPE_CHECKING:
-    from lipflow_core.registry import Registry
 
 
 def load_spec(
@@ -46,10 +44,7 @@ def load_spec(
         >>> spec.code
         8
     """
-    if registry is None:
-        from lipflow_core.registry import default_registry
-
-        registry = default_registry()
+    registry = registry or default_registry()
     if isinstance(path_or_name, Mapping):
         document, source = Document(_plain(path_or_name)), "spec"
     else:

@@ -1,4 +1,4 @@
-"""States and targets of objectives and metrics: random ones, true ones, and those that a plan's `needs` make."""
+"""Makes states and targets for objectives and metrics: random, equal to the truth, or limited to a plan's `needs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOAT64 = torch.float64
 
 
 class UnitGaussian(ConditionedPrior):
-    """N(0, I) on the code: a prior that every objective can be tried with."""
+    """Defines N(0, I) over the code, a prior that every objective can be tried with."""
 
     def log_prob(self, code: Tensor) -> Tensor:
         return -0.5 * (code.square() + math.log(2 * math.pi)).sum(-1)
@@ -37,12 +37,12 @@ class UnitGaussian(ConditionedPrior):
 
 @dataclass(frozen=True)
 class Scene:
-    """What an objective or a metric is asked about.
+    """Holds the arguments of an objective or metric.
 
     Args:
-        state: With everything that there can be at once: what is decoded, drawn, and known of the code.
-        target: All observations.
-        leaves: The tensors that gradients may reach, by the need that names them. "prior" is the code.
+        state: State with all fields filled.
+        target: Frames with all observations.
+        leaves: Need → the tensor that gradients can reach through it; for "prior" this is the code.
     """
 
     state: State
@@ -50,7 +50,7 @@ class Scene:
     leaves: dict[str, Tensor]
 
     def seen(self, needs: Iterable[str]) -> Scene:
-        """Leave only what the core makes for a plan that has these needs."""
+        """Copy the scene, limited to what the core makes for a plan with these needs."""
         named = tuple(needs)
         made = Needs.of([Plan(needs=named)])
         state = replace(
@@ -70,11 +70,11 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
     """Make a scene in the subject's world.
 
     Args:
-        subject: What is asked.
+        subject: Subject that is examined.
         batch: Number of samples; sample i of a seed is the same in batches of any size.
-        seed: Of the content.
-        dtype: Of all real numbers.
-        true: Whether the decoded surface and the pictures are those of the target; else they are random.
+        seed: Seed of the content.
+        dtype: Type of all real numbers.
+        true: Whether the decoded surface and the renderings equal the target; if False, they are random.
     """
     world, count = subject.world, max(batch, AT_LEAST)
     target, template = world.frame(count, seed=seed, dtype=dtype), cast(world.template, dtype)
@@ -119,7 +119,7 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
 
 
 def _rendering(images: Tensor) -> Rendering:
-    """Pictures (B, N, 3, H, W) as drawn of a wall that fills them, 400 mm away."""
+    """Make the rendering of a wall, 400 mm away, that fills pictures (B, N, 3, H, W)."""
     images = images.flatten(0, 1)
     pixels = torch.ones_like(images[:, 0]).detach()
     first = torch.zeros_like(pixels, dtype=torch.int64)

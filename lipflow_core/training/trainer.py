@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a training run.
+    """Holds the result of a training run.
 
     Args:
-        path: The model directory.
-        avatar: The trained model, in evaluation mode.
-        summary: Steps, time and how each stage ended, as `result.json` has it.
+        path: Model directory.
+        avatar: Trained model, in evaluation mode.
+        summary: Content of `result.json`: steps, time, and how each stage ended.
     """
 
     path: Path
@@ -55,18 +55,8 @@ class TrainingResult:
 
     @property
     def stages(self) -> tuple[StageSummary, ...]:
-        """How each stage ended."""
+        """Summary of each stage, in order."""
         return self.summary.stages
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.summary.steps
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the steps, over all resumptions."""
-        return self.summary.seconds
 
     @property
     def held_out(self) -> float:
@@ -247,7 +237,7 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
 
 
 def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[str, Any]:
-    """Everything that the weights of a run depend on, to the last bit."""
+    """Collect everything that determines the weights of a run, to the last bit."""
     data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
     fitting = {"prior": data.pop("fitting")["prior"]}

@@ -21,7 +21,7 @@ from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Views
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, some_cameras, view_cameras
 from lipflow_dome.landmarks import landmark_vertices
@@ -62,14 +62,14 @@ class Truth(Record):
 
 
 class DomeSplit(ObservedSplit):
-    """The frames of one split, read from the packed cache.
+    """Reads the frames of one split from the packed cache.
 
     Beside the standard observations it has "truth" (`Truth`).
 
     Args:
-        film: Knows the cameras.
+        film: Film of the capture, which has the cameras.
         arrays: Name → memory-mapped array over all frames.
-        performance: What the subject did.
+        performance: Motion of the subject in this split.
     """
 
     observations = ("face", "dome", "frontal", "headset", "keypoints", "truth")

@@ -76,7 +76,6 @@ class GlowConfig(Config):
             inputs=_code_and_context(given.features, given.context),
             outputs={"code": (given.features,)},
             devices=tuple(device for device in coupling.devices if device == "cpu" or self.passes != "compiled"),
-            differentiable=coupling.differentiable,
             invertible=True,
             volume_preserving=coupling.volume_preserving,
             parts={"coupling": coupling},

@@ -85,7 +85,7 @@ def draw_slip(generators: Sequence[np.random.Generator], scale: float) -> np.nda
 
 @dataclass(frozen=True)
 class Light:
-    """What was drawn at random for each of N pictures of B frames, float32.
+    """Holds the random numbers of the light in N pictures of B frames, float32.
 
     Args:
         light: (B, N, 4) gain, offset, change of gain from the left to the right edge and from the upper to the lower.
@@ -107,11 +107,11 @@ def light_pictures(
     Args:
         pictures: (B, N, 1, h, w) drawn before black, in [0, 1].
         coverage: (B, N, h, w) share of each pixel that the head covers, in [0, 1].
-        generators: One for each frame.
-        options: How strongly light, background and noise change.
+        generators: One random generator for each frame.
+        options: Strength of the changes of light, background and noise.
 
     Returns:
-        Pictures (B, N, 1, h, w), and what was drawn at random for each.
+        Pictures (B, N, 1, h, w), and the random numbers that were drawn for them.
     """
     count, height, width = coverage.shape[1:]
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]

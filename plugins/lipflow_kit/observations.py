@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lipflow_core.plans import Roles, Shape
 
 ROLES = Roles(surface="face", training_views="dome", scored_view="frontal")
-"""What the core uses the observations for."""
+"""Roles of the observations, by which the core uses them."""
 
 
 def face_outputs(

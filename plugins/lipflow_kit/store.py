@@ -26,12 +26,12 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Words:
-    """How messages speak of a store.
+    """Gives the words in which messages speak of a store.
 
     Args:
-        what: What it holds.
-        again: What to do if it is damaged.
-        elsewhere: What to do if its folder can't hold it.
+        what: Name of the content.
+        again: Advice if the store is damaged.
+        elsewhere: Advice if the folder can't be written or is too small.
     """
 
     what: str = "packed capture"
@@ -41,17 +41,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Store:
-    """Arrays of N frames in a folder.
+    """Stores arrays of N frames in a folder.
 
-    Each is a .npy file, so that anybody can read it. While the store is being filled, `done/` holds an empty file for
-    each finished chunk; `manifest.json` is written last and means that all of it is there.
+    Each array is a .npy file, which many programs can read. While the store is being filled, `done/` holds an empty
+    file for each finished chunk. `manifest.json` is written last: the store is complete if it exists.
 
     Args:
-        folder: Where it lies.
-        layout: What is recorded of each frame.
-        frames: N.
-        chunk: Frames in a chunk.
-        words: For messages.
+        folder: Folder of the store.
+        layout: Shape and dtype of each array for one frame.
+        frames: Number of frames, N.
+        chunk: Number of frames in a chunk.
+        words: Words for messages.
     """
 
     folder: Path
@@ -69,11 +69,11 @@ class Store:
         return math.ceil(self.frames / self.chunk)
 
     def frames_of(self, chunk: int) -> np.ndarray:
-        """Frames of a chunk."""
+        """List the frames of a chunk."""
         return np.arange(chunk * self.chunk, min((chunk + 1) * self.chunk, self.frames))
 
     def missing(self) -> list[int]:
-        """Chunks that are still to be written."""
+        """List the chunks that are still to be written."""
         return [chunk for chunk in range(self.chunks) if not self._mark(chunk).is_file()]
 
     def prepare(self) -> None:
@@ -142,7 +142,7 @@ class Store:
 
     @classmethod
     def from_manifest(cls, folder: Path, manifest: Mapping[str, Any], words: Words) -> Store:
-        """The store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
+        """Make the store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
         layout = {name: (tuple(shape), dtype) for name, (shape, dtype) in manifest["arrays"].items()}
         return cls(folder, layout, int(manifest["frames"]), 1, words)
 
@@ -201,7 +201,7 @@ class Store:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a complete store says of itself. Raises OSError or ValueError if there is none."""
+    """Read the manifest of a complete store. Raises OSError or ValueError if there is none."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except RecursionError as error:

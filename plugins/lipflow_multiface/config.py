@@ -164,6 +164,5 @@ class MultifaceConfig(Config):
             ),
             roles=ROLES,
             devices=("cpu",),
-            differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs(found))},
         )

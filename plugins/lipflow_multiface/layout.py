@@ -105,7 +105,7 @@ class CaptureFolder:
         return self.extras / "landmarks.json"
 
     def arrays(self, segment: str) -> Path:
-        """Arrays over a segment's frames: headset cameras, keypoints, ground truth."""
+        """Return the path of the arrays over a segment's frames: headset cameras, keypoints, ground truth."""
         return self.extras / "frames" / f"{segment}.npz"
 
     def headset(self, segment: str, camera: str, number: int) -> Path:

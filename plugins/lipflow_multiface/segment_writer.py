@@ -14,7 +14,6 @@ from einops import rearrange, repeat
 from lipflow_kit.cameras import compose, invert, nearest_rotation
 from lipflow_kit.eight_bit import to_bytes
 from lipflow_kit.headset import HEADSET_NAMES
-from lipflow_kit.packing import flat
 from lipflow_kit.png_files import write_picture
 from lipflow_kit.texels import TexelMap, unwrap
 
@@ -209,7 +208,7 @@ def _extras(frame: Frame) -> list[tuple[str, np.ndarray]]:
         if name in ("headset", "keypoints") or name not in _STANDARD:
             found += [
                 (f"{name}.{tensor}", values.numpy())
-                for tensor, values in flat(_without_pictures(record))
+                for tensor, values in _without_pictures(record).tensors()
                 if tensor not in ("images", "mask")
             ]
     return found

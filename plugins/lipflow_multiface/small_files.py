@@ -23,12 +23,12 @@ LARGEST_ARRAYS = 1 << 30
 
 @dataclass(frozen=True)
 class Line:
-    """Something wrong in a text file.
+    """Describes a problem in a line of a text file.
 
     Args:
-        number: Number of the line, from 1.
-        problem: What is wrong with it.
-        harmless: Whether the file can be read all the same.
+        number: Number of the line, counted from 1.
+        problem: Description of the problem.
+        harmless: Whether the file can still be read.
     """
 
     number: int

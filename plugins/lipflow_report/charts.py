@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from lipflow_core.errors import LipflowError
 from lipflow_core.evaluation.folder import FITS
 from lipflow_core.evaluation.result import CODES, Evaluation
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 
 _POINTS = 300
 """Points of a curve that are kept: more can't be seen."""

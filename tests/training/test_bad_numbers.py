@@ -6,7 +6,9 @@ from runs import Notes, make_spec, rows
 
 from lipflow_core.assembly import assemble
 from lipflow_core.errors import CaptureError, NumericalError
+from lipflow_core.plans import CaptureInputs
 from lipflow_core.training import train
+from lipflow_core.training.randomness import Sampler
 from lipflow_core.training.runaway import signs
 
 
@@ -31,22 +33,15 @@ def test_after_a_failure_the_next_run_starts_in_the_same_folder(tmp_path):
     train(make_spec("lip-flow-hmc", *options), tmp_path)
 
 
-def test_a_failure_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
-    spec = make_spec("dam", "training.checkpoint_every=2")
-    monkeypatch.setattr("lipflow_core.training.batches.check_finite", FailsAt(7))
+def test_a_failure_leaves_the_checkpoints_before_it(tmp_path):
+    options = ("training.batch=2", "training.checkpoint_every=2", "training.workers=0")
+    spec = make_spec("lip-kl-hmc", *options)
+    frames = len(spec.capture.build(CaptureInputs()).split("train"))
+    drawn = Sampler(seed=spec.seed, stage=0, frames=frames, cameras=1, views=0, batch=2).draw(step=4)
     with pytest.raises(CaptureError):
-        train(spec, tmp_path / "run")
-    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
-
-
-class FailsAt:
-    def __init__(self, call):
-        self.call = call
-
-    def __call__(self, frame):
-        self.call -= 1
-        if self.call == 0:
-            raise CaptureError("a damaged frame")
+        train(make_spec("lip-kl-hmc", *options, f"capture.broken={drawn.indices[0]}"), tmp_path / "run")
+    steps = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert sorted(path.stem for path in steps) == ["step-00000002", "step-00000004"]
 
 
 def test_a_step_without_finite_gradient_is_skipped_and_counted(tmp_path):

@@ -8,6 +8,6 @@ if tuple(int(part) for part in getattr(warp, "__version__", "0.0").split(".")[:2
         "pip install --upgrade 'lipflow-core[warp]'"
     )
 
-from lipflow_render.warp.renderer import WarpRenderer
+from lipflow_render.warp.warp_renderer import WarpRenderer
 
 __all__ = ["WarpRenderer"]

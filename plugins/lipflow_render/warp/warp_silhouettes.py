@@ -1,4 +1,4 @@
-"""Gradients of moving boundaries, as `lipflow_render.silhouettes` defines them; docs/renderers.md derives them."""
+"""Computes gradients of moving boundaries, defined by `lipflow_render.torch_silhouettes` and docs/renderers.md."""
 
 from typing import Any
 
@@ -144,7 +144,7 @@ def edges(
     """Add the gradients of the boundaries between each pixel and the next in row and column; `lanes` threads per row.
 
     Args:
-        near, screen, triangles, planes: As in `geometry.set_up`.
+        near, screen, triangles, planes: As in `warp_geometry.set_up`.
         adjacent: (F, 3), the triangle across the edge opposite each corner, -1 for none.
         sheet: (F, 3), the same where both triangles wind the same way, else -1.
         image: (B, C, H, W) as drawn.

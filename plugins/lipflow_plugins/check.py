@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import Component
 from lipflow_core.registry import default_registry
 from lipflow_core.tables import printable
+from lipflow_plugins.choice import chosen
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _capture(words: list[str], preset: str, registry: Registry) -> Part:
-    """The capture that `--capture NAME KEY=VALUE …` names."""
+    """Find the capture that `--capture NAME KEY=VALUE …` names."""
     from pydantic import TypeAdapter, ValidationError
 
     from lipflow_core.parts import CaptureSlot

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from importlib import import_module
 
-TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-KINDS = ("capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "metric")
-"""As in `lipflow_core.hooks`, which --help need not import."""
+from lipflow_core.hooks import KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_kind(listing, "list this kind only")
     listing.add_argument("--json", action="store_true", help="print JSON, for scripts")
     listing.add_argument("--show-origin", action="store_true", help="show which layer of the registry decided")
-    listing.set_defaults(action_module="lipflow_core.cli.plugins.listing")
+    listing.set_defaults(action_module="lipflow_plugins.listing")
 
     info = add("info", help="explain a component, a command or all that a plugin offers: options, presets, origin")
     info.add_argument("name", metavar="NAME", help="a component, a command, KIND/NAME, or a plugin")
     _add_kind(info, "the kind meant, where several have that name")
     info.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    info.set_defaults(action_module="lipflow_core.cli.plugins.info")
+    info.set_defaults(action_module="lipflow_plugins.info")
 
     check = add("check", help="run the conformance kit on a component, or on all of a plugin's")
     check.add_argument("name", metavar="NAME", help="a component, KIND/NAME, or a plugin")
@@ -46,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a capture, with its options, that offers the observations which the component uses",
     )
     check.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    check.set_defaults(action_module="lipflow_core.cli.plugins.check")
+    check.set_defaults(action_module="lipflow_plugins.check")
 
     doctor = add("doctor", help="find what is broken, missing or slow in this environment, and tell its cure")
     doctor.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    doctor.set_defaults(action_module="lipflow_core.cli.plugins.doctor")
+    doctor.set_defaults(action_module="lipflow_plugins.doctor")
 
 
 def _add_kind(parser: argparse.ArgumentParser, what: str) -> None:
@@ -59,7 +56,5 @@ def _add_kind(parser: argparse.ArgumentParser, what: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command that was asked for."""
-    from importlib import import_module
-
     action: Callable[[argparse.Namespace], int] = import_module(args.action_module).run
     return action(args)

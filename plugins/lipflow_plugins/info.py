@@ -9,12 +9,12 @@ import argparse
 import textwrap
 from typing import Any
 
-from lipflow_core.cli.plugins.choice import chosen
 from lipflow_core.config import summary
 from lipflow_core.hooks import Command, Component
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.registry.plugin import Offer
 from lipflow_core.tables import printable
+from lipflow_plugins.choice import chosen
 
 
 def run(args: argparse.Namespace) -> int:

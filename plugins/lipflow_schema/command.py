@@ -14,7 +14,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the schema."""
     import json
 
-    from lipflow_core.specs.schema import spec_schema
+    from lipflow_schema.schema import spec_schema
 
     text = json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
     if args.out is None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from lipflow_core.interfaces import Renderer
 from lipflow_core.interfaces.rendering import LazyRendering
 from lipflow_core.records import Camera, Rendering, Topology
-from lipflow_render.warp import operators
+from lipflow_render.warp import warp_operators
 
 
 class WarpRenderer(Renderer):
@@ -28,13 +28,13 @@ class WarpRenderer(Renderer):
         # product, which cuBLAS refuses when torch is told to be deterministic.
         projection = (camera.intrinsics.double()[..., None] * camera.extrinsics.double()[:, None]).sum(dim=2)
         parts, near = (topology.triangles, topology.uv, topology.uv_triangles), self.config.near
-        image, coverage, found, screen, _, bounds, visible = operators.draw(
+        image, coverage, found, screen, _, bounds, visible = warp_operators.draw(
             vertices, projection, texture, background, *parts, camera.height, camera.width, near,
             self.config.edge_gradients,
         )  # fmt: skip
 
         def attributes() -> tuple[Tensor, Tensor]:
-            return operators.attributes(vertices, projection, *parts, found, screen, bounds, visible, near)
+            return warp_operators.attributes(vertices, projection, *parts, found, screen, bounds, visible, near)
 
         return LazyRendering.of(
             {

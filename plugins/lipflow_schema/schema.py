@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from lipflow_core.errors import PluginError
 from lipflow_core.hooks import KINDS, Kind
+from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs.model import PRESETS, Spec
 
 if TYPE_CHECKING:
     from lipflow_core.config import Config
-    from lipflow_core.registry import Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,10 +30,7 @@ def spec_schema(registry: Registry | None = None) -> dict[str, Any]:
         >>> spec_schema()["properties"]["flow"]["anyOf"][0]
         {'$ref': '#/$defs/slot:flow'}
     """
-    if registry is None:
-        from lipflow_core.registry import default_registry
-
-        registry = default_registry()
+    registry = registry or default_registry()
     definitions: dict[str, Any] = {}
     root = _model_schema(Spec, "spec:", definitions)
     for kind in KINDS:

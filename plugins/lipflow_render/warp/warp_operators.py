@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lipflow_render.topology import finite_uv
-from lipflow_render.warp import backward, geometry, raster, silhouettes
+from lipflow_render.warp import warp_backward, warp_geometry, warp_raster, warp_silhouettes
 from lipflow_render.warp.build import lanes, launch
 from lipflow_render.warp.fixed_point import FixedPointSum
 from lipflow_render.warp.warp_topology import WarpTopology, warp_topology
@@ -51,12 +51,12 @@ def draw(
         launch(kernel, vertices.dtype, vertices.device, threads, *given)
 
     texels, size = (texture.shape[3], texture.shape[2]), (width, height)
-    run(geometry.transform, (batch, count), *seen)
+    run(warp_geometry.transform, (batch, count), *seen)
     atlas = finite_uv(uv, vertices.device).double(), mesh.uv_triangles
-    run(geometry.set_up, bounds.shape[:2], *seen, mesh.triangles, *atlas, texels, size, planes, bounds)
+    run(warp_geometry.set_up, bounds.shape[:2], *seen, mesh.triangles, *atlas, texels, size, planes, bounds)
     threads = (*bounds.shape[:2], across * down)
-    run(raster.rasterise, threads, *seen, mesh.triangles, planes, bounds, (across, down), keys)
-    run(raster.shade, rows, planes, texture, behind, keys, rows[2], image, coverage, found, visible)
+    run(warp_raster.rasterise, threads, *seen, mesh.triangles, planes, bounds, (across, down), keys)
+    run(warp_raster.shade, rows, planes, texture, behind, keys, rows[2], image, coverage, found, visible)
     return drawn
 
 
@@ -102,14 +102,14 @@ def draw_backward(
         texture_sum.measure(_greatest(image_gradient), 4 * batch * height * width)
     arrays = texture_sum.arrays if texture_sum else (None, None, None)
     run(
-        backward.unshade, rows,
+        warp_backward.unshade, rows,
         planes, texture, found, image_gradient, rows[2], slopes, *arrays, background_gradient,
     )  # fmt: skip
     vertices_gradient = camera_gradient = None
     if wants_geometry:
         corners = vertices.new_empty((*bounds.shape[:2], 3, 3), dtype=torch.float64)
         run(
-            backward.to_corners, bounds.shape[:2],
+            warp_backward.to_corners, bounds.shape[:2],
             *seen, mesh.triangles, planes, bounds, lanes(device), visible, found, slopes, corners,
         )  # fmt: skip
         screen_gradient = None
@@ -122,7 +122,7 @@ def draw_backward(
                     jump = jump + _greatest(_finite(coverage_gradient))
                 screen_sum.measure(jump, 4 * height * width)
             run(
-                silhouettes.edges, rows,
+                warp_silhouettes.edges, rows,
                 near, screen, mesh.triangles, mesh.adjacent, mesh.sheet, planes, image, found, image_gradient,
                 coverage_gradient, rows[2], *screen_sum.arrays,
             )  # fmt: skip
@@ -181,7 +181,7 @@ def attributes(
     vertices, projection, rows = vertices.contiguous(), projection.contiguous(), _rows(found)
     depth, barycentric = _new_attributes(vertices, found)
     launch(
-        raster.attributes, vertices.dtype, vertices.device, rows,
+        warp_raster.attributes, vertices.dtype, vertices.device, rows,
         vertices, projection, mesh.triangles, found, rows[2], depth, barycentric,
     )  # fmt: skip
     return depth, barycentric
@@ -209,7 +209,7 @@ def attributes_backward(
 
     corners = vertices.new_empty((*bounds.shape[:2], 3, 3), dtype=torch.float64)
     run(
-        backward.attributes_to_corners, bounds.shape[:2],
+        warp_backward.attributes_to_corners, bounds.shape[:2],
         *seen, mesh.triangles, bounds, lanes(vertices.device), visible, found, *given, corners,
     )  # fmt: skip
     gradients = _to_inputs(run, seen, mesh, visible, corners, None, wants)
@@ -257,7 +257,7 @@ def _new(vertices: Tensor, texture: Tensor, triangles: Tensor, height: int, widt
         vertices.new_empty((batch, height, width)),
         vertices.new_empty((batch, height, width), dtype=torch.int32),
         vertices.new_empty((batch, vertices.shape[1], 4)),
-        vertices.new_empty((batch, count, geometry.PLANE)),
+        vertices.new_empty((batch, count, warp_geometry.PLANE)),
         vertices.new_empty((batch, count, 4), dtype=torch.int32),
         vertices.new_empty((batch, count), dtype=torch.int32),
     )
@@ -285,10 +285,10 @@ def _to_inputs(
     seen_gradient = vertices.new_empty((batch, count, 3), dtype=torch.float64)
     vertices_gradient = torch.empty_like(vertices) if wants[0] else None
     run(
-        geometry.collect, (batch, count),
+        warp_geometry.collect, (batch, count),
         *seen, mesh.starts, mesh.members, visible, corners, screen_gradient, seen_gradient, vertices_gradient,
     )  # fmt: skip
     camera_gradient = projection.new_empty((batch, 3, 4)) if wants[1] else None
     if wants[1]:
-        run(geometry.to_camera, (batch,), vertices, seen_gradient, camera_gradient)
+        run(warp_geometry.to_camera, (batch,), vertices, seen_gradient, camera_gradient)
     return vertices_gradient, camera_gradient

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from lipflow_core.avatar import Avatar, frozen
+from lipflow_core import Avatar, open_model
 from lipflow_core.errors import SpecError, UsageError
-from lipflow_core.model_directory import open_model
 from lipflow_core.observing import draw, not_finite
-from lipflow_core.pictures import png, sheet
+from lipflow_core.pictures import png
 from lipflow_core.records import Camera, Frame, Record
 from lipflow_core.results import Result
-from lipflow_core.splits import load_frames, open_capture, open_split, select
+from lipflow_core.selection import positions
+from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import check_folder, write_together
 
 LARGEST_SEED = 2**63
@@ -61,7 +61,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     """Draw codes from the prior that fitting uses, and decode and render them.
 
     Args:
-        avatar: The assembled model.
+        avatar: The assembled model, in evaluation mode.
         count: Number of codes.
         camera: One camera, leading axes (1, 1), head frame → camera.
         driving: One frame with the driving observation, whose prior is sampled; needed if the prior is conditional,
@@ -85,7 +85,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
         )
     generator = torch.Generator(avatar.device).manual_seed(seed)
     camera = camera.to(avatar.device)
-    with frozen(avatar), torch.no_grad():
+    with torch.no_grad():
         encoding = avatar.drive(driving.to(avatar.device)) if conditional else None
         if encoding is not None and not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
             raise not_finite(f"the driving encoding of segment {driving.segments[0]}, frame {int(driving.numbers[0])}")
@@ -139,7 +139,7 @@ def sample_model(
     opened = open_model(model, overrides=overrides)
     avatar, spec, view = opened.avatar, opened.spec, opened.blueprint.view
     source = open_split(open_capture(opened.blueprint), split)
-    index = select(source, frame)[:1]
+    index = positions(source.segments, source.numbers, frame)[:1]
     conditional = "driving" in avatar.fitting_prior.planned.needs
     observations = (view, *([avatar.driving.modality] if conditional else []))
     seen = load_frames(source, index, observations)
@@ -163,3 +163,23 @@ def sample_model(
     }
     write_together(folder, contents)
     return summary
+
+
+def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Lay out a contact sheet, row by row on white.
+
+    Args:
+        pictures: (N, C, H, W).
+        columns: Pictures in a row.
+        gap: Pixels between pictures and around the sheet.
+
+    Returns:
+        (C, ...) one picture.
+    """
+    count, channels, height, width = pictures.shape
+    rows = -(-count // columns)
+    canvas = pictures.new_ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for i, picture in enumerate(pictures):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[:, top : top + height, left : left + width] = picture
+    return canvas

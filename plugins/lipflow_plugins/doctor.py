@@ -72,7 +72,7 @@ def _environment() -> list[Finding]:
 
 
 def _requirements() -> list[str]:
-    """Names of the distributions that lipflow-core can't do without."""
+    """List the distributions that lipflow-core requires."""
     import re
 
     try:

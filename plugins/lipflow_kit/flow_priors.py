@@ -54,7 +54,6 @@ class SeenThroughFlowConfig(Config):
             inputs={"code": (given.code,), **driving},
             outputs={"log_prob": ()},
             devices=flow.devices,
-            differentiable=flow.differentiable,
             needs=("driving",) if driving else (),
             parts={"flow": flow},
             divergence_weight=5e-4,

@@ -63,12 +63,12 @@ class CpuRenderer(Renderer):
         background: Tensor | None,
     ) -> Rendering:  # fmt: skip
         """Draw as part of a graph, which eliminates what is not read."""
-        from lipflow_render.cpu import operators
+        from lipflow_render.cpu import cpu_operators
 
         near, boundaries = self.config.near, self.config.edge_gradients
         parts = topology.triangles, topology.uv, topology.uv_triangles
-        image, *saved = operators.draw(vertices, projection, texture, background, *parts, *size, near, boundaries)
+        image, *saved = cpu_operators.draw(vertices, projection, texture, background, *parts, *size, near, boundaries)
         given = (vertices, projection, *parts, *saved, near)
-        coverage = operators.coverage(*given) if boundaries else (saved[1] >= 0).to(vertices.dtype)
-        depth, barycentric = operators.attributes(*given)
+        coverage = cpu_operators.coverage(*given) if boundaries else (saved[1] >= 0).to(vertices.dtype)
+        depth, barycentric = cpu_operators.attributes(*given)
         return Rendering(image, coverage, depth, saved[1].long(), barycentric)

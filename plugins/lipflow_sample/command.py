@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and print where the picture is."""
-    from lipflow_core.sampling import sample_model
+    from lipflow_sample.sampling import sample_model
 
     written = sample_model(
         args.model,

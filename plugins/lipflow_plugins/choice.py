@@ -1,4 +1,4 @@
-"""Which components and commands a NAME on the command line means."""
+"""Finds the components and commands that a NAME on the command line means."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def chosen(registry: Registry, name: str, kind: str | None) -> list[Offer]:
     """Find the components and commands that are meant.
 
     Args:
-        registry: The plugins.
-        name: A component's name or alias, a command, "KIND/NAME", or a plugin, which means all that it offers.
-        kind: Only of this kind; "command" for commands.
+        registry: Registry of the plugins.
+        name: Name or alias of a component, a command, "KIND/NAME", or a plugin, which means everything that it offers.
+        kind: Kind to which the search is limited, or "command"; all if None.
 
     Raises:
         PluginError: If there is none.
