@@ -15,8 +15,9 @@ from lipflow_core.evaluation.differences import Difference
 from lipflow_core.evaluation.text import calibration_table, notes, score_table
 from lipflow_core.fitting.result import GridChoice
 from lipflow_core.results import Number, Result, finite_mean
+from lipflow_core.specs.model import ScoredCode
 
-Code = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
+Code = ScoredCode
 """Which code of a frame is decoded and scored."""
 CODES: dict[Code, str] = {
     "posterior": "Q's code",

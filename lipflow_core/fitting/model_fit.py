@@ -27,7 +27,8 @@ from safetensors.torch import load_file, save
 
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import CaptureError, ResultError, StorageError
-from lipflow_core.fitting.fit import choose, first_fault, fit
+from lipflow_core.fitting.fit import choose, first_fault, fit, shown
+from lipflow_core.fitting.pose import pose_errors
 from lipflow_core.fitting.result import Curve, FitSummary, FittedFrame, FittingResult, GridChoice
 from lipflow_core.interfaces import Split
 from lipflow_core.model_directory import OpenedModel, open_model
@@ -241,16 +242,21 @@ def _read(place: Path, opened: OpenedModel, count: int) -> FittingResult | None:
 
 
 def _write_pictures(folder: Path, opened: OpenedModel, result: FittingResult, frame: Frame) -> None:
-    """Write one PNG a frame: the target, and what the fitted code looks like. Frames without a picture have none."""
+    """Write one PNG a frame: the target, what a region leaves of it, and what the fitted code looks like.
+
+    Frames without a picture have none.
+    """
     make_folder(folder, within=folder.parent)
     avatar = opened.avatar
     views = frame[opened.blueprint.view].to(avatar.device)
+    hidden = shown(avatar, frame, opened.spec.fitting)
     with frozen(avatar):
         rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
     for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):
         if row not in found:
-            target = strip(views.images[row]).expand(len(rendered[row][0]), -1, -1)  # grey ones in as many channels
-            both = torch.cat([target, strip(rendered[row])], dim=2)
+            seen = [hidden[name][row] for name in hidden if name == opened.blueprint.view]
+            pictures = [strip(images) for images in (views.images[row], *seen, rendered[row])]
+            both = torch.cat([picture.expand(len(rendered[row][0]), -1, -1) for picture in pictures], dim=2)
             write_atomically(folder / f"{file_stem(segment, number)}.png", png(both), within=folder.parent)
 
 
@@ -263,6 +269,9 @@ def _summary(
     chosen: GridChoice | None,
 ) -> FitSummary:
     losses = result.losses.masked_fill(result.unseen, torch.nan)
+    off: tuple[list[Any], ...] = ([None] * len(result),) * 2
+    if result.residual is not None:
+        off = tuple(error.tolist() for error in pose_errors(result.residual))
     columns = zip(
         indices.tolist(),
         losses.tolist(),
@@ -270,6 +279,7 @@ def _summary(
         result.distance.tolist(),
         result.nonfinite.tolist(),
         result.unseen.tolist(),
+        *off,
         strict=True,
     )
     frames = tuple(
@@ -281,8 +291,10 @@ def _summary(
             distance=distance,
             stopped_not_finite=nonfinite,
             shows_nothing=unseen,
+            pose_degrees=degrees,
+            pose_millimetres=millimetres,
         )
-        for index, loss, steps, distance, nonfinite, unseen in columns
+        for index, loss, steps, distance, nonfinite, unseen, degrees, millimetres in columns
     )
     # The order of the curves, as batches that were read have them in another than those that were just fitted.
     names = sorted(result.curves, key=lambda name: (name == "total", name))

@@ -15,7 +15,8 @@ class Metric(ComponentModule, ABC):
     """One score of each sample. Implement `score`.
 
     Its Config derives from `lipflow_core.config.MetricConfig` and says how tables show it. The plan's `needs` are those
-    of objectives, without "prior", "posterior" and "divergence".
+    of objectives, without "prior", "posterior", "divergence" and regions, and besides "neighbours" for the decoded
+    vertices of the frames before and after, and "pose" for the error of the driving cameras' pose (see `State`).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:
