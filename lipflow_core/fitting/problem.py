@@ -36,7 +36,7 @@ class Problem:
         needs: Needs of the objectives.
         moving: Observations whose cameras move with the fitted pose.
         masks: Objective's name → observation's name → mask (B, N, H, W) restricted to the objective's regions.
-        displacement: (B, 3, 4) [R|t] by which the moving cameras are displaced from the true ones; None if they are not.
+        displacement: (B, 3, 4) [R|t] by which the moving cameras are displaced from the true ones; None for none.
         cameras: Observation's name → its cameras, displaced, before the pose is applied.
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
     """

@@ -21,8 +21,8 @@ class Objective(ComponentModule, ABC):
     Implement `loss`. The Config has an option `weight` (see `lipflow_core.config.ObjectiveConfig`); the core multiplies
     by it, so that it can be ramped over a stage and differ from row to row of a grid search. The plan's `needs` name
     what must be made for it: "vertices"; "render:NAME" for pictures of observation NAME; "target:NAME" for that
-    observation itself; "region:NAME:REGION" to see the mask of observation NAME restricted to that region of the tracked
-    surface, or to several of them, and "prior" (fitting only); "posterior" and "divergence" (training only).
+    observation itself; "prior", and "region:NAME:REGION" to have the mask of observation NAME restricted to that region
+    of the tracked surface, or to several of them (fitting only); "posterior" and "divergence" (training only).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:

@@ -188,9 +188,9 @@ class Evaluation(Config):
     frames: PositiveInt = 500
     """Largest number of frames that are scored, spread evenly over the split."""
     codes: Annotated[tuple[ScoredCode, ...], Field(min_length=1)] = ("posterior", "start", "fitted")
-    """Codes of each frame that are decoded and scored: Q's ("posterior"), the one that fitting starts from ("start"), the
-    fitted one, and "fitted-without-likelihood", fitted without the objectives that ask the prior. Nothing is fitted if
-    neither of the last two is named."""
+    """Codes of each frame that are decoded and scored: Q's ("posterior"), the one that fitting starts from ("start"),
+    the fitted one, and "fitted-without-likelihood", fitted without the objectives that ask the prior. Nothing is fitted
+    if neither of the last two is named."""
     view: str | None = None
     """Observation whose pictures are compared; the capture's scored view if null."""
     metrics: Annotated[tuple[MetricSlot, ...], Field(min_length=1)] = Field(default_factory=RegistryDefault("metrics"))

@@ -48,7 +48,7 @@ def estimate_anchors(vertices: np.ndarray) -> Anchors:
 
 
 def chosen_anchors(vertices: np.ndarray, **points: Sequence[float] | None) -> Anchors:
-    """Give the anchors of a mean face: the points given, `right_eye`, `left_eye` and `mouth`, and estimates for None."""
+    """Give the anchors of a mean face: `right_eye`, `left_eye` and `mouth` as given, estimated where None."""
     estimated = estimate_anchors(vertices)
     named = {name: getattr(estimated, name) if point is None else np.array(point) for name, point in points.items()}
     return Anchors(**named)

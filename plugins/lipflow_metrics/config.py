@@ -101,8 +101,8 @@ class JitterConfig(MetricConfig):
     digits: ClassVar[int] = 3
     definition: ClassVar[str] = (
         "Length of the second difference of decoded vertices over three consecutive frames of a segment, "
-        "v(n-1) - 2 v(n) + v(n+1), in millimetres, averaged over vertices. Frames whose neighbour in the segment is not "
-        "scored have none. Real motion adds to it, the same for all models."
+        "v(n-1) - 2 v(n) + v(n+1), in millimetres, averaged over vertices. Frames without a scored neighbour on both "
+        "sides have none. Real motion adds to it, the same for all models."
     )
 
     def plan(self, given: MetricInputs) -> Plan:

@@ -1,4 +1,4 @@
-"""Fits that are given displaced driving cameras: what is displaced, by how much, and what a fit of the pose recovers."""
+"""Fits that are given displaced driving cameras: what is displaced, how far, and what fitting the pose recovers."""
 
 from __future__ import annotations
 

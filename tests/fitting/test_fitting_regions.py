@@ -23,7 +23,7 @@ def masked():
     """An avatar whose spherical head has "eyes" in its upper and a "mouth" in its lower front."""
     avatar = make_avatar("standard-normal")
     template = avatar.template
-    x, y, z = (template.vertices_mean / template.vertices_mean.norm(dim=1, keepdim=True)).unbind(1)
+    _, y, z = (template.vertices_mean / template.vertices_mean.norm(dim=1, keepdim=True)).unbind(1)
     regions = {"eyes": ((y > 0.3) & (z > 0.2)).double(), "mouth": ((y < -0.3) & (z > 0.2)).double()}
     avatar.template = replace(template, regions=regions)
     return avatar
