@@ -19,7 +19,8 @@ from lipflow_core.avatar import frozen
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
-from lipflow_core.fitting.fit import choose, fit, shown, starts
+from lipflow_core.fitting.fit import choose, first_codes, fit, shown
+from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Metric, Split
 from lipflow_core.observing import draw, not_finite
@@ -184,12 +185,12 @@ class ModelEvaluation:
         return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
-        """Search each variant's grid, if it has one, on a batch spread over the evaluated frames."""
+        """Search each variant's grid, if it has one."""
         chosen = {}
         for name, fitting in variants.items():
             if fitting.grid is not None:
-                batch = self.indices[spread(fitting.grid.frames, len(self.indices))]
-                frame = load_frames(self.split, batch, self._observations)
+                split, batch = frames_to_choose_on(fitting.grid, self.split, self.indices, lambda: self.capture)
+                frame = load_frames(split, batch, self._observations)
                 chosen[name] = choose(self.candidate.avatar, frame, fitting, metric=metric, progress=bar)
         return chosen
 
@@ -215,7 +216,7 @@ class ModelEvaluation:
         with frozen(avatar), torch.no_grad():
             posterior, spec = avatar.encode(frame), self.candidate.spec
             first = next(iter(fits.values()), None)
-            start = starts(avatar, frame, spec.fitting) if first is None else first.starts
+            start = first_codes(avatar, frame, spec.fitting) if first is None else first.starts
             made: dict[Code, Tensor] = {"posterior": posterior.mean, "start": start}
             codes = {name: code for name, code in made.items() if name in spec.evaluation.codes}
             codes |= {name: result.codes for name, result in fits.items()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar, frozen
+from lipflow_core.errors import SpecError
 from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
@@ -63,6 +64,11 @@ def fit(
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
         problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation)
+        if chosen is None and fitting.grid is not None and fitting.grid.choose_on != "scored":
+            raise SpecError(
+                f"fitting.grid.choose_on is '{fitting.grid.choose_on}', but only frames to be fitted were given",
+                hint="choose on other frames with lipflow_core.fitting.choose(), and pass the result as chosen=…",
+            )
         if chosen is None and fitting.grid is not None and len(problem):
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
@@ -79,7 +85,7 @@ def fit(
     return replace(result, grid=chosen)
 
 
-def starts(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
+def first_codes(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
     """Give the code that a fit of each frame would start from, without fitting: what the driving encoder does alone.
 
     Args:

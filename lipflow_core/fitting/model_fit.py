@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import CaptureError, ResultError, StorageError
 from lipflow_core.fitting.fit import choose, first_fault, fit, shown
+from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.pose import pose_errors
 from lipflow_core.fitting.result import Curve, FitSummary, FittedFrame, FittingResult, GridChoice
 from lipflow_core.interfaces import Split
@@ -38,7 +39,7 @@ from lipflow_core.plans import Needs
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
-from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select, spread
+from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select
 from lipflow_core.storage import (
     check_folder,
     claimed,
@@ -164,21 +165,36 @@ def _nothing_left_of_a_failure(folder: Path) -> Iterator[None]:
 
 def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray, style: Style) -> GridChoice | None:
     """Choose by the grid once, and keep the choice beside the batches."""
-    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
-    grid = spec.fitting.grid
-    if grid is None:
+    if opened.spec.fitting.grid is None:
         return None
     if (folder / _GRID).exists():
         return GridChoice.read(folder / _GRID, "Remove that file, and what was chosen is searched for again.")
-    batch = indices[spread(grid.frames, len(indices))]
+    chosen = search_grid(opened, split, indices, style)
+    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
+    return chosen
+
+
+def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: Style = "none") -> GridChoice:
+    """Choose learning rate and latent weight by `fitting.grid` of a model's spec.
+
+    Args:
+        opened: The model.
+        split: A split of its capture.
+        indices: (N,) positions of the frames that will be fitted.
+        style: How progress is shown.
+
+    Raises:
+        lipflow_core.errors.UsageError: If the grid is to be tried on frames that are not fitted, but all are.
+    """
+    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
+    grid = spec.fitting.grid
+    split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
     rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
         frame = load_frames(split, batch, observations)
-        chosen = choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
-    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
-    return chosen
+        return choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
 
 
 def _fit(

@@ -150,17 +150,18 @@ class Problem:
     @property
     def unseen(self) -> Tensor:
         """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
-        seen = [self._targets(name) for name in self.objectives]
+        seen = []
+        for name, objective in self.objectives.items():
+            targets, whole = Needs.of([objective.planned]).targets, self.target_of(name)
+            seen.append(replace(whole, observations={target: whole[target] for target in targets}))
         shown = [~shows_nothing(frame) for frame in seen if frame.observations]
         if not shown:
             return torch.zeros(len(self), dtype=torch.bool, device=self.target.numbers.device)
         return ~torch.stack(shown).any(dim=0)
 
-    def _targets(self, objective: str) -> Frame:
-        """Give what an objective compares with, its pictures' masks restricted to its regions."""
-        targets = Needs.of([self.objectives[objective].planned]).targets
-        own = replace(self.target, observations={name: self.target[name] for name in targets})
-        return with_masks(own, self.masks.get(objective, {}))
+    def target_of(self, objective: str) -> Frame:
+        """Give what an objective compares with: the target, with the masks restricted to the objective's regions."""
+        return with_masks(self.target, self.masks.get(objective, {}))
 
     @property
     def code_size(self) -> int:
@@ -186,13 +187,7 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        losses = torch.stack(
-            [
-                objective(state, with_masks(self.target, self.masks.get(name, {})))
-                for name, objective in self.objectives.items()
-            ],
-            dim=1,
-        )
+        losses = torch.stack([term(state, self.target_of(name)) for name, term in self.objectives.items()], dim=1)
         # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
         return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
 

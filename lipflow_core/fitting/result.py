@@ -46,13 +46,16 @@ class GridChoice(Result):
     """Which of the two lies at the edge of its axis, so that better values may lie beyond."""
     frames: int
     """Number of frames that the points were tried on."""
+    chosen_on: Literal["scored", "training", "apart"] = "scored"
+    """Which frames these were; see the option `fitting.grid.choose_on`."""
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""
         weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
         score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
         told = "no frame could be scored" if math.isnan(self.score) else score
-        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} frames tried)"
+        which = {"scored": "frames", "training": "training frames", "apart": "frames that are not scored"}
+        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} {which[self.chosen_on]} tried)"
 
     def warning(self) -> str | None:
         """Name the axes that should be wider; None if the choice lies within all of them."""

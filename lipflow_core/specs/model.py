@@ -152,6 +152,15 @@ class Grid(Config):
     """Weights to try for the objectives that ask the prior."""
     frames: PositiveInt = 16
     """Number of frames that each point of the grid is tried on."""
+    choose_on: Literal["scored", "training", "apart"] = "scored"
+    """Frames that each point of the grid is tried on: some of those that are then fitted and scored, as in the paper;
+    frames of the training split; or frames of the same split apart from those that are scored, of other segments where
+    there are enough."""
+    extend: bool = False
+    """Whether an axis whose best value lies at its edge is extended beyond it, by its last ratio, until the best value
+    lies inside."""
+    extensions: Annotated[int, Field(ge=1, le=32)] = 4
+    """Largest number of times that the grid is extended."""
 
 
 class Fitting(Config):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import CompatibilityError
+from lipflow_core.errors import CompatibilityError, UsageError
 from lipflow_core.interfaces import State
 from lipflow_core.parts import MetricSlot
 from lipflow_core.records import FaceState, Frame
@@ -231,3 +231,50 @@ def test_pictures_are_fitted_and_scored_by_visible_pixels_only(trained):
     after, _ = score(avatar, first, frame, metrics)
     assert torch.equal(first, second)
     assert torch.equal(before["psnr"], after["psnr"])
+
+
+# Where a grid is tried.
+
+GRID = ["fitting.objectives=[keypoint]", "fitting.steps=2", "evaluation.metrics=[millimetres]"]
+
+
+def choice_on(trained, which, frames="0:2"):
+    grid = f"fitting.grid={{learning_rate: [0.01, 0.1], frames: 3, choose_on: {which}}}"
+    return lipflow_core.evaluate(trained["dam"], frames=frames, overrides=[*GRID, grid]).models[0].grid["fitted"]
+
+
+def score_at(trained, split, positions, rate):
+    """Mean score of a learning rate on some frames."""
+    opened = lipflow_core.open_model(trained["dam"], overrides=[*GRID, f"fitting.learning_rate={rate}"])
+    frame = load_frames(open_capture(opened.blueprint).split(split), np.array(positions), ("face", "keypoints"))
+    codes = lipflow_core.fit(opened.avatar, frame, opened.spec.fitting).codes
+    scores, _ = score(opened.avatar, codes, frame, metric_of(opened.avatar, "millimetres"))
+    return float(scores["millimetres"].mean())
+
+
+@pytest.mark.parametrize(
+    ("which", "split", "positions", "told"),
+    [
+        ("scored", "held-out", [0, 1], "2 frames tried"),
+        ("training", "train", [0, 12, 23], "3 training frames tried"),
+        ("apart", "held-out", [3, 4, 5], "3 frames that are not scored tried"),
+    ],
+)
+def test_the_grid_is_tried_on_the_frames_that_are_asked_for(which, split, positions, told, trained):
+    choice = choice_on(trained, which)
+    assert choice.chosen_on == which and choice.frames == len(positions)
+    assert choice.describe().endswith(f"; {told})")
+    for point in choice.points:
+        assert point.score == pytest.approx(score_at(trained, split, positions, point.learning_rate), rel=1e-3)
+
+
+def test_without_frames_apart_a_grid_says_so(trained):
+    with pytest.raises(UsageError, match="all 6 frames of the split are scored"):
+        choice_on(trained, "apart", frames="0:6")
+
+
+def test_the_fit_command_chooses_on_training_frames(trained, tmp_path, capsys):
+    grid = "fitting.grid={learning_rate: [0.01, 0.1], frames: 2, choose_on: training}"
+    arguments = ["fit", str(trained["dam"]), "--frames", "0", "--out", str(tmp_path), "--quiet", *GRID, grid]
+    assert main(arguments) == 0
+    assert "2 training frames tried" in capsys.readouterr().out
