@@ -196,6 +196,8 @@ class Evaluation(Config):
 
     frames: PositiveInt = 500
     """Largest number of frames that are scored, spread evenly over the split."""
+    whole_segments: bool = False
+    """Whether the frames are those of whole segments, spread evenly, as metrics of sequences need."""
     codes: Annotated[tuple[ScoredCode, ...], Field(min_length=1)] = ("posterior", "start", "fitted")
     """Codes of each frame that are decoded and scored: Q's ("posterior"), the one that fitting starts from ("start"),
     the fitted one, and "fitted-without-likelihood", fitted without the objectives that ask the prior. Nothing is fitted

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 import lipflow_core
 from lipflow_core.cli import main
 from lipflow_core.errors import CompatibilityError, UsageError
-from lipflow_core.interfaces import State
+from lipflow_core.evaluation.frames import frames_to_score
+from lipflow_core.interfaces import Split, State
 from lipflow_core.parts import MetricSlot
 from lipflow_core.records import FaceState, Frame
 from lipflow_core.scoring import build_metrics, neighbouring, score
@@ -278,3 +279,43 @@ def test_the_fit_command_chooses_on_training_frames(trained, tmp_path, capsys):
     arguments = ["fit", str(trained["dam"]), "--frames", "0", "--out", str(tmp_path), "--quiet", *GRID, grid]
     assert main(arguments) == 0
     assert "2 training frames tried" in capsys.readouterr().out
+
+
+# Whole segments.
+
+
+class Takes(Split):
+    """Frames of segments of some lengths."""
+
+    def __init__(self, *lengths):
+        self.segments = [name for name, length in zip("abcdefg", lengths, strict=False) for _ in range(length)]
+        self.numbers = np.concatenate([np.arange(length) for length in lengths])
+        self.cameras = ()
+
+    def load(self, request):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "chosen"),
+    [
+        ((3, 3, 3), 9, "abc"),
+        ((3, 3, 3), 8, "ac"),
+        ((3, 3, 3), 5, "a"),
+        ((2, 3, 4), 6, "ac"),
+    ],
+)
+def test_whole_segments_are_scored_as_many_as_fit(lengths, count, chosen):
+    split = Takes(*lengths)
+    positions = frames_to_score(split, count, whole_segments=True)
+    assert positions.tolist() == [i for i, segment in enumerate(split.segments) if segment in chosen]
+
+
+def test_of_a_segment_that_is_too_long_the_first_frames_are_scored():
+    assert frames_to_score(Takes(100, 100), 7, whole_segments=True).tolist() == list(range(7))
+
+
+def test_jitter_is_scored_on_fewer_frames_by_whole_segments(trained):
+    options = ["evaluation.metrics=[jitter]", "evaluation.whole_segments=true", *DECODE]
+    model = lipflow_core.evaluate(trained["dam"], count=4, overrides=options).models[0]
+    assert len(model.frames) == 3 and math.isfinite(model.mean("posterior", "jitter"))
