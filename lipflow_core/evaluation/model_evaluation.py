@@ -19,7 +19,7 @@ from lipflow_core.avatar import frozen
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
-from lipflow_core.fitting.fit import choose, first_codes, fit, shown
+from lipflow_core.fitting.fit import choose, first_codes, fit, visible_pictures
 from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Metric, Split
@@ -275,7 +275,8 @@ class ModelEvaluation:
         blueprint = self.candidate.blueprint
         frame = frame.rows(torch.tensor(rows, device=frame.numbers.device))
         codes = {name: code[list(rows)] for name, code in codes.items()}
-        hidden = shown(self.candidate.avatar, frame, self.candidate.spec.fitting) if self._variants() else {}
+        avatar, fitting = self.candidate.avatar, self.candidate.spec.fitting
+        hidden = visible_pictures(avatar, frame, fitting) if self._variants() else {}
         view = frame[blueprint.view]
         stems = [file_stem(*named) for named in zip(frame.segments, frame.numbers.tolist(), strict=True)]
         for row, stem in enumerate(stems):

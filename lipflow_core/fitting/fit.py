@@ -104,7 +104,7 @@ def first_codes(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
         return Problem.of(avatar, target, {}, fitting.start).start(fitting.start)
 
 
-def shown(avatar: Avatar, target: Frame, fitting: Fitting) -> dict[str, Tensor]:
+def visible_pictures(avatar: Avatar, target: Frame, fitting: Fitting) -> dict[str, Tensor]:
     """Blacken the pixels that all objectives hide by their regions, to look at what fitting sees.
 
     Args:

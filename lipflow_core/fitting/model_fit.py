@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import CaptureError, ResultError, StorageError
-from lipflow_core.fitting.fit import choose, first_fault, fit, shown
+from lipflow_core.fitting.fit import choose, first_fault, fit, visible_pictures
 from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.pose import pose_errors
 from lipflow_core.fitting.result import Curve, FitSummary, FittedFrame, FittingResult, GridChoice
@@ -265,7 +265,7 @@ def _write_pictures(folder: Path, opened: OpenedModel, result: FittingResult, fr
     make_folder(folder, within=folder.parent)
     avatar = opened.avatar
     views = frame[opened.blueprint.view].to(avatar.device)
-    hidden = shown(avatar, frame, opened.spec.fitting)
+    hidden = visible_pictures(avatar, frame, opened.spec.fitting)
     with frozen(avatar):
         rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
     for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):

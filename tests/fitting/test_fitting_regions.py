@@ -11,7 +11,7 @@ from fitted_avatars import fitting, frame_of, make_avatar
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import SpecError
 from lipflow_core.fitting import Problem, fit
-from lipflow_core.fitting.fit import build_objectives, shown
+from lipflow_core.fitting.fit import build_objectives, visible_pictures
 from lipflow_core.records import Views
 
 EYES = {"type": "photometric", "target": "frontal", "region": ["eyes"]}
@@ -125,12 +125,12 @@ def test_frames_that_show_nothing_of_the_region_are_told(masked, codes):
 
 def test_what_fitting_sees_can_be_looked_at(masked, codes):
     frame = frame_of(masked, codes)
-    pictures = shown(masked, frame, fitting([BOTH]))
+    pictures = visible_pictures(masked, frame, fitting([BOTH]))
     assert list(pictures) == ["frontal"]
     hidden = (mask_of(masked, frame, BOTH) == 0)[:, :, None].expand_as(pictures["frontal"])
     assert (pictures["frontal"][hidden] == 0).all()
-    assert shown(masked, frame, fitting([BOTH, {"type": "photometric", "target": "frontal"}])) == {}
-    assert shown(masked, frame, fitting(["keypoint"])) == {}
+    assert visible_pictures(masked, frame, fitting([BOTH, {"type": "photometric", "target": "frontal"}])) == {}
+    assert visible_pictures(masked, frame, fitting(["keypoint"])) == {}
 
 
 def test_a_region_that_the_template_lacks_is_named(dam, codes):
