@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import frozen
+from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
@@ -121,12 +122,19 @@ class ModelEvaluation:
             The scores, what they were computed from, and the pictures of the report's frames by name.
 
         Raises:
+            lipflow_core.errors.SpecError: If `evaluation.codes` names no code that there is.
             lipflow_core.errors.NumericalError: If no frame could be scored since the model makes NaN, naming the part.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
         """
         candidate, indices, fitting = self.candidate, self.indices, self.candidate.spec.fitting
         metrics = build_metrics(candidate.avatar, candidate.spec.evaluation.metrics, candidate.blueprint.view)
         variants = self._variants()
+        if not variants and not {"posterior", "start"} & set(candidate.spec.evaluation.codes):
+            raise SpecError(
+                f"{candidate.spec.name}: evaluation.codes names {', '.join(candidate.spec.evaluation.codes)}, but "
+                "fitting has no objectives that ask the prior and others beside them",
+                "Name other codes, such as fitted.",
+            )
         along = {metric: built for metric, built in metrics.items() if Needs.of([built.planned]).neighbours}
         alone = {metric: built for metric, built in metrics.items() if metric not in along}
         gathered = _Gathered()

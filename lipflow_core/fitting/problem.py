@@ -101,7 +101,7 @@ class Problem:
         driving = None if avatar.driving is None else avatar.driving.modality
         moving = frozenset({driving} if driving in cameras else cameras)
         displacement = None
-        if perturbation is not None:
+        if perturbation is not None and moving:
             drawn = perturbations(target.segments, target.numbers.tolist(), perturbation)
             displacement = drawn.to(avatar.template.vertices_mean)
             cameras = {n: _moved(camera, displacement) if n in moving else camera for n, camera in cameras.items()}

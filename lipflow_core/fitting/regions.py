@@ -13,6 +13,9 @@ from lipflow_core.interfaces import Objective
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template, Views
 
+_PIXELS = 1 << 23
+"""Pixels that are drawn at once; each takes about 70 bytes."""
+
 
 def restricted_masks(
     avatar: Avatar, target: Frame, objectives: Mapping[str, Objective]
@@ -70,11 +73,14 @@ def _seen(
             hint="name other regions, or train a model on a capture that defines this one",
         )
     texture = template.texture_mean[None].to(vertices)
-    drawn = avatar.renderer(vertices, texture, template.topology, camera)
-    corners = template.topology.triangles[drawn.triangle.clamp(min=0)]
-    shown = (drawn.triangle >= 0).to(vertices.dtype)
-    found = {}
-    for name in regions:
-        weight = (template.regions[name].to(vertices)[corners] * drawn.barycentric.movedim(1, -1)).sum(dim=-1)
-        found[name] = (weight * shown).clamp(0, 1).unflatten(0, camera.extrinsics.shape[:2])
-    return found
+    views = camera.extrinsics.shape[1]
+    together = max(1, _PIXELS // (views * camera.height * camera.width))
+    found: dict[str, list[Tensor]] = {name: [] for name in regions}
+    for rows in torch.arange(len(vertices), device=vertices.device).split(together):
+        drawn = avatar.renderer(vertices[rows], texture, template.topology, camera.rows(rows))
+        corners = template.topology.triangles[drawn.triangle.clamp(min=0)]
+        shown = (drawn.triangle >= 0).to(vertices.dtype)
+        for name, parts in found.items():
+            weight = (template.regions[name].to(vertices)[corners] * drawn.barycentric.movedim(1, -1)).sum(dim=-1)
+            parts.append((weight * shown).clamp(0, 1).unflatten(0, (len(rows), views)))
+    return {name: torch.cat(parts) for name, parts in found.items()}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import CompatibilityError, UsageError
+from lipflow_core.errors import CompatibilityError, SpecError, UsageError
 from lipflow_core.evaluation.frames import frames_to_score
 from lipflow_core.interfaces import Split, State
 from lipflow_core.parts import MetricSlot
@@ -319,3 +319,9 @@ def test_jitter_is_scored_on_fewer_frames_by_whole_segments(trained):
     options = ["evaluation.metrics=[jitter]", "evaluation.whole_segments=true", *DECODE]
     model = lipflow_core.evaluate(trained["dam"], count=4, overrides=options).models[0]
     assert len(model.frames) == 3 and math.isfinite(model.mean("posterior", "jitter"))
+
+
+def test_codes_that_there_are_not_are_refused(trained):
+    words = ["fitting.objectives=[keypoint]", "evaluation.codes=[fitted-without-likelihood]"]
+    with pytest.raises(SpecError, match="names fitted-without-likelihood, but fitting has no objectives that ask"):
+        lipflow_core.evaluate(trained["dam"], count=1, overrides=words)

@@ -107,6 +107,16 @@ def test_regions_are_drawn_once_and_not_at_each_step(masked, codes, monkeypatch)
     assert pictures[0] is False and len(pictures) == 1 + 5  # the regions, then five losses
 
 
+def test_regions_are_the_same_by_any_renderer_and_however_many_frames_are_drawn_at_once(masked, codes, monkeypatch):
+    frame, plain = frame_of(masked, codes), make_avatar("standard-normal", renderer="torch")
+    plain.template = masked.template
+    headset = {**EYES, "target": "headset"}
+    mask = mask_of(masked, frame, headset)
+    torch.testing.assert_close(mask_of(plain, frame, headset), mask, rtol=0, atol=1e-6)
+    monkeypatch.setattr("lipflow_core.fitting.regions._PIXELS", 1)
+    assert torch.equal(mask_of(masked, frame, headset), mask)
+
+
 def test_every_objective_has_its_own_region(masked, codes):
     frame = frame_of(masked, codes)
     mouth = {**EYES, "region": ["mouth"]}
