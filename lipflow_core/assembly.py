@@ -150,6 +150,7 @@ def blank_template(blueprint: Blueprint) -> Template:
         texture_mean=torch.zeros(surface["texture"]),
         texture_scale=torch.ones(()),
         landmarks=landmarks,
+        regions={name: torch.zeros(vertices) for name in blueprint.regions},
     )
 
 

@@ -15,6 +15,9 @@ from lipflow_core.interfaces import Decoder, Foldable, LatentPrior, ObservationE
 from lipflow_core.plans import Plan, Roles
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
 
+REGION = "region "
+"""Prefix of the names of buffers that hold a template's regions."""
+
 
 class TemplateBuffers(nn.Module):
     """Module that holds a `Template` as buffers, so that it moves and is saved with the model."""
@@ -25,8 +28,12 @@ class TemplateBuffers(nn.Module):
 
     def set(self, template: Template) -> None:
         """Store a template in place of the present one."""
+        for name in [name for name in self._buffers if name.startswith(REGION)]:
+            delattr(self, name)
         for name, tensor in template.tensors():
-            self.register_buffer(name.removeprefix("topology."), tensor.detach().clone())
+            # Names of buffers have no dots.
+            stored = name.removeprefix("topology.").replace("regions.", REGION)
+            self.register_buffer(stored, tensor.detach().clone())
 
     @property
     def record(self) -> Template:
@@ -36,7 +43,9 @@ class TemplateBuffers(nn.Module):
 def template_of(tensors: Mapping[str, Tensor]) -> Template:
     """Make a template from the tensors that `TemplateBuffers` holds, by name."""
     topology = {field.name: tensors[field.name] for field in fields(Topology)}
-    return Template(Topology(**topology), **{name: t for name, t in tensors.items() if name not in topology})
+    regions = {name.removeprefix(REGION): t for name, t in tensors.items() if name.startswith(REGION)}
+    plain = {name: t for name, t in tensors.items() if name not in topology and not name.startswith(REGION)}
+    return Template(Topology(**topology), **plain, regions=regions)
 
 
 class Avatar(nn.Module):

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lipflow_core.assembly import build, on_device, usable_devices
-from lipflow_core.avatar import Avatar, template_of
+from lipflow_core.avatar import REGION, Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
 from lipflow_core.model_lock import (
     FORMAT,
@@ -44,7 +44,9 @@ from lipflow_core.storage import check_folder, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
-_TEMPLATE_NAMES = [f.name for record in (Topology, Template) for f in fields(record) if f.name != "topology"]
+_TEMPLATE_NAMES = [
+    f.name for record in (Topology, Template) for f in fields(record) if f.name not in ("topology", "regions")
+]
 _TRAINING = ("training", "seed", "name", "preset", "version")
 """Blocks and options of a spec that only training uses."""
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
@@ -301,7 +303,15 @@ def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
             f"{path / WEIGHTS}: is not the weights file of a lipflow-core model: it lacks {error.args[0]}"
         ) from error
     _check_mesh(held, path)
-    return template_of(held)
+    regions = {name.removeprefix(_TEMPLATE): t for name, t in weights.items() if name.startswith(_TEMPLATE + REGION)}
+    template = template_of(held | regions)
+    for name, region in template.regions.items():
+        if region.shape != template.vertices_mean.shape[:1] or not ((region >= 0) & (region <= 1)).all():
+            raise ModelError(
+                f"{path / WEIGHTS}: is damaged: its region '{name}' has no weight from 0 to 1 for each vertex",
+                "Copy the model again, or train it again.",
+            )
+    return template
 
 
 def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:

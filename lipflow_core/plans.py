@@ -77,6 +77,12 @@ class Plan:
                 found.setdefault(observation, {})[tensor] = tuple(shape)
         return found
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions of a capture's template, from its outputs "template.regions.NAME"."""
+        prefix = "template.regions."
+        return tuple(name.removeprefix(prefix) for name in self.outputs if name.startswith(prefix))
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -88,6 +94,10 @@ class Needs:
         vertices: Whether decoded vertices are needed.
         prior: Whether the conditioned prior is needed.
         divergence: Whether the prior's divergence from the posterior is needed.
+        neighbours: Whether the decoded vertices of the frames before and after are needed.
+        pose: Whether the error of the driving cameras' pose is needed.
+        regions: Pairs (observation, region), from "region:NAME:REGION": the masks of these pictures are restricted to
+            these regions of the tracked surface.
     """
 
     rendered: tuple[str, ...]
@@ -95,6 +105,9 @@ class Needs:
     vertices: bool
     prior: bool
     divergence: bool
+    neighbours: bool
+    pose: bool
+    regions: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, plans: Iterable[Plan]) -> Needs:
@@ -102,8 +115,16 @@ class Needs:
         needs = [need for plan in plans for need in plan.needs]
         rendered = dict.fromkeys(need.removeprefix("render:") for need in needs if need.startswith("render:"))
         targets = dict.fromkeys(need.removeprefix("target:") for need in needs if need.startswith("target:"))
+        regions = dict.fromkeys(need.removeprefix("region:") for need in needs if need.startswith("region:"))
         return cls(
-            tuple(rendered), tuple(rendered | targets), "vertices" in needs, "prior" in needs, "divergence" in needs
+            rendered=tuple(rendered),
+            targets=tuple(rendered | targets),
+            vertices="vertices" in needs,
+            prior="prior" in needs,
+            divergence="divergence" in needs,
+            neighbours="neighbours" in needs,
+            pose="pose" in needs,
+            regions=tuple((name, region) for name, _, region in (each.rpartition(":") for each in regions)),
         )
 
     @property

@@ -297,6 +297,8 @@ class Template(Record):
         texture_mean: (3, T, T) in [0, 1].
         texture_scale: () standard deviation over all frames and texels.
         landmarks: (K,) int64 vertex of each keypoint; empty if the capture has no keypoints.
+        regions: Region's name, such as "eyes" → (V,) weight of each vertex in [0, 1], 1 inside the region and 0 outside
+            it. The capture defines the regions; empty if it has none.
     """
 
     topology: Topology
@@ -305,6 +307,7 @@ class Template(Record):
     texture_mean: Tensor
     texture_scale: Tensor
     landmarks: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    regions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, index: Tensor) -> Template:
         return self

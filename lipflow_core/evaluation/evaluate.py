@@ -15,11 +15,12 @@ import torch
 from lipflow_core.errors import SpecError, UsageError
 from lipflow_core.evaluation.candidate import Candidate, Model, candidates, names_of
 from lipflow_core.evaluation.folder import finished, write_evaluation, write_model
+from lipflow_core.evaluation.frames import frames_to_score
 from lipflow_core.evaluation.model_evaluation import ModelEvaluation
 from lipflow_core.evaluation.result import Evaluation, ModelScores
 from lipflow_core.interfaces import Capture
 from lipflow_core.progress import Style
-from lipflow_core.selection import positions, spread
+from lipflow_core.selection import positions
 from lipflow_core.splits import open_capture, open_split
 from lipflow_core.storage import check_folder, claimed, remove_temporaries
 from lipflow_core.version import __version__
@@ -85,8 +86,12 @@ def evaluate(
         if key not in captures:
             captures[key] = open_capture(candidate.blueprint)
         source = open_split(captures[key], split)
-        wanted = candidate.spec.evaluation.frames if count is None else count
-        indices = spread(wanted, len(source)) if frames is None else positions(source.segments, source.numbers, frames)
+        options = candidate.spec.evaluation
+        wanted = options.frames if count is None else count
+        if frames is None:
+            indices = frames_to_score(source, wanted, whole_segments=options.whole_segments)
+        else:
+            indices = positions(source.segments, source.numbers, frames)
         runs[name] = ModelEvaluation(candidate, captures[key], source, split, indices, without_likelihood)
     folder = None if out is None else Path(out)
     with contextlib.nullcontext() if folder is None else claimed(folder, "evaluating"):

@@ -56,7 +56,7 @@ def write_model(
     Raises:
         lipflow_core.errors.StorageError: If it can't be written.
     """
-    tensors = {"posterior.codes": fits.posterior.cpu().contiguous()}
+    tensors = {"posterior.codes": fits.posterior.cpu().contiguous(), "start.codes": fits.starts.cpu().clone()}
     for code, result in fits.fits.items():
         tensors |= {f"{code}.{name}": tensor for name, tensor in result.as_tensors().items()}
     with written_folder(folder, within=folder.parent) as new:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import frozen
+from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
-from lipflow_core.fitting.fit import choose, fit
+from lipflow_core.fitting.fit import choose, first_codes, fit, visible_pictures
+from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Metric, Split
 from lipflow_core.observing import draw, not_finite
 from lipflow_core.pictures import observed_picture, strip
+from lipflow_core.plans import Needs
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
-from lipflow_core.scoring import build_metrics, score
+from lipflow_core.scoring import build_metrics, neighbouring, score
 from lipflow_core.selection import file_stem, spread
 from lipflow_core.specs.model import Fitting
 from lipflow_core.splits import load_frames
@@ -42,12 +45,14 @@ class Fits(Record):
 
     Args:
         posterior: (N, D) Q's codes.
+        starts: (N, D) codes that fitting starts from.
         fits: Kind of fit → its result.
         scores: Kind of code → metric → (N,) scores.
         ranks: Ranks of Q's codes among draws of the prior; None if the prior's calibration is not tested.
     """
 
     posterior: Tensor
+    starts: Tensor
     fits: Mapping[Code, FittingResult]
     scores: Mapping[Code, Mapping[str, Tensor]]
     ranks: Ranks | None
@@ -118,6 +123,7 @@ class ModelEvaluation:
             The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
+            lipflow_core.errors.SpecError: If `evaluation.codes` names a code that does not exist.
             lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
                 message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
@@ -125,6 +131,14 @@ class ModelEvaluation:
         candidate, indices, fitting = self.candidate, self.indices, self.candidate.spec.fitting
         metrics = build_metrics(candidate.avatar, candidate.spec.evaluation.metrics, candidate.blueprint.view)
         variants = self._variants()
+        if not variants and not {"posterior", "start"} & set(candidate.spec.evaluation.codes):
+            raise SpecError(
+                f"{candidate.spec.name}: evaluation.codes names {', '.join(candidate.spec.evaluation.codes)}, but "
+                "fitting has no objectives that ask the prior and others beside them",
+                "Name other codes, such as fitted.",
+            )
+        along = {metric: built for metric, built in metrics.items() if Needs.of([built.planned]).neighbours}
+        alone = {metric: built for metric, built in metrics.items() if metric not in along}
         gathered = _Gathered()
         generator = torch.Generator(candidate.avatar.device).manual_seed(SEED)
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
@@ -133,9 +147,11 @@ class ModelEvaluation:
             for chunk in np.array_split(indices, -(-len(indices) // (2 * fitting.batch))):
                 frame = load_frames(self.split, chunk, self._observations).to(candidate.avatar.device)
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
-                self._batch(gathered, frame, variants, chosen, metrics, rows, generator, bar)
+                self._batch(gathered, frame, variants, chosen, alone, rows, generator, bar)
         self._check_any(gathered.failures)
         fits = Fits.join(gathered.parts)
+        if along:
+            fits = self._along_sequences(fits, along)
         return self._scores(name, metrics, fits, gathered, chosen), fits, gathered.pictures
 
     @cached_property
@@ -144,7 +160,7 @@ class ModelEvaluation:
         blueprint, avatar = self.candidate.blueprint, self.candidate.avatar
         calibrated = avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         names = (
-            *blueprint.fitted_observations,
+            *self._looked_at,
             *blueprint.scored_observations,
             avatar.encoder.modality,
             *((avatar.driving.modality,) if calibrated else ()),
@@ -152,13 +168,19 @@ class ModelEvaluation:
         )
         return tuple(dict.fromkeys(names))
 
+    @property
+    def _looked_at(self) -> tuple[str, ...]:
+        """The observations that fitting sees, or the start of a fit alone."""
+        blueprint = self.candidate.blueprint
+        return blueprint.fitted_observations if self._variants() else blueprint.started_observations
+
     def _variants(self) -> dict[Code, Fitting]:
         """List the kinds of fits: that of the spec, and one without the objectives that ask the prior."""
-        fitting = self.candidate.spec.fitting
-        variants = {FITTED: fitting}
+        fitting, codes = self.candidate.spec.fitting, self.candidate.spec.evaluation.codes
+        variants = {FITTED: fitting} if FITTED in codes else {}
         planned = self.candidate.blueprint.objectives
         kept = tuple(term.part for term in planned if "prior" not in term.plan.needs)
-        if self.without_likelihood and 0 < len(kept) < len(planned):
+        if (self.without_likelihood or WITHOUT in codes) and 0 < len(kept) < len(planned):
             variants[WITHOUT] = fitting.model_copy(update={"objectives": kept})
         return variants
 
@@ -173,12 +195,12 @@ class ModelEvaluation:
         return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
-        """Search each variant's grid, if it has one, on a batch spread over the evaluated frames."""
+        """Search each variant's grid, if it has one."""
         chosen = {}
         for name, fitting in variants.items():
             if fitting.grid is not None:
-                batch = self.indices[spread(fitting.grid.frames, len(self.indices))]
-                frame = load_frames(self.split, batch, self._observations)
+                split, batch = frames_to_choose_on(fitting.grid, self.split, self.indices, lambda: self.capture)
+                frame = load_frames(split, batch, self._observations)
                 chosen[name] = choose(self.candidate.avatar, frame, fitting, metric=metric, progress=bar)
         return chosen
 
@@ -202,12 +224,17 @@ class ModelEvaluation:
         }
         gathered.seconds += time.perf_counter() - begun
         with frozen(avatar), torch.no_grad():
-            posterior = avatar.encode(frame)
-            codes: dict[Code, Tensor] = {"posterior": posterior.mean, "start": fits[FITTED].starts}
+            posterior, spec = avatar.encode(frame), self.candidate.spec
+            first = next(iter(fits.values()), None)
+            start = first_codes(avatar, frame, spec.fitting) if first is None else first.starts
+            made: dict[Code, Tensor] = {"posterior": posterior.mean, "start": start}
+            codes = {name: code for name, code in made.items() if name in spec.evaluation.codes}
             codes |= {name: result.codes for name, result in fits.items()}
+            poses = {name: result.residual for name, result in fits.items()}
+            poses["start"] = None if first is None else first.start_residual
             scores = {}
             for name, code in codes.items():
-                scores[name], found = score(avatar, code, frame, metrics)
+                scores[name], found = score(avatar, code, frame, metrics, pose=poses.get(name))
                 for row, part in sorted(found.items()):
                     failure = Failure(segment=frame.segments[row], number=int(frame.numbers[row]), part=part)
                     gathered.failures.setdefault(name, []).append(failure)
@@ -217,7 +244,29 @@ class ModelEvaluation:
                 driving = avatar.drive(frame) if "driving" in prior.planned.needs else None
                 ranks = rank(prior.condition(driving), posterior, generator)
             gathered.pictures |= dict(self._pictures(frame, codes, shown))
-        gathered.parts.append(Fits(codes["posterior"], fits, scores, ranks))
+        gathered.parts.append(Fits(posterior.mean, start, fits, scores, ranks))
+
+    def _along_sequences(self, fits: Fits, metrics: Mapping[str, Metric]) -> Fits:
+        """Score by the metrics that need the frames before and after, once all frames have codes."""
+        avatar, spec = self.candidate.avatar, self.candidate.spec
+        segments = [self.split.segments[index] for index in self.indices]
+        numbers = [int(self.split.numbers[index]) for index in self.indices]
+        targets = Needs.of(metric.planned for metric in metrics.values()).targets
+        made = {"posterior": fits.posterior, "start": fits.starts}
+        made |= {name: result.codes for name, result in fits.fits.items()}
+        scores = {name: dict(columns) for name, columns in fits.scores.items()}
+        for name, columns in scores.items():
+            around, parts = neighbouring(made[name], segments, numbers), []
+            for rows in torch.arange(len(numbers)).split(2 * spec.fitting.batch):
+                chunk = self.indices[rows.numpy()]
+                seen = Frame(tuple(segments[row] for row in rows), torch.tensor([numbers[row] for row in rows]), {})
+                if targets:
+                    seen = load_frames(self.split, chunk, targets)
+                seen, code = seen.to(avatar.device), made[name][rows]
+                with frozen(avatar):
+                    parts.append(score(avatar, code, seen, metrics, neighbours=around[rows])[0])
+            columns |= {metric: torch.cat([part[metric] for part in parts]) for metric in metrics}
+        return replace(fits, scores=scores)
 
     @property
     def _not_calibrated(self) -> str | None:
@@ -236,13 +285,17 @@ class ModelEvaluation:
         blueprint = self.candidate.blueprint
         frame = frame.rows(torch.tensor(rows, device=frame.numbers.device))
         codes = {name: code[list(rows)] for name, code in codes.items()}
+        avatar, fitting = self.candidate.avatar, self.candidate.spec.fitting
+        hidden = visible_pictures(avatar, frame, fitting) if self._variants() else {}
         view = frame[blueprint.view]
         stems = [file_stem(*named) for named in zip(frame.segments, frame.numbers.tolist(), strict=True)]
         for row, stem in enumerate(stems):
             yield f"{stem}.target", strip(view.images[row])
             yield f"{stem}.mask", strip(view.mask[row][:, None])
-            for name in blueprint.fitted_observations:
+            for name in self._looked_at:
                 picture = None if name == blueprint.view else observed_picture(frame, name, row)
+                if name in hidden:
+                    picture = strip(hidden[name][row])
                 if picture is not None:
                     yield f"{stem}.seen-{name}", picture
         for name, code in codes.items():
@@ -287,7 +340,7 @@ class ModelEvaluation:
             metrics={metric: Column.of(metric, built.config) for metric, built in metrics.items()},
             frames=tuple((self.split.segments[i], int(self.split.numbers[i])) for i in self.indices),
             scores={
-                code: {metric: tuple(values.tolist()) for metric, values in columns.items()}
+                code: {metric: tuple(columns[metric].tolist()) for metric in metrics}
                 for code, columns in fits.scores.items()
             },
             distance={code: tuple((fit.distance / spread_of_codes).tolist()) for code, fit in fits.fits.items()},

@@ -16,8 +16,9 @@ from lipflow_core.evaluation.calibration import CALIBRATION_DEFINITIONS, Calibra
 from lipflow_core.evaluation.text import calibration_table, cautions, notes, score_table
 from lipflow_core.fitting.result import GridChoice
 from lipflow_core.results import Number, Result, finite_mean
+from lipflow_core.specs.model import ScoredCode
 
-Code = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
+Code = ScoredCode
 """Kind of code of a frame that is decoded and scored."""
 CODES: dict[Code, str] = {
     "posterior": "Q's code",

@@ -96,19 +96,23 @@ def notes(model: ModelScores, codes: Mapping[str, str]) -> Iterator[str]:
                 f"made NaN or infinity (the first is {first.segment}/{first.number:06d}: {first.part})"
             )
     for metric, column in model.metrics.items():
+        values = {code: columns[metric] for code, columns in model.scores.items()}
+        # A kind of code may have no value at all, as Q's has no pose; then the others tell.
+        values = {code: found for code, found in values.items() if any(map(math.isfinite, found))} or values
         without = [
             frame
             for position, frame in enumerate(model.frames)
             if any(
-                not math.isfinite(columns[metric][position]) and frame not in failed.get(code, ())
-                for code, columns in model.scores.items()
+                not math.isfinite(found[position]) and frame not in failed.get(code, ())
+                for code, found in values.items()
             )
         ]
         if without:
             segment, number = without[0]
             yield (
                 f"{model.name}: {counted(len(without), 'frame')} left out of {column.heading}, which has no finite "
-                f"value there, as where a mask is empty (the first is {segment}/{number:06d})"
+                f"value there, as where a mask is empty or a frame beside it is not scored "
+                f"(the first is {segment}/{number:06d})"
             )
 
 

@@ -28,7 +28,9 @@ from safetensors.torch import load_file, save
 
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import CaptureError, ResultError, StorageError
-from lipflow_core.fitting.fit import choose, first_fault, fit
+from lipflow_core.fitting.fit import choose, first_fault, fit, visible_pictures
+from lipflow_core.fitting.grid import frames_to_choose_on
+from lipflow_core.fitting.pose import pose_errors
 from lipflow_core.fitting.result import Curve, FitSummary, FittedFrame, FittingResult, GridChoice
 from lipflow_core.interfaces import Split
 from lipflow_core.model_directory import OpenedModel, open_model
@@ -38,7 +40,7 @@ from lipflow_core.plans import Needs
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
-from lipflow_core.selection import file_stem, positions, spread
+from lipflow_core.selection import file_stem, positions
 from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
@@ -157,6 +159,29 @@ def _nothing_left_of_a_failure(folder: Path) -> Iterator[None]:
         raise
 
 
+def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: Style = "none") -> GridChoice:
+    """Choose learning rate and latent weight by `fitting.grid` of a model's spec.
+
+    Args:
+        opened: The model.
+        split: A split of its capture.
+        indices: (N,) positions of the frames that will be fitted.
+        style: How progress is shown.
+
+    Raises:
+        lipflow_core.errors.UsageError: If the grid is to be tried on frames that are not fitted, but all are.
+    """
+    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
+    grid = spec.fitting.grid
+    split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
+    rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
+    with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
+        metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
+        observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
+        frame = load_frames(split, batch, observations)
+        return choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
+
+
 @dataclass(frozen=True)
 class _ModelFit:
     """Runs a fit in its folder, which is claimed and open.
@@ -189,26 +214,20 @@ class _ModelFit:
 
     def _choose(self) -> GridChoice | None:
         """Search the grid, or read the choice of an earlier run; None without a grid."""
-        avatar, spec, blueprint = self.opened.avatar, self.opened.spec, self.opened.blueprint
-        grid, place = spec.fitting.grid, self.folder / _GRID
-        if grid is None:
+        place = self.folder / _GRID
+        if self.opened.spec.fitting.grid is None:
             return None
         if place.exists():
             return GridChoice.read(place, "Remove that file, and what was chosen is searched for again.")
-        batch = self.indices[spread(grid.frames, len(self.indices))]
-        rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
-        with progress(rows, f"search {spec.name}", "fit", style=self.style) as bar:
-            metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
-            observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
-            frame = load_frames(self.split, batch, observations)
-            chosen = choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
+        chosen = search_grid(self.opened, self.split, self.indices, self.style)
         write_atomically(place, chosen.json_text(), within=self.folder)
         return chosen
 
     def _fit(self, chosen: GridChoice | None) -> FittingResult:
         """Fit batch by batch; batches that an earlier run wrote are read."""
         spec, blueprint, indices = self.opened.spec, self.opened.blueprint, self.indices
-        observations = (*blueprint.fitted_observations, *((blueprint.view,) if self.pictures else ()))
+        names = dict.fromkeys((*blueprint.fitted_observations, *((blueprint.view,) if self.pictures else ())))
+        observations = tuple(names)
         chunks = np.array_split(indices, range(spec.fitting.batch, len(indices), spec.fitting.batch))
         parts = []
         with progress(len(indices), f"fit {spec.name}", "frame", style=self.style) as bar:
@@ -255,16 +274,21 @@ class _ModelFit:
         )
 
     def _write_pictures(self, result: FittingResult, frame: Frame) -> None:
-        """Write a PNG of each frame, its target beside its fit; frames that can't be drawn have none."""
+        """Write a PNG of each frame: its target, what a region leaves of it, its fit.
+
+        Frames that can't be drawn have none.
+        """
         folder, avatar = make_folder(self.folder / PICTURES, within=self.folder), self.opened.avatar
         views = frame[self.opened.blueprint.view].to(avatar.device)
+        hidden = visible_pictures(avatar, frame, self.opened.spec.fitting).get(self.opened.blueprint.view)
         with frozen(avatar):
             rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
         for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):
             if row not in found:
-                target = strip(views.images[row]).expand(len(rendered[row][0]), -1, -1)  # grey in as many channels
-                both = torch.cat([target, strip(rendered[row])], dim=2)
-                write_atomically(folder / f"{file_stem(segment, number)}.png", png(both), within=self.folder)
+                pictures = [views.images[row], *([] if hidden is None else [hidden[row]]), rendered[row]]
+                channels = len(rendered[row][0])  # grey pictures in as many
+                together = torch.cat([strip(each).expand(channels, -1, -1) for each in pictures], dim=2)
+                write_atomically(folder / f"{file_stem(segment, number)}.png", png(together), within=self.folder)
 
     def _summary(self, request: dict[str, Any], result: FittingResult, chosen: GridChoice | None) -> FitSummary:
         columns = {
@@ -274,6 +298,8 @@ class _ModelFit:
             "stopped_not_finite": result.nonfinite,
             "shows_nothing": result.unseen,
         }
+        if result.residual is not None:
+            columns["pose_degrees"], columns["pose_millimetres"] = pose_errors(result.residual)
         rows = zip(self.indices.tolist(), *(column.tolist() for column in columns.values()), strict=True)
         frames = tuple(
             FittedFrame(

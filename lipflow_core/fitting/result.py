@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
+from lipflow_core.fitting.pose import composed
 from lipflow_core.records import Record
 from lipflow_core.results import Number, Result
 from lipflow_core.tables import counted
@@ -44,13 +46,16 @@ class GridChoice(Result):
     """Hyper-parameters whose chosen value is the first or last of its axis; better values may lie beyond."""
     frames: int
     """Number of frames that the points were tried on."""
+    chosen_on: Literal["scored", "training", "apart"] = "scored"
+    """Which frames these were; see the option `fitting.grid.choose_on`."""
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""
         weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
         score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
         told = "no frame could be scored" if math.isnan(self.score) else score
-        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} frames tried)"
+        which = {"scored": "frames", "training": "training frames", "apart": "frames that are not scored"}
+        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} {which[self.chosen_on]} tried)"
 
     def warning(self) -> str | None:
         """Name the axes that should be wider; None if the choice lies within all of them."""
@@ -78,6 +83,10 @@ class FittedFrame(Result):
     """Whether the fit stopped because its loss was not finite."""
     shows_nothing: bool
     """Whether the targets show nothing, as views with empty masks do; the prior alone then decides the code."""
+    pose_degrees: Number | None = None
+    """Angle by which the driving cameras' pose is off after the fit; null if it was neither fitted nor perturbed."""
+    pose_millimetres: Number | None = None
+    """Distance by which that pose displaces the head's origin; null like the angle."""
 
 
 class Curve(Result):
@@ -126,6 +135,8 @@ class FittingResult(Record):
         codes: (B, D) fitted codes.
         starts: (B, D) codes that fitting started from.
         poses: (B, 3, 4) fitted [R|t] of the driving device, millimetres; None if the pose was not fitted.
+        perturbations: (B, 3, 4) [R|t] by which the driving cameras that the fit was given are displaced from the true
+            ones; None if they were the true ones.
         losses: (B,) lowest total loss.
         steps: (B,) int64 number of updates before the row stopped.
         best_steps: (B,) int64 number of updates after which the loss was lowest.
@@ -141,6 +152,7 @@ class FittingResult(Record):
     codes: Tensor
     starts: Tensor
     poses: Tensor | None
+    perturbations: Tensor | None
     losses: Tensor
     steps: Tensor
     best_steps: Tensor
@@ -163,6 +175,23 @@ class FittingResult(Record):
         """(B,) Euclidean distance between each fitted code and its start."""
         return (self.codes - self.starts).norm(dim=1)
 
+    @property
+    def start_residual(self) -> Tensor | None:
+        """(B, 3, 4) the same before the fit, when the fitted pose is the identity; None like `residual`."""
+        if self.poses is None or self.perturbations is not None:
+            return self.perturbations
+        return torch.eye(3, 4).to(self.poses).expand_as(self.poses)
+
+    @property
+    def residual(self) -> Tensor | None:
+        """(B, 3, 4) [R|t] by which the driving cameras are displaced from the true ones after the fit.
+
+        None if the pose was neither fitted nor perturbed.
+        """
+        if self.poses is None or self.perturbations is None:
+            return self.perturbations if self.poses is None else self.poses
+        return composed(self.perturbations, self.poses)
+
     def as_tensors(self) -> dict[str, Tensor]:
         """Collect all tensors by name on the CPU, for safetensors; curves are named "curves.OBJECTIVE"."""
         return {name: tensor.cpu().contiguous() for name, tensor in self.tensors()}
@@ -172,4 +201,4 @@ class FittingResult(Record):
         """Undo `as_tensors`. The grid's choice is lost, and the curves are in alphabetical order."""
         curves = {name.removeprefix("curves."): tensors[name] for name in sorted(tensors) if name.startswith("curves.")}
         plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("curves.")}
-        return cls(**{"poses": None, **plain}, curves=curves)
+        return cls(**{"poses": None, "perturbations": None, **plain}, curves=curves)

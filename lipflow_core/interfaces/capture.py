@@ -60,7 +60,8 @@ class Capture(ABC):
     The `outputs` of the Config's plan list the shape of each tensor of each observation, named "OBSERVATION.TENSOR": a
     surface has `S.vertices` (V, 3) and `S.texture` (3, T, T), views have `V.images` (N, C, H, W) and `V.mask`
     (N, H, W), keypoints have `K.points` (K, 2) and `K.visible` (K,). They also list "topology.triangles": (F, 3) and
-    "template.landmarks": (K,). The `roles` of the plan name the observations that the core uses.
+    "template.landmarks": (K,), and "template.regions.R": (V,) for each region R of the mesh. The `roles` of the plan
+    name the observations that the core uses.
 
     Args:
         config: Options of the capture.

@@ -15,7 +15,9 @@ class Metric(ComponentModule, ABC):
     """Computes one score for each sample. Implement `score`.
 
     The Config derives from `lipflow_core.config.MetricConfig`, whose class variables tell tables how to show the score.
-    The plan's `needs` are those of objectives, without "prior", "posterior" and "divergence".
+    The plan's `needs` are those of objectives, without "prior", "posterior", "divergence" and regions. There are two
+    more: "neighbours" for the decoded vertices of the frames before and after, and "pose" for the error of the driving
+    cameras' pose (see `State`).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:

@@ -21,7 +21,8 @@ class Objective(ComponentModule, ABC):
     Implement `loss`. The Config has an option `weight` (see `lipflow_core.config.ObjectiveConfig`); the core multiplies
     by it, so that it can be ramped over a stage and differ from row to row of a grid search. The plan's `needs` name
     what the core must compute or load: "vertices"; "render:NAME" for renderings of observation NAME; "target:NAME" for
-    that observation itself; "prior" (fitting only); "posterior" and "divergence" (training only).
+    that observation itself; "region:NAME:REGION" to restrict the mask of observation NAME to a region of the tracked
+    surface, or to several (fitting only); "prior" (fitting only); "posterior" and "divergence" (training only).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:

@@ -30,6 +30,10 @@ class State:
         posterior: Q's Gaussian over the code; in training, for need "posterior".
         divergence: (B,) divergence of the posterior from the stage's prior, nats per dimension; in training, for need
             "divergence".
+        neighbours: (B, 2, V, 3) millimetres, vertices decoded for the frames whose numbers are one lower and one higher
+            in the same segment; NaN where such a frame is not scored. For need "neighbours" of metrics.
+        pose: (B, 3, 4) [R|t] by which the driving cameras are displaced from the true ones, millimetres, in the head
+            frame; for need "pose" of metrics.
     """
 
     code: Tensor
@@ -40,3 +44,5 @@ class State:
     prior: ConditionedPrior | None = None
     posterior: Encoding | None = None
     divergence: Tensor | None = None
+    neighbours: Tensor | None = None
+    pose: Tensor | None = None

@@ -209,6 +209,15 @@ class _Walk:
                     f"{term} needs Q's posterior, which only training has; in fitting name an objective of the code, "
                     "such as one that asks the prior for its likelihood",
                 )
+            if phase == "training" and Needs.of([term.plan]).regions:
+                self._note(
+                    term.slot, f"{term} is restricted to regions of the surface, which is for fitting; leave them out"
+                )
+            if needs & {"neighbours", "pose"}:
+                self._note(
+                    term.slot,
+                    f"{term} needs the frames before and after, or the error of the pose, which only metrics get",
+                )
             if phase == "training" and "prior" in needs:
                 self._note(
                     term.slot,
@@ -246,8 +255,16 @@ class _Walk:
             if planned is None:
                 continue
             found.append(planned)
-            for target in sorted(set(Needs.of([planned.plan]).targets) - self.observations.keys()):
+            needs = Needs.of([planned.plan])
+            for target in sorted(set(needs.targets) - self.observations.keys()):
                 self._note(planned.slot, f"{planned} needs the observation '{target}', which {self._offer()} lacks")
+            for region in sorted({region for _, region in needs.regions} - set(self.capture.regions)):
+                defined = ", ".join(f"'{name}'" for name in self.capture.regions) or "none"
+                self._note(
+                    planned.slot,
+                    f"{planned} is restricted to the region '{region}' of the surface, which capture "
+                    f"'{self.spec.capture.name}' does not define (its regions: {defined})",
+                )
         return tuple(found)
 
     @property

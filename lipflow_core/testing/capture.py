@@ -55,6 +55,7 @@ def plan_agrees_with_reality(subject: Subject) -> None:
     got = {
         "topology.triangles": tuple(template.topology.triangles.shape),
         "template.landmarks": tuple(template.landmarks.shape),
+        **{f"template.regions.{name}": tuple(region.shape) for name, region in template.regions.items()},
     }
     for name, record in frame.observations.items():
         got |= {f"{name}.{tensor}": tuple(value.shape[1:]) for tensor, value in record.tensors()}
@@ -115,6 +116,8 @@ def template_fits_the_frames(subject: Subject) -> None:
     corners, count = int(topology.uv_triangles.max()), topology.uv.shape[0]
     assert corners < count, f"the template's uv_triangles name {corners}, but there are {count} uv coordinates"
     _in_unit_interval("the template's uv", topology.uv)
+    for name, region in template.regions.items():
+        _in_unit_interval(f"the template's region '{name}'", region)
 
 
 def identity_is_stable(subject: Subject) -> None:

@@ -65,6 +65,12 @@ def _spoilt(asked: Scene, planned: Plan) -> dict[str, Scene]:
         face = FaceState(_with(asked.leaves["vertices"], slice(1, 2), torch.nan))
         found["decoded vertices are NaN"] = replace(asked, state=replace(state, face=face))
     made = Needs.of([planned])
+    if made.neighbours:
+        neighbours = _with(asked.leaves["neighbours"], slice(1, 2), torch.nan)
+        found["the frame before or after is missing"] = replace(asked, state=replace(state, neighbours=neighbours))
+    if made.pose:
+        pose = _with(asked.leaves["pose"], slice(1, 2), torch.nan)
+        found["the pose is NaN"] = replace(asked, state=replace(state, pose=pose))
     for name in made.rendered:
         views = state.cameras[name].extrinsics.shape[1]
         image = _with(state.renderings[name].image, slice(views, 2 * views), torch.nan)

@@ -61,6 +61,8 @@ class Scene:
             prior=self.state.prior if "prior" in named else None,
             posterior=self.state.posterior if "posterior" in named else None,
             divergence=self.state.divergence if "divergence" in named else None,
+            neighbours=self.state.neighbours if made.neighbours else None,
+            pose=self.state.pose if made.pose else None,
         )
         offered = {name: self.target[name] for name in made.targets if name in self.target.observations}
         return replace(self, state=state, target=replace(self.target, observations=offered))
@@ -91,6 +93,14 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
         "divergence": normal(37).square(),
         "vertices": surface.vertices if true else moved,
     }
+    # True neighbours are a surface that stays as it is, a true pose is that of undisplaced cameras.
+    still, shift = torch.stack([leaves["vertices"]] * 2, dim=1), normal(34, 3, 4)
+    leaves["neighbours"] = still if true else still + normal(35, *still.shape[1:])
+    pose = torch.eye(3, 4, dtype=dtype).expand(count, 3, 4).clone()
+    if not true:
+        pose[:, :, :3] = torch.linalg.matrix_exp(shift[:, :, :3] - shift[:, :, :3].mT)
+        pose[:, :, 3] = shift[:, :, 3]
+    leaves["pose"] = pose
     cameras = {name: record.camera for name, record in target.observations.items() if hasattr(record, "camera")}
     for number, (name, camera) in enumerate(cameras.items()):
         if camera.extrinsics.ndim == 4:  # several pictures of each sample
@@ -114,6 +124,8 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
         prior=UnitGaussian(),
         posterior=Encoding(mean, log_std, features[index]),
         divergence=leaves["divergence"],
+        neighbours=leaves["neighbours"],
+        pose=leaves["pose"],
     )
     return Scene(state, target.rows(index), leaves)
 

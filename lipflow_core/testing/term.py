@@ -34,6 +34,7 @@ def samples_are_independent(subject: Subject) -> None:
 def needs_are_honest(subject: Subject) -> None:
     module, needs, whole = subject.build(dtype=FLOAT64), subject.planned.needs, scene(subject, 3)
     known = {*whole.leaves, *(f"target:{name}" for name in whole.target.observations)}
+    known |= {need for need in needs if need.startswith("region:")}  # the core restricts the target's mask
     assert set(needs) <= known, f"its plan has needs that do not exist here: {sorted(set(needs) - known)}"
     of_training = {"posterior", "divergence"} & set(needs)
     assert "prior" not in needs or not of_training, (

@@ -26,6 +26,7 @@ from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, some_cameras, view_cameras
 from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS
+from lipflow_dome.regions import region_weights
 from lipflow_dome.simulation import simulate
 
 DATA_VERSION = 7
@@ -187,4 +188,5 @@ class DomeCapture(Capture):
             texture_mean=torch.from_numpy(texture_mean).float(),
             texture_scale=torch.tensor(texture_scale).float(),
             landmarks=torch.from_numpy(landmark_vertices()),
+            regions={name: torch.from_numpy(weights.copy()) for name, weights in region_weights().items()},
         )

@@ -47,6 +47,13 @@ def estimate_anchors(vertices: np.ndarray) -> Anchors:
     return Anchors(**{name: nose + np.array(offset) for name, offset in _FROM_NOSE.items()})
 
 
+def chosen_anchors(vertices: np.ndarray, **points: Sequence[float] | None) -> Anchors:
+    """Give the anchors of a mean face: `right_eye`, `left_eye` and `mouth` as given, estimated where None."""
+    estimated = estimate_anchors(vertices)
+    named = {name: getattr(estimated, name) if point is None else np.array(point) for name, point in points.items()}
+    return Anchors(**named)
+
+
 def headset_cameras(size: tuple[int, int], anchors: Anchors) -> tuple[np.ndarray, np.ndarray]:
     """Place the cameras of a headset that sits perfectly on a head: right eye, left eye, mouth.
 

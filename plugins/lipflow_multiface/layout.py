@@ -104,6 +104,11 @@ class CaptureFolder:
         """The vertex of each keypoint."""
         return self.extras / "landmarks.json"
 
+    @property
+    def regions(self) -> Path:
+        """The file with the weight of each vertex in the regions of the mesh, such as eyes and mouth."""
+        return self.extras / "regions.json"
+
     def arrays(self, segment: str) -> Path:
         """Return the path of the arrays over a segment's frames: headset cameras, keypoints, ground truth."""
         return self.extras / "frames" / f"{segment}.npz"

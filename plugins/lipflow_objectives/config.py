@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from lipflow_core.config import ObjectiveConfig, Ramp
 from lipflow_core.plans import Mismatch, ObjectiveInputs, Plan
@@ -23,6 +23,10 @@ class PhotometricConfig(ObjectiveConfig):
     uncovered: Literal["count", "ignore"] = "count"
     """Treatment of pixels in the target's mask that the rendered mesh does not cover: "count" compares them with the
     background, which pulls the silhouette to the target's; "ignore" leaves them out."""
+    region: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Regions of the surface, such as [eyes, mouth], that are compared in fitting; all other pixels are hidden. The
+    capture defines the regions on the mesh; pixels are chosen by where the tracked surface shows them. Null compares
+    all pixels of the target's mask."""
     exposure: Literal["none", "affine"] = "none"
     """Correction of exposure: "affine" fits a gain and an offset to each picture in closed form before comparing, for
     targets whose light or camera response differs from the training views'; "none" compares pictures unchanged."""
@@ -45,7 +49,11 @@ class PhotometricConfig(ObjectiveConfig):
         return Plan(
             inputs={f"{target}.images": images},
             outputs={"loss": ()},
-            needs=(f"render:{target}", f"target:{target}"),
+            needs=(
+                f"render:{target}",
+                f"target:{target}",
+                *(f"region:{target}:{name}" for name in dict.fromkeys(self.region or ())),
+            ),
         )
 
 
