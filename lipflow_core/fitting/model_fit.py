@@ -40,6 +40,7 @@ from lipflow_core.scoring import build_metrics
 from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select, spread
 from lipflow_core.storage import (
     check_folder,
+    check_regular,
     claimed,
     is_leftover,
     make_folder,
@@ -231,7 +232,8 @@ def _check_any(folder: Path, opened: OpenedModel, split: Split, indices: np.ndar
 def _read(place: Path, opened: OpenedModel, count: int) -> FittingResult | None:
     """A batch that was fitted before; None if there is none, or it is damaged and has to be fitted again."""
     try:
-        part = FittingResult.from_tensors(load_file(place)) if place.exists() else None
+        check_regular(place)
+        part = FittingResult.from_tensors(load_file(place))
     except (SafetensorError, OSError, TypeError):
         return None
     if part is None or part.codes.shape != (count, opened.spec.code):
