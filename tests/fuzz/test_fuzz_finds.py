@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr
 
 import pytest
@@ -106,3 +108,31 @@ def test_a_run_whose_settings_are_nested_too_deeply_is_damaged(materials, tmp_pa
     (run / "run.json").write_text("[" * 100_000)
     code, message = said("train", materials.dam / "spec.yaml", "--resume", "--out", run)
     assert (code, "run.json can't be read" in message) == (7, True)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "code=1000000000000",
+        "decoder.width=1e30",
+        "encoder.hidden=100000000",
+        "flow.steps=1000000000",
+        "flow.hidden=9999999",
+    ],
+)
+def test_sizes_that_no_memory_holds_are_refused_in_the_plan(override):
+    code, message = said("assemble", "dam-flow", "--check", override)
+    assert (code, "less than or equal to" in message) == (3, True)
+
+
+def test_a_model_larger_than_the_memory_is_refused(tmp_path):
+    script = (
+        "import resource, sys, torch\n"
+        "from lipflow_core.cli import main\n"
+        "main(['assemble', 'dam', 'preset=tiny'])\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28,) * 2)\n"
+        "sys.exit(main(['assemble', 'dam', 'preset=tiny', 'decoder.hidden=65536']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, "needs more memory than there is" in ended.stderr) == (3, True), ended.stderr
