@@ -97,7 +97,7 @@ def _override(random: Random, materials: Materials, place: Path) -> Mutant:
         given.append(f"{key}={value}")
     given = [text.replace("\x00", "\\0").replace("\ud83d", "") for text in given]  # no argument can hold these
     about = " ".join(given)[:200]
-    if random.random() < 0.15:
+    if random.random() < 0.05:
         free = [text for text in given if text.startswith(("fitting", "evaluation"))]
         return Mutant(
             [
@@ -117,16 +117,16 @@ def _override(random: Random, materials: Materials, place: Path) -> Mutant:
 
 
 def _model(random: Random, materials: Materials, place: Path) -> Mutant:
-    name = random.choice(("dam", "lip-flow-hmc", "stopped"))
+    name = random.choices(("dam", "lip-flow-hmc", "stopped"), (4, 2, 1))[0]
     model = copied(materials.root / name, place / "model")
     about = f"{name}: {mutate_folder(model, place / 'victim', random)}"
     if random.random() < 0.6:
         rehash(model)
     out = place / "out"
-    if name == "stopped" or random.random() < 0.1:
+    if name == "stopped" or random.random() < 0.05:
         spec = str(materials.root / "dam" / "spec.yaml") if random.random() < 0.7 else str(model / "spec.yaml")
         return Mutant(["train", spec, "--out", str(model), "--resume", "--quiet"], about, [model])
-    command = random.choices(("sample", "fit", "evaluate"), (6, 2, 1))[0]
+    command = random.choices(("sample", "fit", "evaluate"), (8, 2, 0.5))[0]
     more = {
         "sample": ["--count", "1"],
         "fit": ["--frames", "0", "fitting.steps=1"],
@@ -157,18 +157,18 @@ def _capture(random: Random, materials: Materials, place: Path) -> Mutant:
         "fit": (fit, [place / "out", pack]),
         "train": (train, [place / "out", pack]),
     }
-    arguments, writes = commands[random.choices(list(commands), (4, 2, 2, 3, 1, 0.3))[0]]
+    arguments, writes = commands[random.choices(list(commands), (8, 1, 1, 3, 0.5, 0.1))[0]]
     return Mutant(arguments, about, writes)
 
 
 def _result(random: Random, materials: Materials, place: Path) -> Mutant:
-    name = random.choice(("fit", "grid", "evaluation", "evaluation"))
+    name = random.choices(("fit", "grid", "evaluation"), (3, 1, 3))[0]
     out = copied(materials.root / name, place / "out")
     about = f"{name}: {mutate_folder(out, place / 'victim', random)}"
     if name != "evaluation":
         grid = ["fitting.grid={learning_rate: [0.1, 0.01]}"] if name == "grid" else []
         return Mutant(["fit", str(materials.dam), "--frames", "0", *grid, "--out", str(out)], about, [out])
-    if random.random() < 0.5:
+    if random.random() < 0.6:
         arguments = ["evaluate", str(materials.dam), "--count", "1", "fitting.grid={}", "--out", str(out)]
         return Mutant(arguments, about, [out])
     page = place / "report.html"

@@ -30,7 +30,7 @@ WALL_SECONDS = 120
 MEMORY = 2 * 2**30
 CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|old)|\.lock")
-NOT_FINITE = re.compile(r"(?<![\w/.-])[-+]?(nan|inf|infinity)(?![\w/-])", re.IGNORECASE)
+NOT_FINITE = re.compile(r"(?<![\w/.-])[-+]?(nan|inf|infinity)(?![\w/:-])", re.IGNORECASE)
 NAMED = re.compile(r"NaN|infinit|not finite")
 
 
