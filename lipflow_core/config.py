@@ -14,13 +14,20 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from lipflow_core.plans import Plan
+
+Size = Annotated[int, Field(ge=1, le=2**16)]
+"""Number of units or channels of a layer. Bounded, since a stranger's spec must not ask for any amount of memory."""
+Depth = Annotated[int, Field(ge=1, le=2**10)]
+"""Number of layers or blocks, bounded like `Size`."""
+WidthFactor = Annotated[float, Field(gt=0, le=64)]
+"""Factor on numbers of channels, bounded like `Size`."""
 
 
 class SlotMarker:

@@ -40,7 +40,7 @@ from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs import Spec, dump_spec, load_spec
-from lipflow_core.storage import check_folder, write_together
+from lipflow_core.storage import check_folder, read_file, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
@@ -204,7 +204,7 @@ def check_place(directory: str | os.PathLike[str]) -> None:
 
 def _is_model(directory: Path) -> bool:
     try:
-        return json.loads((directory / LOCK).read_bytes()).get("format") == FORMAT
+        return json.loads(read_file(directory / LOCK)).get("format") == FORMAT
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 

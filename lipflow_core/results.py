@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from lipflow_core.errors import ResultError
+from lipflow_core.storage import read_file
 
 
 def _number(value: object) -> object:
@@ -56,7 +57,7 @@ class Result(BaseModel):
                 field and the reason.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_file(path))
         except OSError as error:
             raise ResultError(f"{path}: can't be read: {error.strerror or error}", hint) from error
         except ValidationError as error:

@@ -192,6 +192,18 @@ def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:
         raise storage_error(path, error) from error
 
 
+def read_file(path: AnyPath) -> bytes:
+    """Read a file of a folder that may be a stranger's. Raises OSError if it can't be read or is no regular file."""
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
+def check_regular(path: AnyPath) -> None:
+    """Raise an OSError unless a path, links followed, is a regular file: the reader of a pipe would wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, f"it is {_kind(Path(os.path.realpath(path)))}, not a file")
+
+
 def refuse_links(folder: AnyPath) -> None:
     """Raise a StorageError if a folder of results holds a link, at any depth."""
     for place, folders, files in os.walk(folder):

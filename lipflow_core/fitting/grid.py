@@ -20,8 +20,8 @@ from lipflow_core.plans import Needs
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import default_metric, score
-from lipflow_core.specs.model import Fitting, Grid
 from lipflow_core.selection import spread
+from lipflow_core.specs.model import Fitting, Grid
 from lipflow_core.splits import open_split
 
 

@@ -44,6 +44,7 @@ from lipflow_core.selection import file_stem, positions
 from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
+    check_regular,
     claimed,
     is_leftover,
     make_folder,
@@ -248,10 +249,11 @@ class _ModelFit:
     def _read(self, place: Path, count: int) -> FittingResult | None:
         """Read a batch that was fitted before; None if there is none, or if it is damaged and must be fitted again."""
         try:
-            part = FittingResult.from_tensors(load_file(place)) if place.exists() else None
+            check_regular(place)
+            part = FittingResult.from_tensors(load_file(place))
         except (SafetensorError, OSError, TypeError):
             return None
-        if part is None or part.codes.shape != (count, self.opened.spec.code):
+        if part.codes.shape != (count, self.opened.spec.code):
             return None
         curves = {tuple(curve.shape) for curve in part.curves.values()}
         return part if curves == {(count, self.opened.spec.fitting.steps + 1)} else None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Size
 from lipflow_core.parts import (
     CaptureSlot,
     DecoderSlot,
@@ -229,7 +229,7 @@ class Spec(Config):
     """Seed of everything random in training: initial weights, order of frames, cameras, noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to run on; "auto" takes CUDA if a device is present and all parts run on it, otherwise the CPU."""
-    code: PositiveInt = 256
+    code: Size = 256
     """Number of dimensions of the latent code. A larger code can hold more detail and makes the networks larger."""
     capture: CaptureSlot
     """Capture that provides the frames."""

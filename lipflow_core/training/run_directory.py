@@ -18,6 +18,7 @@ from lipflow_core.storage import (
     is_leftover,
     make_folder,
     open_to_append,
+    read_file,
     remove_temporaries,
     storage_error,
     write_atomically,
@@ -103,8 +104,8 @@ class RunDirectory:
 
     def _identity(self) -> Any:
         try:
-            return json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return json.loads(read_file(self.path / RUN))
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(
                 f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error

@@ -23,7 +23,7 @@ from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import FrameRequest, Split
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Views
-from lipflow_core.storage import check_folder
+from lipflow_core.storage import check_folder, make_folder
 from lipflow_kit.eight_bit import from_bytes, to_bytes
 from lipflow_kit.observations import ROLES
 from lipflow_kit.observed_split import ObservedSplit
@@ -147,7 +147,8 @@ def pack(
         lipflow_core.errors.CaptureError: If a frame can't be loaded.
     """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, within=folder.parent.parent)
     with FileLock(folder.parent / f"{folder.name}.lock"):
         if (done := open_pack(folder, about)) is not None:
             return done
@@ -223,7 +224,7 @@ def _start_anew_unless_same(store: Store, about: Mapping[str, Any]) -> None:
     """Delete what an interrupted run left of another content."""
     note = store.folder / "about.json"
     text = json.dumps({"format": FORMAT, "chunk": store.chunk, **about}, sort_keys=True)
-    if not note.is_file() or note.read_text(encoding="utf-8") != text:
+    if not note.is_file() or note.read_bytes() != text.encode():
         shutil.rmtree(store.folder)
         store.folder.mkdir()
         note.write_text(text, encoding="utf-8")

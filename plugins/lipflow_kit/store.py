@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lipflow_core.errors import CaptureError, StorageError
-from lipflow_core.storage import write_atomically
+from lipflow_core.storage import check_regular, make_folder, read_file, remove_temporaries, write_atomically
 
 Layout = Mapping[str, tuple[tuple[int, ...], str]]
 """Name → shape of one frame, dtype."""
@@ -83,7 +83,9 @@ class Store:
             StorageError: If it can't be written.
         """
         with self._telling_storage():
-            (self.folder / "done").mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / "done", within=self.folder)
+            remove_temporaries(self.folder)
             fresh = [name for name in self.layout if not self._fits(name)]
             free = shutil.disk_usage(self.folder).free
         needed = sum(self.frames * self._bytes(name) for name in fresh)
@@ -96,7 +98,7 @@ class Store:
             for name in fresh:
                 for mark in (self.folder / "done").iterdir():
                     mark.unlink()
-                write_atomically(self._path(name), functools.partial(self._reserve, name))
+                write_atomically(self._path(name), functools.partial(self._reserve, name), within=self.folder)
 
     def _reserve(self, name: str, file: BinaryIO) -> None:
         """Write an array's header and reserve room for its values."""
@@ -124,8 +126,8 @@ class Store:
         arrays = {name: [list(shape), dtype] for name, (shape, dtype) in self.layout.items()}
         manifest = {"frames": self.frames, "arrays": arrays, **(about or {})}
         with self._telling_storage():
-            write_atomically(self.folder / MANIFEST, json.dumps(manifest))
-            shutil.rmtree(self.folder / "done", ignore_errors=True)
+            write_atomically(self.folder / MANIFEST, json.dumps(manifest), within=self.folder)
+            remove_marks(self.folder)
 
     def open(self) -> dict[str, np.ndarray]:
         """Memory-map every array. Raises CaptureError if one is missing or not what it should be."""
@@ -149,6 +151,7 @@ class Store:
     def _open(self, name: str) -> np.ndarray:
         shape, dtype = self.layout[name]
         try:
+            check_regular(self._path(name))
             array = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise self._damaged(self._path(name), error.strerror or "it can't be read") from error
@@ -159,11 +162,12 @@ class Store:
         return array
 
     def _fits(self, name: str) -> bool:
+        """Whether an array's file can be written in place: a link would lead the write elsewhere."""
         try:
             self._open(name)
         except CaptureError:
             return False
-        return True
+        return not self._path(name).is_symlink()
 
     def _header(self, name: str) -> int:
         with self._path(name).open("rb") as file:
@@ -200,10 +204,15 @@ class Store:
             ) from error
 
 
+def remove_marks(folder: Path) -> None:
+    """Remove the marks of finished chunks from a complete store, of which a killed process may have left some."""
+    shutil.rmtree(folder / "done", ignore_errors=True)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a complete store. Raises OSError or ValueError if there is none."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_file(folder / MANIFEST))
     except RecursionError as error:
         raise ValueError("the manifest is nested too deeply") from error
     if not isinstance(manifest, dict):

@@ -17,6 +17,7 @@ from lipflow_kit.observations import ROLES
 from lipflow_kit.packing import PackedSplit, open_pack, pack
 from lipflow_kit.png_files import read_picture
 from lipflow_kit.regions import face_regions
+from lipflow_kit.store import remove_marks
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, Split
@@ -138,6 +139,8 @@ class MultifaceCapture(Capture):
                     label=f"pack {name}",
                     style=style,
                 )
+            else:
+                remove_marks(self.folder / name)
             packed[name] = self._splits[name] = there
         return packed
 
