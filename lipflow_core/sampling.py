@@ -70,6 +70,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
 
     Raises:
         lipflow_core.errors.SpecError: If the prior is conditional and there is no driving frame.
+        lipflow_core.errors.CaptureError: If the driving frame is not as its records promise.
         lipflow_core.errors.NumericalError: If a sample holds NaN or infinity, naming the part that made it.
 
     Example:
@@ -78,6 +79,8 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     """
     prior = avatar.fitting_prior
     conditional = "driving" in prior.planned.needs
+    if conditional and driving is not None:
+        driving.check()
     if conditional and driving is None:
         raise SpecError(
             f"the prior of this model can only be sampled given a driving frame ('{avatar.driving.modality}')",

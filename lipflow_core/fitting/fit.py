@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from lipflow_core.avatar import Avatar, frozen
+from lipflow_core.errors import CompatibilityError
 from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
@@ -16,7 +17,7 @@ from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
-from lipflow_core.plans import ObjectiveInputs, Shape
+from lipflow_core.plans import Mismatch, ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting
@@ -52,7 +53,8 @@ def fit(
         The result of B fitted rows.
 
     Raises:
-        lipflow_core.errors.CaptureError: If a target holds NaN or infinity.
+        lipflow_core.errors.CaptureError: If an observation has other shapes, types or values than its record promises,
+            such as NaN or pictures outside [0, 1] (see `lipflow_core.records.Frame.check`).
         lipflow_core.errors.SpecError: If an objective's observation is missing.
 
     Example:
@@ -130,6 +132,7 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
     """Build the objectives for the frames' observations, by name; repeated names get "#2" and so on."""
+    target.check(values=False)
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),
@@ -138,7 +141,10 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
         has_driving=avatar.driving is not None,
     )
     dtype = avatar.template.vertices_mean.dtype
-    return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    try:
+        return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    except Mismatch as mismatch:
+        raise CompatibilityError(str(mismatch)) from mismatch
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:

@@ -197,6 +197,7 @@ class _Walk:
             code=self.spec.code,
             observations=self.observations,
             roles=self.roles,
+            view=self.roles.training_views if phase == "training" else None,
             landmarks=self._landmarks,
             has_driving=self.spec.driving is not None,
             phase=phase,

@@ -121,8 +121,9 @@ class World:
                 triangles = len(topology.triangles)
                 yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="fitting")
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="training")
+                offered |= {"view": self.roles.training_views, "landmarks": landmarks, "has_driving": True}
+                yield ObjectiveInputs(**offered, phase="fitting")
+                yield ObjectiveInputs(**offered, phase="training")
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 
