@@ -51,6 +51,7 @@ class Lock(BaseModel):
         shapes: Shapes of the capture's tensors, so that the model opens without the capture.
         roles: Roles of the capture's observations.
         sha256: File's name → hash of its content.
+        given: Slot → class of a component that was given as an object and that the spec does not name.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -63,6 +64,7 @@ class Lock(BaseModel):
     shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
     roles: Roles
     sha256: dict[str, str]
+    given: dict[str, str] = Field(default_factory=dict)
 
     @property
     def capture(self) -> Plan:
@@ -70,7 +72,14 @@ class Lock(BaseModel):
         return Plan(outputs=self.shapes, roles=self.roles, differentiable=False)
 
 
-def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:
+def make_lock(
+    spec: Spec,
+    capture: Plan,
+    torch_version: str,
+    content: Mapping[str, bytes],
+    registry: Registry,
+    given: Mapping[str, str],
+) -> Lock:
     """Make the lock of a model.
 
     Args:
@@ -79,6 +88,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         torch_version: Version of torch that made the model.
         content: File's name → content, for the model's other files.
         registry: Registry that versions are looked up in.
+        given: Slot → class of a component that the spec does not name (`lipflow_core.given_parts`).
     """
     parts = [
         LockedPart(
@@ -98,6 +108,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         shapes=dict(capture.outputs),
         roles=capture.roles,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+        given=dict(given),
     )
 
 

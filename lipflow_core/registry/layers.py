@@ -45,6 +45,7 @@ class Entry:
         enabled: Whether it is on.
         distribution: Distribution that brought it, where the layer knows.
         damage: Why it can't be loaded, where the layer knows.
+        version: Version of the distribution, where the layer knows.
     """
 
     module: str | None = None
@@ -52,6 +53,7 @@ class Entry:
     enabled: bool | None = None
     distribution: str | None = None
     damage: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
