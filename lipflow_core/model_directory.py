@@ -23,6 +23,7 @@ from torch import Tensor
 from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.given_parts import given_parts, how_to_reopen, missing_parts, warning_of
 from lipflow_core.model_lock import (
     FORMAT,
@@ -172,6 +173,11 @@ def open_model(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
         ) from error
     stored = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if narrow := stored - {torch.float32, torch.float64}:
+        raise ModelError(
+            f"{path / WEIGHTS}: its weights are of type {narrow.pop()}; models run in float32 or float64",
+            "Convert the weights and save the model again with save_model.",
+        )
     if len(stored) == 1:
         avatar.to(dtype=stored.pop())  # a model trained in float64 stays in float64
     try:
@@ -203,6 +209,7 @@ def check_model(directory: str | os.PathLike[str]) -> None:
 def check_place(directory: str | os.PathLike[str]) -> None:
     """Raise a StorageError if a model can't be written to a folder; call it before the work that it would lose."""
     path = Path(directory)
+    check_file_name(path / RUN, StorageError)
     if (path / RUN).exists():
         raise StorageError(f"{path}: holds a training run, whose model would be lost", "Choose another folder.")
     taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]

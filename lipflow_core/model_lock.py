@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lipflow_core.config import Config
 from lipflow_core.errors import ModelError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.hooks import API_VERSION
 from lipflow_core.parts import Part
 from lipflow_core.plans import Plan, Roles
@@ -118,6 +119,7 @@ def read_lock(directory: Path) -> Lock:
     Raises:
         lipflow_core.errors.ModelError: If the model is missing or damaged, or has another format.
     """
+    check_file_name(directory / LOCK, ModelError)
     if not directory.is_dir():
         if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
             raise ModelError(

@@ -87,9 +87,9 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
             hint="pass one of the capture's frames as driving=",
         )
     generator = torch.Generator(avatar.device).manual_seed(seed)
-    camera = camera.to(avatar.device)
+    camera = avatar.bring(camera)
     with frozen(avatar), torch.no_grad():
-        encoding = avatar.drive(driving.to(avatar.device)) if conditional else None
+        encoding = avatar.drive(avatar.bring(driving)) if conditional else None
         if encoding is not None and not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
             raise not_finite(f"the driving encoding of segment {driving.segments[0]}, frame {int(driving.numbers[0])}")
         codes = prior.condition(encoding).sample(count, generator)[:, 0]

@@ -65,7 +65,7 @@ def score(
     offered = target.observations.keys()
     able = {name: metric for name, metric in metrics.items() if set(Needs.of([metric.planned]).targets) <= offered}
     needs = Needs.of(metric.planned for metric in able.values())
-    seen = Frame(target.segments, target.numbers, {name: target[name] for name in needs.targets}).to(code.device)
+    seen = avatar.bring(Frame(target.segments, target.numbers, {name: target[name] for name in needs.targets}))
     cameras, template = cameras_of(seen, needs.targets), avatar.template
     face, renderings = observe(avatar, template, code, needs, cameras)
     state = State(code=code, template=template, face=face, renderings=renderings, cameras=cameras)

@@ -116,7 +116,7 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
     objectives = build_objectives(avatar, one, fitting.objectives)
     with frozen(avatar), torch.no_grad():
         if avatar.driving is not None and avatar.driving.modality in one.observations:
-            encoding = avatar.drive(one.to(avatar.device))
+            encoding = avatar.drive(avatar.bring(one))
             if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
                 return "driving encoding"
         problem = Problem.of(avatar, one, objectives, fitting.start)

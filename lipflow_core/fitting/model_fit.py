@@ -244,7 +244,7 @@ def _write_pictures(folder: Path, opened: OpenedModel, result: FittingResult, fr
     """Write one PNG a frame: the target, and what the fitted code looks like. Frames without a picture have none."""
     make_folder(folder, within=folder.parent)
     avatar = opened.avatar
-    views = frame[opened.blueprint.view].to(avatar.device)
+    views = avatar.bring(frame[opened.blueprint.view])
     with frozen(avatar):
         rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
     for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):

@@ -72,8 +72,7 @@ class Problem:
                 )
         target = replace(target, observations={name: target[name] for name in used})
         target.check()
-        dtype = avatar.template_buffers.vertices_mean.dtype
-        target = target.apply(lambda t: t.to(avatar.device, dtype if t.is_floating_point() else None))
+        target = avatar.bring(target)
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None

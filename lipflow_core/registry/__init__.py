@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from lipflow_core.errors import PluginError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.registry.admission import Refusal
 from lipflow_core.registry.catalogue import Registry
 from lipflow_core.registry.discovery import load_object
@@ -125,6 +126,7 @@ def _shipped_layer(path: Path) -> Layer:
 
 
 def _existing(path: Path, named_by: str) -> Path:
+    check_file_name(path, PluginError)
     if not path.is_file():
         raise PluginError(f"{named_by} names {path}, which is not a file", "correct or remove it")
     return path

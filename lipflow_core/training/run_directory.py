@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lipflow_core.errors import ModelError, StorageError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import (
     check_folder,
@@ -54,6 +55,7 @@ class RunDirectory:
             lipflow_core.errors.StorageError: If it holds a run and `resume` is False, or other files, or can't be
                 written.
         """
+        check_file_name(self.path / RUN, StorageError)
         if self.started and not resume:
             raise StorageError(
                 f"{self.path} already holds a run",
