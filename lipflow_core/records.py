@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from typing import Any, ClassVar, Self
 
 import torch
@@ -38,9 +37,20 @@ class Record:
     UNIT: ClassVar[tuple[str, ...]] = ()
     """Names of the tensors whose values lie in [0, 1] in a captured frame."""
 
+    _DECLARED: ClassVar[tuple[tuple[str, bool], ...]] = ()
+    """Fields that are declared as tensors, and whether they may be None."""
+
+    def __init_subclass__(cls) -> None:
+        # Once for each class and not with functools.cache, which torch.compile warns of.
+        super().__init_subclass__()
+        own = {
+            name: str(getattr(kind, "__name__", kind)) for name, kind in vars(cls).get("__annotations__", {}).items()
+        }
+        new = tuple((name, "None" in kind) for name, kind in own.items() if kind in ("Tensor", "Tensor | None"))
+        cls._DECLARED = cls._DECLARED + new
+
     def __post_init__(self) -> None:
-        kind: Any = type(self)
-        for name, optional in _tensor_fields(kind):
+        for name, optional in self._DECLARED:
             value = getattr(self, name)
             if not (isinstance(value, Tensor) or (optional and value is None)):
                 cure = "; convert it with torch.from_numpy" if type(value).__module__ == "numpy" else ""
@@ -82,14 +92,6 @@ class Record:
                 raise ValueError(f"records that are joined differ in {', '.join(column.keys() ^ columns[0].keys())}")
         joined = iter([torch.cat([column[name] for column in columns]) for name in columns[0]])
         return parts[0].apply(lambda _: next(joined))
-
-
-@cache
-def _tensor_fields(record: type) -> tuple[tuple[str, bool], ...]:
-    """List the fields that are declared as tensors, and whether they may be None."""
-    # Annotations are texts where the module that declares the record postpones them.
-    declared = {f.name: f.type if isinstance(f.type, str) else getattr(f.type, "__name__", "") for f in fields(record)}
-    return tuple((name, "None" in kind) for name, kind in declared.items() if kind in ("Tensor", "Tensor | None"))
 
 
 def _described(value: object) -> str:

@@ -163,7 +163,11 @@ class Metrics:
             raise storage_error(self._path, error) from error
 
     def close(self) -> None:
-        self._file.close()
+        """Write what is left and close the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise storage_error(self._path, error) from error
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

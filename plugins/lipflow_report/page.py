@@ -113,7 +113,8 @@ def _environment() -> Environment:
         import jinja2
     except ImportError as error:
         raise LipflowError(
-            "the report's pages need jinja2, which is not installed", hint="pip install 'lipflow-core[report]'"
+            "the report's pages need jinja2, which is not installed",
+            hint="pip install '.[report]' in the folder of lipflow-core",
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lipflow_report"),
