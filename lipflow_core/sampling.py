@@ -24,6 +24,8 @@ from lipflow_core.storage import check_folder, write_together
 
 LARGEST_SEED = 2**63
 """Seeds lie below it, as those of specs do."""
+LARGEST_COUNT = 10_000
+"""Most samples of one call, whose pictures are held in memory and fill one contact sheet."""
 _TOGETHER = 16
 
 
@@ -136,6 +138,10 @@ def sample_model(
     """
     if count < 1:
         raise UsageError(f"{count} samples can't be drawn: at least one sample is needed")
+    if count > LARGEST_COUNT:
+        raise UsageError(
+            f"{count} samples are too many: their pictures are held in memory", f"Draw at most {LARGEST_COUNT:,}."
+        )
     if not 0 <= seed < LARGEST_SEED:
         raise UsageError(f"the seed {seed} is out of range", "Give a seed from 0 to 2⁶³ − 1.")
     check_folder(out)

@@ -162,3 +162,20 @@ def test_output_onto_a_full_disk_is_told(command):
     assert ended.returncode == 8
     assert "standard output can't be written" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+BOUNDS = {
+    "threads": (["train", "dam", "training.threads=100000"], 3, "training.threads: .* 1024, got 100000"),
+    "processes": (["train", "dam", "training.devices=100000"], 3, "training.devices: .* 1024, got 100000"),
+    "frames of a step": (["train", "dam", "preset=tiny", "training.batch=100000"], 4, "set training.batch to at most"),
+    "samples": (["sample", "{model}", "--count", "100000000"], 2, "100000000 samples are too many"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BOUNDS.values(), ids=BOUNDS)
+def test_numbers_beyond_reason_are_refused_before_anything_is_allocated(
+    arguments, code, message, trained, tmp_path, capsys
+):
+    assert main([*filled(arguments, model=trained["dam"]), "--out", str(tmp_path / "out")]) == code
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
