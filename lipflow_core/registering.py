@@ -48,9 +48,12 @@ def register(
         lipflow_core.errors.PluginError: If there is no such kind, the name can't be used, or another component has it.
 
     Example:
-        >>> @lipflow_core.register("prior", "wide", config=WideConfig)
-        ... class WidePrior(LatentPrior): ...
-        >>> spec = lipflow_core.load_spec("dam", ["preset=tiny", "prior=wide"])
+        ```python
+        @lipflow_core.register("prior", "wide", config=WideConfig)
+        class WidePrior(LatentPrior): ...
+
+        spec = lipflow_core.load_spec("dam", ["preset=tiny", "prior=wide"])
+        ```
     """
     if kind not in KINDS:
         raise PluginError(f"there is no kind of component '{kind}'", choices(kind, KINDS))
