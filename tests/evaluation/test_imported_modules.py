@@ -35,7 +35,8 @@ def test_a_report_imports_neither_kernels_nor_a_capture(trained, tmp_path):
     lipflow_core.evaluate(trained["dam"], count=1, overrides=["fitting.steps=1"], out=tmp_path / "scores")
     kernels = {"numba", "lipflow_render.cpu", "lipflow_dome.capture", "lipflow_core.training.trainer"}
     unused = NEVER - {"pandas"} | kernels
-    assert imported(["report", tmp_path / "scores", "--out", tmp_path / "report.html"], unused) == "0 []"
+    for _ in range(2):  # the second replaces the first
+        assert imported(["report", tmp_path / "scores", "--out", tmp_path / "report.html"], unused) == "0 []"
 
 
 def test_a_plan_imports_no_torch():
