@@ -70,8 +70,8 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
         lipflow_core.errors.StorageError: If the file can't be written.
     """
     folder, path = Path(evaluation), Path(out)
-    check_folder(path.parent)
-    if os.path.isdir(path):  # unlike Path.is_dir, false for names that no file can have
+    check_folder(path.parent if os.path.exists(path) else path)
+    if path.is_dir():
         raise StorageError(f"{path}: can't be written: it is a folder", hint="name a file, such as report.html")
     write_atomically(path, render(read_evaluation(folder), folder, title))
     return path
