@@ -18,6 +18,7 @@ _PUBLIC = {
     "fit": "lipflow_core.fitting",
     "load_spec": "lipflow_core.specs",
     "open_model": "lipflow_core.model_directory",
+    "register": "lipflow_core.registering",
     "save_model": "lipflow_core.model_directory",
     "train": "lipflow_core.training",
 }
@@ -32,6 +33,7 @@ __all__ = [
     "fit",
     "load_spec",
     "open_model",
+    "register",
     "save_model",
     "train",
 ]
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from lipflow_core.evaluation import evaluate
     from lipflow_core.fitting import fit
     from lipflow_core.model_directory import open_model, save_model
+    from lipflow_core.registering import register
     from lipflow_core.specs import Spec, load_spec
     from lipflow_core.training import train
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from einops import rearrange, repeat
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import Decoder, Foldable, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.plans import Plan, Roles
-from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
+from lipflow_core.records import Camera, Encoding, FaceState, Frame, Record, Rendering, Template, Topology
+
+R = TypeVar("R", bound=Record)
 
 REGION = "region "
 """Prefix of the names of buffers that hold a template's regions."""
@@ -142,6 +145,11 @@ class Avatar(nn.Module):
             if id(prior) not in seen:
                 seen.add(id(prior))
                 yield prior
+
+    def bring(self, record: R) -> R:
+        """Move a record to the model's device, and convert its floating-point tensors to the model's precision."""
+        like = self.template_buffers.vertices_mean
+        return record.apply(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
 
     def encode(self, frame: Frame) -> Encoding:
         """Encode each sample to Q's posterior; the frame needs the observation `encoder.modality`."""

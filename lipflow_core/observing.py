@@ -1,12 +1,12 @@
 """Decodes codes and renders them for a capture's cameras, once for all objectives or metrics.
 
-This module also has the checks whether a model's output is finite (`faults`) and whether a frame shows anything
-(`shows_nothing`).
+This module also has the checks whether a model's output is finite (`faults`, `sound`) and whether a frame shows
+anything (`shows_nothing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -117,9 +117,23 @@ def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Render
     return found
 
 
-def sound(face: FaceState) -> Tensor:
-    """Tell which samples have finite vertices, (B,) bool, without waiting for the device and without a gradient."""
-    return face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+def sound(losses: Iterable[Tensor], face: FaceState | None) -> list[Tensor]:
+    """Make the losses of samples NaN whose decoded vertices are not finite.
+
+    Renderers draw nothing where vertices are NaN, which may well cost less than a picture. It does not wait for the
+    device.
+
+    Args:
+        losses: (B,) of each objective.
+        face: What was decoded, if anything was.
+
+    Returns:
+        (B,) of each objective.
+    """
+    if face is None:
+        return list(losses)
+    finite = face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+    return [torch.where(finite, loss, torch.nan) for loss in losses]
 
 
 def not_finite(what: str) -> NumericalError:

@@ -270,12 +270,15 @@ class ObjectiveInputs:
         code: Size of the latent code.
         observations: Observations that the capture offers as targets.
         roles: Roles of these observations.
+        view: Observation whose pictures are compared if its options name none: the training views in training. None in
+            fitting, where such an objective must be told, since a fit to the training views is rarely meant.
         landmarks: Number of landmarks in the template; 0 if it has none.
     """
 
     code: int
     observations: Observations
     roles: Roles
+    view: str | None = None
     landmarks: int = 0
 
 

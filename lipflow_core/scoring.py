@@ -83,7 +83,7 @@ def score(
         and not (need.pose and pose is None)
     }
     needs = Needs.of(metric.planned for metric in able.values())
-    seen = Frame(target.segments, target.numbers, {name: target[name] for name in needs.targets}).to(code.device)
+    seen = avatar.bring(Frame(target.segments, target.numbers, {name: target[name] for name in needs.targets}))
     cameras, template = cameras_of(seen, needs.targets), avatar.template
     face, renderings = observe(avatar, template, code, needs, cameras)
     state = State(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -52,9 +53,13 @@ def spread(count: int, total: int) -> np.ndarray:
 
 
 def file_stem(segment: str, number: int) -> str:
-    """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores."""
+    """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores.
+
+    Segments with other characters get a hash too, so that no two of them share a name.
+    """
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
-    return f"{safe}-{number:06d}"
+    told_apart = "" if safe == segment else f"-{hashlib.sha256(segment.encode()).hexdigest()[:8]}"
+    return f"{safe}{told_apart}-{number:06d}"
 
 
 def _of_piece(segments: Sequence[str], numbers: Sequence[int] | np.ndarray, piece: str) -> list[int]:

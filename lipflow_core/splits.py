@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
@@ -66,24 +65,9 @@ def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) 
         observations: Names of the observations; duplicates are ignored.
 
     Raises:
-        CaptureError: If a frame is damaged or holds NaN or infinity.
+        CaptureError: If a frame is damaged or holds NaN, infinity or pictures outside [0, 1].
     """
     cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1))
     frame = split.load(FrameRequest(np.asarray(indices), tuple(dict.fromkeys(observations)), cameras))
-    check_finite(frame)
+    frame.check()
     return frame
-
-
-def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor has NaN or infinity."""
-    for name, observation in frame.observations.items():
-        for label, tensor in observation.tensors():
-            # One pass and no temporary: a sum is finite only if everything in it is.
-            if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
-                for row, sample in enumerate(tensor):
-                    if not torch.isfinite(sample).all():
-                        raise CaptureError(
-                            f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
-                            f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair this frame of the capture, or leave it out",
-                        )

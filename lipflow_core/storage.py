@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lipflow_core.errors import StorageError
+from lipflow_core.file_names import check_file_name
 
 CLAIM = ".lock"
 """Name of the file that `claimed` locks in a folder."""
@@ -50,6 +51,7 @@ def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None 
         lipflow_core.errors.StorageError: If the file can't be written, for example without permission or disk space.
         BrokenPipeError: If the reader of a pipe has closed it.
     """
+    check_file_name(path, StorageError)
     try:
         target = Path(os.path.realpath(path)) if within is None else _inside(path, within)
         if within is None and _takes_a_stream(path):
@@ -282,6 +284,7 @@ def is_leftover(path: Path) -> bool:
 
 def check_folder(path: AnyPath) -> None:
     """Raise a StorageError if a folder can't be created or written: a file is in the way, or permission is missing."""
+    check_file_name(path, StorageError)
     place = Path(os.path.realpath(path))
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent

@@ -166,6 +166,14 @@ def load(command: Command) -> ModuleType:
     return module
 
 
+def is_full_output(error: BaseException) -> bool:
+    """Tell whether standard output could not be written for lack of room; storage tells of named files itself."""
+    import errno
+
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.filename is None and error.errno in full
+
+
 @contextmanager
 def _blamed(plugin: Plugin, command: Command, *, exits: bool = False) -> Iterator[None]:
     """Turn an exception that is not of `lipflow_core.errors` into a PluginError that names the plugin."""
@@ -176,7 +184,7 @@ def _blamed(plugin: Plugin, command: Command, *, exits: bool = False) -> Iterato
     except (LipflowError, BrokenPipeError):
         raise
     except (Exception, SystemExit) as error:
-        if exits and isinstance(error, SystemExit):
+        if is_full_output(error) or (exits and isinstance(error, SystemExit)):
             raise
         raise PluginError(
             f"command '{command.name}' of plugin {plugin.name} ({plugin.distribution}) failed: {describe(error)}",

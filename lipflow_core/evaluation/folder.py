@@ -26,6 +26,7 @@ from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.model_evaluation import Fits
 from lipflow_core.evaluation.result import OPTIONS, Evaluation, ModelScores
 from lipflow_core.evaluation.text import long_csv
+from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import LOCK, SPEC
 from lipflow_core.pictures import png
 from lipflow_core.specs import dump_spec
@@ -88,6 +89,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         lipflow_core.errors.ResultError: If it holds one that is damaged or of another version.
     """
     path = folder / EVALUATION
+    check_file_name(path, UsageError)
     if not path.exists():
         raise UsageError(
             f"{folder} holds no evaluation: there is no {EVALUATION}",

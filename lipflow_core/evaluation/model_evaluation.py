@@ -145,7 +145,7 @@ class ModelEvaluation:
         with progress(self._fits(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
             for chunk in np.array_split(indices, -(-len(indices) // (2 * fitting.batch))):
-                frame = load_frames(self.split, chunk, self._observations).to(candidate.avatar.device)
+                frame = candidate.avatar.bring(load_frames(self.split, chunk, self._observations))
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
                 self._batch(gathered, frame, variants, chosen, alone, rows, generator, bar)
         self._check_any(gathered.failures)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar, frozen
-from lipflow_core.errors import SpecError
+from lipflow_core.errors import CompatibilityError, SpecError
 from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
@@ -18,7 +18,7 @@ from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
-from lipflow_core.plans import Needs, ObjectiveInputs, Shape
+from lipflow_core.plans import Mismatch, Needs, ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting
@@ -54,7 +54,8 @@ def fit(
         The result of B fitted rows.
 
     Raises:
-        lipflow_core.errors.CaptureError: If a target holds NaN or infinity.
+        lipflow_core.errors.CaptureError: If an observation has other shapes, types or values than its record promises,
+            such as NaN or pictures outside [0, 1] (see `lipflow_core.records.Frame.check`).
         lipflow_core.errors.SpecError: If an objective's observation is missing.
 
     Example:
@@ -169,7 +170,7 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
     objectives = build_objectives(avatar, one, fitting.objectives)
     with frozen(avatar), torch.no_grad():
         if avatar.driving is not None and avatar.driving.modality in one.observations:
-            encoding = avatar.drive(one.to(avatar.device))
+            encoding = avatar.drive(avatar.bring(one))
             if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
                 return "driving encoding"
         problem = Problem.of(avatar, one, objectives, fitting.start, fitting.perturbation)
@@ -185,6 +186,7 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
     """Build the objectives for the frames' observations, by name; repeated names get "#2" and so on."""
+    target.check(values=False)
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),
@@ -192,7 +194,10 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
         landmarks=avatar.template.landmarks.numel(),
     )
     dtype = avatar.template.vertices_mean.dtype
-    return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    try:
+        return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    except Mismatch as mismatch:
+        raise CompatibilityError(str(mismatch)) from mismatch
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:

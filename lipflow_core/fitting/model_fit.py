@@ -281,7 +281,7 @@ class _ModelFit:
         Frames that can't be drawn have none.
         """
         folder, avatar = make_folder(self.folder / PICTURES, within=self.folder), self.opened.avatar
-        views = frame[self.opened.blueprint.view].to(avatar.device)
+        views = avatar.bring(frame[self.opened.blueprint.view])
         hidden = visible_pictures(avatar, frame, self.opened.spec.fitting).get(self.opened.blueprint.view)
         with frozen(avatar):
             rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)

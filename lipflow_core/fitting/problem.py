@@ -17,7 +17,6 @@ from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, vi
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
 from lipflow_core.specs.model import Perturbation
-from lipflow_core.splits import check_finite
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Problem:
         Raises:
             lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack, or a region that
                 the template lacks.
-            lipflow_core.errors.CaptureError: If a target or driving observation holds NaN or infinity.
+            lipflow_core.errors.CaptureError: If a target or driving observation is not as its record promises (see
+                `lipflow_core.records.Frame.check`).
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
         asked = needs.prior or start == "prior"
@@ -87,8 +87,9 @@ class Problem:
                     f"fitting needs the observation '{name}', but the frames have {', '.join(target.observations)}",
                     hint="choose objectives for observations of the capture, or load this observation too",
                 )
-        target = replace(target, observations={name: target[name] for name in used}).to(avatar.device)
-        check_finite(target)
+        target = replace(target, observations={name: target[name] for name in used})
+        target.check()
+        target = avatar.bring(target)
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
@@ -187,9 +188,8 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        losses = torch.stack([term(state, self.target_of(name)) for name, term in self.objectives.items()], dim=1)
-        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
-        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
+        losses = [objective(state, self.target_of(name)) for name, objective in self.objectives.items()]
+        return torch.stack(sound(losses, face), dim=1)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

@@ -84,6 +84,7 @@ class _Walk:
             self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
             self._check_device(planned)
+            self._check_given(planned, driving)
         if self.findings.problems:
             raise self.findings.error()
         check_installed([planned.part for planned in used if planned is not None])
@@ -198,6 +199,7 @@ class _Walk:
             code=self.spec.code,
             observations=self.observations,
             roles=self.roles,
+            view=self.roles.training_views if phase == "training" else None,
             landmarks=self._landmarks,
         )
         planned = self._terms(slot, parts, given)
@@ -297,6 +299,21 @@ class _Walk:
             self._note(
                 planned.slot, f"{planned} takes a code of shape {taken}, but the spec's code is {self.spec.code}"
             )
+
+    def _check_given(self, planned: PlannedPart, driving: PlannedPart | None) -> None:
+        """Note a part that was built elsewhere, for other shapes than it gets here."""
+        if planned.slot not in self.findings.given:
+            return
+        surface = self.observations[self.roles.surface]
+        here = {**self.capture.outputs, **({} if driving is None else driving.plan.outputs)}
+        here |= {name: surface[name] for name in ("vertices", "texture")}
+        for name, shape in planned.plan.inputs.items():
+            if name in here and tuple(here[name]) != tuple(shape):
+                self._note(
+                    planned.slot,
+                    f"the {planned.part.kind} given for slot '{planned.slot}' was built for {name} of shape "
+                    f"{tuple(shape)}, but here it is {tuple(here[name])}",
+                )
 
     def _check_device(self, planned: PlannedPart) -> None:
         if self.device not in planned.plan.devices:

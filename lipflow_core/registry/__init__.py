@@ -12,11 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from lipflow_core.errors import PluginError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.registry.admission import Refusal
 from lipflow_core.registry.catalogue import Registry
 from lipflow_core.registry.discovery import load_object
 from lipflow_core.registry.layers import Layer, read_layer
 from lipflow_core.registry.plugin import Plugin
+from lipflow_core.registry.registered import Registered, everything, layer_of
 
 __all__ = [
     "Layer",
@@ -48,20 +50,26 @@ def set_command_line(registries: Sequence[str | Path], disabled: Sequence[str]) 
 def default_registry() -> Registry:
     """Return the registry for the current directory, environment and command line; it is made once for each of them.
 
+    What `lipflow_core.register` registered lies on top.
+
     Raises:
         PluginError: If a registry file can't be understood.
     """
     from lipflow_core.registry.layers import DISABLE_VARIABLE, REGISTRY_VARIABLE
 
     variables = tuple(os.environ.get(name, "") for name in (REGISTRY_VARIABLE, DISABLE_VARIABLE))
-    return _registry(Path.cwd(), variables, _command_line)
+    return _registry(Path.cwd(), variables, _command_line, everything())
 
 
 @cache
 def _registry(
-    directory: Path, variables: tuple[str, str], command_line: tuple[tuple[Path, ...], tuple[str, ...]]
+    directory: Path,
+    variables: tuple[str, str],
+    command_line: tuple[tuple[Path, ...], tuple[str, ...]],
+    registered: tuple[Registered, ...],
 ) -> Registry:
-    return Registry(find_layers(directory, *variables, *command_line))
+    layers = find_layers(directory, *variables, *command_line)
+    return Registry([*layers, layer_of(registered)] if registered else layers)
 
 
 def installed_registry() -> Registry:
@@ -124,6 +132,7 @@ def _installed_layers() -> list[Layer]:
 
 
 def _existing(path: Path, named_by: str) -> Path:
+    check_file_name(path, PluginError)
     if not path.is_file():
         raise PluginError(f"{named_by} names {path}, which is not a file", "correct or remove it")
     return path

@@ -45,6 +45,7 @@ class Entry:
         enabled: Whether the plugin is enabled.
         distribution: Distribution that brought the plugin, if the layer knows it.
         damage: Reason why the plugin can't be loaded, if the layer knows one.
+        version: Version of the distribution, if the layer knows it.
     """
 
     module: str | None = None
@@ -52,6 +53,7 @@ class Entry:
     enabled: bool | None = None
     distribution: str | None = None
     damage: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)

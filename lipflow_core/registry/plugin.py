@@ -54,6 +54,8 @@ class Plugin:
     @property
     def version(self) -> str:
         """Version of its distribution; for a plugin given by path, "sha256:" and a hash of its code."""
+        if self.entry.version is not None:
+            return self.entry.version
         if self.entry.path is not None:
             return f"sha256:{_hash_of_code(self.entry.path)}"
         import importlib.metadata

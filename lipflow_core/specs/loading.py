@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from lipflow_core.errors import SpecError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, read_document
 from lipflow_core.specs.model import PRESETS, Spec
@@ -76,6 +77,7 @@ def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
     from lipflow_core.shipped import shipped
 
     path = FilePath(path_or_name)
+    check_file_name(path, SpecError)
     if path.is_file():
         return path
     names = shipped_specs()

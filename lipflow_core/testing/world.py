@@ -120,7 +120,7 @@ class World:
                 triangles = len(topology.triangles)
                 yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
-                yield ObjectiveInputs(**offered, landmarks=landmarks)
+                yield ObjectiveInputs(**offered, view=self.roles.training_views, landmarks=landmarks)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 

@@ -13,7 +13,7 @@ from lipflow_core.config import Ramp
 from lipflow_core.densities import bounded_log_std
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import LatentPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe
+from lipflow_core.observing import cameras_of, observe, sound
 from lipflow_core.plans import Needs
 from lipflow_core.records import Encoding, Frame
 from lipflow_core.specs.model import Stage
@@ -196,7 +196,8 @@ class StageLoss(nn.Module):
                 posterior=posterior,
                 divergence=divergence,
             )
-            terms = [objective(state, batch.frame).mean() for objective in self.terms]
+            losses = sound([objective(state, batch.frame) for objective in self.terms], face)
+            terms = [loss.mean() for loss in losses]
         loss = sum(weights[name] * term for name, term in zip(self.names, terms, strict=True))
         # A collapsed σ of Q does no harm: its samples are its mean. A collapsed σ of P makes the prior a point.
         predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 
 from lipflow_core.config import Config, Size, WidthFactor
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
@@ -17,13 +17,13 @@ CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
 class PictureAugmentation(Config):
     """Random changes of headset pictures in training, drawn anew for each frame and epoch."""
 
-    gain: NonNegativeFloat = 0.1
+    gain: NonNegativeFloat = Field(default=0.1, le=3)
     """Standard deviation of the logarithm of each picture's random gain; 0 for no gain."""
-    offset: NonNegativeFloat = 0.02
+    offset: NonNegativeFloat = Field(default=0.02, le=1)
     """Standard deviation of each picture's random offset, for intensities in [0, 1]; 0 for no offset."""
-    noise: NonNegativeFloat = 0.02
+    noise: NonNegativeFloat = Field(default=0.02, le=1)
     """Standard deviation of each pixel's random noise, for intensities in [0, 1]; 0 for no noise."""
-    shift: NonNegativeFloat = 0.02
+    shift: NonNegativeFloat = Field(default=0.02, le=1)
     """Largest random shift of a picture, as a fraction of its width and height; 0 for no shift."""
 
 

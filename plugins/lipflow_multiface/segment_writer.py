@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from lipflow_kit.texels import TexelMap, unwrap
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
-from lipflow_core.records import Frame, Record, Template
+from lipflow_core.records import Frame, Template
 from lipflow_core.storage import write_atomically
 from lipflow_multiface.krt import KrtCamera
 from lipflow_multiface.layout import AVERAGE, CaptureFolder, name_problem
@@ -208,14 +207,10 @@ def _extras(frame: Frame) -> list[tuple[str, np.ndarray]]:
         if name in ("headset", "keypoints") or name not in _STANDARD:
             found += [
                 (f"{name}.{tensor}", values.numpy())
-                for tensor, values in _without_pictures(record).tensors()
+                for tensor, values in record.tensors()
                 if tensor not in ("images", "mask")
             ]
     return found
-
-
-def _without_pictures(record: Record) -> Record:
-    return replace(record, images=None, mask=None) if hasattr(record, "images") else record
 
 
 def _to_bytes(values: torch.Tensor) -> np.ndarray:

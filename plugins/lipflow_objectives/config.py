@@ -14,7 +14,8 @@ class PhotometricConfig(ObjectiveConfig):
     """Options of objective `photometric`."""
 
     target: str | None = None
-    """Name of the observation whose pictures are compared; the capture's training views if null."""
+    """Name of the observation whose pictures are compared. If null, training compares the capture's training views; an
+    objective of fitting must name one."""
     error: Literal["l2", "l1", "charbonnier"] = "l2"
     """Error of a pixel: squared, absolute, or Charbonnier √(r² + 0.01) − 0.1, which is nearly squared for small and
     absolute for large residuals."""
@@ -33,13 +34,18 @@ class PhotometricConfig(ObjectiveConfig):
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Plan an objective that needs renderings of the target's cameras, and the target."""
-        target = self.target or given.roles.training_views
+        target = self.target or given.view
         images = given.observations.get(target, {}).get("images")
         if images is None:
             views = [name for name, tensors in given.observations.items() if "images" in tensors]
+            lack = (
+                "of a fit must say which pictures it compares with"
+                if target is None
+                else f"compares with pictures of '{target}', which the capture does not have"
+            )
             raise Mismatch(
-                f"objective 'photometric' compares with pictures of '{target}', which the capture does not have; "
-                f"set target to one of: {', '.join(views) or '(the capture has no pictures)'}"
+                f"objective 'photometric' {lack}; set target to one of: "
+                f"{', '.join(views) or '(the capture has no pictures)'}"
             )
         if len(images) != 4 or images[1] not in (1, 3):
             raise Mismatch(

@@ -35,7 +35,8 @@ def check_installed() -> None:
         import vl_convert  # noqa: F401
     except ImportError as error:
         raise LipflowError(
-            f"the report's charts need {error.name}, which is not installed", hint="pip install 'lipflow-core[report]'"
+            f"the report's charts need {error.name}, which is not installed",
+            hint="pip install '.[report]' in the folder of lipflow-core",
         ) from error
 
 

@@ -70,7 +70,7 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
         lipflow_core.errors.StorageError: If the file can't be written.
     """
     folder, path = Path(evaluation), Path(out)
-    check_folder(path.parent)
+    check_folder(path.parent if os.path.exists(path) else path)
     if path.is_dir():
         raise StorageError(f"{path}: can't be written: it is a folder", hint="name a file, such as report.html")
     write_atomically(path, render(read_evaluation(folder), folder, title))
@@ -113,7 +113,8 @@ def _environment() -> Environment:
         import jinja2
     except ImportError as error:
         raise LipflowError(
-            "the report's pages need jinja2, which is not installed", hint="pip install 'lipflow-core[report]'"
+            "the report's pages need jinja2, which is not installed",
+            hint="pip install '.[report]' in the folder of lipflow-core",
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lipflow_report"),

@@ -24,6 +24,8 @@ from lipflow_core.storage import check_folder, write_together
 
 LARGEST_SEED = 2**63
 """Seeds lie below it, as those of specs do."""
+LARGEST_COUNT = 10_000
+"""Most samples of one call, whose pictures are held in memory and fill one contact sheet."""
 _TOGETHER = 16
 
 
@@ -70,6 +72,7 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
 
     Raises:
         lipflow_core.errors.SpecError: If the prior is conditional and there is no driving frame.
+        lipflow_core.errors.CaptureError: If the driving frame is not as its records promise.
         lipflow_core.errors.NumericalError: If a sample holds NaN or infinity, naming the part that made it.
 
     Example:
@@ -78,15 +81,17 @@ def sample(avatar: Avatar, count: int, camera: Camera, *, driving: Frame | None 
     """
     prior = avatar.fitting_prior
     conditional = "driving" in prior.planned.needs
+    if conditional and driving is not None:
+        driving.check()
     if conditional and driving is None:
         raise SpecError(
             f"the prior of this model can only be sampled given a driving frame ('{avatar.driving.modality}')",
             hint="pass one of the capture's frames as driving=",
         )
     generator = torch.Generator(avatar.device).manual_seed(seed)
-    camera = camera.to(avatar.device)
+    camera = avatar.bring(camera)
     with torch.no_grad():
-        encoding = avatar.drive(driving.to(avatar.device)) if conditional else None
+        encoding = avatar.drive(avatar.bring(driving)) if conditional else None
         if encoding is not None and not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
             raise not_finite(f"the driving encoding of segment {driving.segments[0]}, frame {int(driving.numbers[0])}")
         codes = prior.condition(encoding).sample(count, generator)[:, 0]
@@ -133,6 +138,10 @@ def sample_model(
     """
     if count < 1:
         raise UsageError(f"{count} samples can't be drawn: at least one sample is needed")
+    if count > LARGEST_COUNT:
+        raise UsageError(
+            f"{count} samples are too many: their pictures are held in memory", f"Draw at most {LARGEST_COUNT:,}."
+        )
     if not 0 <= seed < LARGEST_SEED:
         raise UsageError(f"the seed {seed} is out of range", "Give a seed from 0 to 2⁶³ − 1.")
     check_folder(out)

@@ -14,7 +14,7 @@ from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.fitting.model_fit import fit_model
 from lipflow_core.plans import CaptureInputs
-from lipflow_core.selection import positions, spread
+from lipflow_core.selection import file_stem, positions, spread
 from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
@@ -197,3 +197,10 @@ def test_samples_are_drawn_by_seed_and_pictured(model, trained, tmp_path, capsys
     assert not torch.equal(first, other)
     with Image.open(tmp_path / "a" / "samples.png") as sheet:
         assert sheet.width > sheet.height
+
+
+def test_segments_that_differ_in_letters_beyond_ascii_have_files_of_their_own():
+    names = {file_stem(segment, 7) for segment in ("EXP_é", "EXP_è", "EXP__", "EXP ", "EXP/")}
+    assert len(names) == 5
+    assert all(name.isascii() and name.endswith("-000007") for name in names)
+    assert file_stem("EXP_smile", 12) == "EXP_smile-000012"

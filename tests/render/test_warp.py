@@ -25,7 +25,7 @@ from lipflow_core.records import Rendering
 from lipflow_core.splits import load_frames
 
 needs_warp = pytest.mark.skipif(
-    importlib.util.find_spec("warp") is None, reason="renderer 'warp' needs warp-lang: pip install 'lipflow-core[warp]'"
+    importlib.util.find_spec("warp") is None, reason="renderer 'warp' needs warp-lang: pip install 'warp-lang>=1.19'"
 )
 
 
@@ -252,7 +252,7 @@ main()
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plugins", "list"], "pip install 'lipflow-core[warp]'"),
+        (["plugins", "list"], "pip install 'warp-lang>=1.19'"),
         (
             ["assemble", "dam", "preset=tiny", "renderer=warp", "--out", "model"],
             "renderer 'warp' needs warp, which is not",
