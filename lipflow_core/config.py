@@ -22,9 +22,9 @@ from pydantic_core import PydanticCustomError
 
 from lipflow_core.plans import Plan
 
-Size = Annotated[int, Field(ge=1, le=2**16)]
+Size = Annotated[int, Field(gt=0, le=2**16)]
 """Number of units or channels of a layer. Bounded, since a stranger's spec must not ask for any amount of memory."""
-Depth = Annotated[int, Field(ge=1, le=2**10)]
+Depth = Annotated[int, Field(gt=0, le=2**10)]
 """Number of layers or blocks, bounded like `Size`."""
 WidthFactor = Annotated[float, Field(gt=0, le=64)]
 """Factor on numbers of channels, bounded like `Size`."""
