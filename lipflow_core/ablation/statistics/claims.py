@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from lipflow_core.ablation.statistics.scores import Scores
 from lipflow_core.differences import LEVEL, Estimate
 from lipflow_core.errors import SpecError
 from lipflow_core.results import Number, Result
+from lipflow_core.spelling import choices
 
 ALPHA = 1 - LEVEL
 """Probability of judging any true claim of a grid wrongly that is accepted."""
@@ -110,11 +111,18 @@ class Finding(Result):
         if self.verdict == "undecided":
             told += f" A true gain of {self.detectable:.3g} would have been shown with a probability of 80 %."
         if self.verdict == "undecided" and self.p <= ALPHA:
-            told += " Alone the claim would be decided, corrected for the number of claims it is not."
+            told += " Without the correction for several claims it would be decided."
         return told
 
 
-def judge(scores: Scores, claims: Sequence[Claim], higher_is_better: Mapping[str, bool | None]) -> tuple[Finding, ...]:
+def judge(
+    scores: Scores,
+    claims: Sequence[Claim],
+    higher_is_better: Mapping[str, bool | None],
+    *,
+    systems: Collection[str] | None = None,
+    tasks: Collection[str] | None = None,
+) -> tuple[Finding, ...]:
     """Judge the claims of a grid.
 
     Each claim is tested for a gain that equals its margin, two-sided by Student's t over subjects. If the corrected p
@@ -125,12 +133,16 @@ def judge(scores: Scores, claims: Sequence[Claim], higher_is_better: Mapping[str
         scores: The scores of the grid.
         claims: The claims; all of them count for the correction.
         higher_is_better: Metric → whether a higher value is better.
+        systems: Systems of the grid, with those that have no scores yet; those that are scored if None.
+        tasks: Tasks of the grid, likewise.
 
     Raises:
-        lipflow_core.errors.SpecError: If a claim's metric is unknown or has no better side.
+        lipflow_core.errors.SpecError: If a claim's system, task or metric is unknown, or its metric has no better side.
     """
     found = []
     for claim in claims:
+        _check_names(claim, "system", (claim.system, claim.other), scores.systems if systems is None else systems)
+        _check_names(claim, "task", (claim.task,), scores.tasks if tasks is None else tasks)
         comparison = compare(scores, claim.system, claim.other, claim.task, claim.metric)
         sign = 1 if _direction(claim, higher_is_better) else -1
         overall = comparison.overall
@@ -176,6 +188,12 @@ def _verdict(gain: Estimate, margin: float, corrected: float) -> Verdict:
     if not corrected <= ALPHA:
         return "undecided"
     return "holds" if gain.mean > margin else "does not hold"
+
+
+def _check_names(claim: Claim, what: str, names: Sequence[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise SpecError(f"claim '{claim}': there is no {what} '{name}'", choices(name, known))
 
 
 def _direction(claim: Claim, higher_is_better: Mapping[str, bool | None]) -> bool:

@@ -97,7 +97,7 @@ class Comparison(Result):
                 f"{len(self.subjects)} subjects: a sign-flip test can't give a p below {least:g}, so that the verdict "
                 "rests on Student's t, which takes the subjects' differences as normally distributed."
             )
-        if self.subjects and len(self.subjects) * max(one.seeds for one in self.subjects) > len(self.runs) > 0:
+        if len({one.seeds for one in self.subjects}) > 1:
             told.append("Some subjects have fewer seeds than others; each subject counts alike.")
         if self.subjects and max(one.seeds for one in self.subjects) == 1:
             told.append(

@@ -93,6 +93,16 @@ class Scores:
             runs.append(RunScores(*run, list(frames), columns))
         return cls(runs)
 
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that have scores."""
+        return tuple(dict.fromkeys(system for system, _ in self._runs))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that have scores."""
+        return tuple(dict.fromkeys(task for _, task in self._runs))
+
     def pairs(self, system: str, other: str, task: str, metric: str) -> Pairs:
         """Pair the scores of two systems by subject, seed, sequence and frame."""
         ours, theirs = (self._of(name, task, metric) for name in (system, other))

@@ -96,3 +96,14 @@ def test_sign_flips_of_many_subjects_are_drawn_and_stay_near_students_t():
     stats = pytest.importorskip("scipy.stats")
     assert float(sign_flip(values)) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01)
     assert float(sign_flip(np.ones(30))) > 0
+
+
+def test_seeds_whose_scores_are_all_nan_count_as_missing():
+    frames = [(f"SEQ_{q}", f) for q in range(3) for f in range(2)]
+    runs = []
+    for subject, seed in (("p01", 0), ("p01", 1), ("p02", 0), ("p02", 1), ("p03", 0), ("p03", 1)):
+        for system, level in (("base", 1.0), ("better", 2.0)):
+            lost = (subject, seed) == ("p01", 1)
+            values = [math.nan if lost else level + i / 10 for i in range(len(frames))]
+            runs.append(RunScores(system, "headset", subject, seed, frames, {"psnr": values}))
+    assert "Some subjects have fewer seeds than others; each subject counts alike." in compared(Scores(runs)).cautions

@@ -20,8 +20,8 @@ def claim(text):
     return Claim.model_validate(text)
 
 
-def judged(scores, *texts):
-    return judge(scores, [claim(text) for text in texts], SIDES)
+def judged(scores, *texts, **names):
+    return judge(scores, [claim(text) for text in texts], SIDES, **names)
 
 
 def test_a_claim_is_read_from_its_text_and_written_as_it():
@@ -69,8 +69,6 @@ def test_better_means_lower_where_lower_is_better(grid):
 
 
 def test_a_negative_margin_claims_to_be_no_worse(grid):
-    (found,) = judged(grid(gain=0.0, subjects=6), "better > base by -0.1 psnr on decode")
-    assert found.verdict == "undecided"
     (found,) = judged(grid(gain=0.0, subjects=6, task="decode"), "better > base by -0.1 psnr on decode")
     assert found.verdict == "holds"
 
@@ -81,17 +79,31 @@ def test_what_one_claim_shows_alone_may_be_undecided_among_many(grid):
     (alone,), many = judged(scores, texts[0]), judged(scores, *texts)
     assert alone.verdict == "holds" and many[0].verdict == "undecided"
     assert many[0].p == alone.p and many[0].p_corrected > alone.p_corrected and many[0].detectable > alone.detectable
-    assert "Alone the claim would be decided" in many[0].sentence
+    assert "Without the correction for several claims it would be decided." in many[0].sentence
 
 
 def test_claims_without_scores_are_undecided_and_count_for_the_correction(grid):
     scores = grid(subjects=6)
-    found = judged(scores, "better > base by 0.1 psnr on headset", "lost > base by 0.1 psnr on headset")
+    texts = ("better > base by 0.1 psnr on headset", "lost > base by 0.1 psnr on headset")
+    found = judged(scores, *texts, systems=("better", "base", "lost"))
     assert [one.verdict for one in found] == ["holds", "undecided"]
     assert found[1].sentence == (
         "lost > base by 0.1 psnr on headset: undecided, since there is no interval (0 subjects, 0 seeds)."
     )
     assert found[0].p_corrected == pytest.approx(2 * found[0].p) and math.isnan(found[1].p)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("beter > base by 0.1 psnr on headset", "no system 'beter'\n  did you mean 'better'"),
+        ("better > bass by 0.1 psnr on headset", "no system 'bass'\n  did you mean 'base'"),
+        ("better > base by 0.1 psnr on head", "no task 'head'\n .* There is: headset"),
+    ],
+)
+def test_a_misspelt_system_or_task_is_an_error_that_names_those_there_are(grid, text, told):
+    with pytest.raises(SpecError, match=told):
+        judged(grid(), text)
 
 
 @pytest.mark.parametrize(("metric", "told"), [("travelled", "has no better side"), ("ssim", "is not scored")])
