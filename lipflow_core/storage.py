@@ -194,8 +194,19 @@ def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:
         raise storage_error(path, error) from error
 
 
-def read_file(path: AnyPath) -> bytes:
-    """Read a file of a folder that may be a stranger's. Raises OSError if it can't be read or is no regular file."""
+def read_file(path: AnyPath, *, links: bool = True) -> bytes:
+    """Read a file of a folder that may be a stranger's.
+
+    Args:
+        path: File to read.
+        links: Whether a link in its place is followed. What is copied into a folder or page that is passed on is read
+            without, since a link may lead to a private file.
+
+    Raises:
+        OSError: If it can't be read, is no regular file or, without `links`, is a link.
+    """
+    if not links and os.path.islink(path):
+        raise _link(Path(path))
     check_regular(path)
     return Path(path).read_bytes()
 
@@ -245,7 +256,7 @@ def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
         if os.name == "nt":  # where files that are open can't be removed
             lock.release()
             _remove(path / CLAIM)
-        else:  # before it is released, so that nobody takes a file that is about to go
+        else:  # before it is released: whoever waits for it is refused a file that is gone (filelock from 3.20.4)
             _remove(path / CLAIM)
             lock.release()
         with contextlib.suppress(OSError):
@@ -256,6 +267,8 @@ def remove_temporaries(folder: AnyPath) -> None:
     """Remove the temporary files that killed processes left in a folder; no other process may write to it meanwhile.
 
     If a process was killed while it replaced a folder, the earlier folder is put back unless the new one is in place.
+    A folder whose name has 40 or more characters is an exception: its temporary name does not tell where it belongs, so
+    that the earlier folder stays under a name such as ".NAME.01234567.old".
     """
     if os.path.islink(folder):
         return
@@ -339,7 +352,7 @@ def _takes_a_stream(path: AnyPath) -> bool:
     except OSError:
         return False
     # /dev/stdout is a link to the open file: a rename would take the file away from whoever opened it.
-    named_by_system = os.path.abspath(path).startswith(("/dev/", "/proc/"))
+    named_by_system = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (named_by_system and stat.S_ISREG(mode))
 
 

@@ -8,13 +8,13 @@ OUT/
     result.json           this model's scores; written last, so the model is done if it exists
     fits.safetensors      codes, poses and loss curves
     pictures/FRAME.KIND.png
-    spec.yaml, lock.json, metrics.jsonl   copied from the model's folder
+    spec.yaml, lock.json, metrics.jsonl   copied from the model's folder, unless they are links
 ```
 """
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import LOCK, SPEC
 from lipflow_core.pictures import png
 from lipflow_core.specs import dump_spec
-from lipflow_core.storage import write_atomically, written_folder
+from lipflow_core.storage import read_file, write_atomically, written_folder
 
 EVALUATION = "evaluation.json"
 SCORES = "scores.csv"
@@ -60,18 +60,21 @@ def write_model(
     tensors = {"posterior.codes": fits.posterior.cpu().contiguous(), "start.codes": fits.starts.cpu().clone()}
     for code, result in fits.fits.items():
         tensors |= {f"{code}.{name}": tensor for name, tensor in result.as_tensors().items()}
+    copied = {}
+    if candidate.path is None:
+        copied[SPEC] = dump_spec(candidate.spec).encode()
+    else:
+        for name in (SPEC, LOCK, "metrics.jsonl"):
+            with contextlib.suppress(OSError):  # missing, or a link
+                copied[name] = read_file(candidate.path / name, links=False)
     with written_folder(folder, within=folder.parent) as new:
         (new / PICTURES).mkdir()
         for name, picture in pictures.items():
             (new / PICTURES / f"{name}.png").write_bytes(png(picture))
         # Not by safetensors' own save_file, whose errors are not the system's.
         (new / FITS).write_bytes(save(tensors))
-        if candidate.path is None:
-            (new / SPEC).write_text(dump_spec(candidate.spec), encoding="utf-8")
-        else:
-            for name in (SPEC, LOCK, "metrics.jsonl"):
-                if (candidate.path / name).is_file():
-                    shutil.copyfile(candidate.path / name, new / name)
+        for name, content in copied.items():
+            (new / name).write_bytes(content)
         (new / RESULT).write_text(scores.json_text(), encoding="utf-8")
 
 

@@ -292,10 +292,10 @@ def _rounded(low: float, high: float) -> list[float]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of a model's `metrics.jsonl`; a line cut short or damaged, or a missing file, is no error."""
+    """Read the rows of a model's `metrics.jsonl`; a damaged line, a missing file or a link is no error."""
     rows = []
     try:
-        lines = read_file(folder / "metrics.jsonl").decode("utf-8", "replace").splitlines()
+        lines = read_file(folder / "metrics.jsonl", links=False).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     for line in lines:

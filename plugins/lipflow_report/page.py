@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from lipflow_core.errors import LipflowError, StorageError
 from lipflow_core.evaluation.calibration import CALIBRATION_HEADINGS
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, TRAVELLED, Code, Evaluation, ModelScores
-from lipflow_core.storage import check_folder, write_atomically
+from lipflow_core.storage import check_folder, read_file, write_atomically
 from lipflow_core.tables import counted
 from lipflow_report import charts
 from lipflow_report.frame_sections import frame_sections
@@ -246,9 +247,9 @@ def _provenance(model: ModelScores, folder: Path) -> dict[str, Any]:
     }
     texts = []
     for name, label in (("spec.yaml", "Resolved spec"), ("lock.json", "Lock: versions and hashes")):
-        file = folder / model.folder / name
-        if file.is_file():
-            texts.append((label, file.read_text(encoding="utf-8", errors="replace")))
+        with contextlib.suppress(OSError):  # missing, or a link
+            content = read_file(folder / model.folder / name, links=False)
+            texts.append((label, content.decode("utf-8", "replace")))
     return {"name": model.name, "facts": facts, "texts": texts}
 
 

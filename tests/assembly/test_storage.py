@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -172,6 +174,20 @@ def test_standard_output_by_name_is_written_to_and_not_replaced(tmp_path):
     with open(tmp_path / "out", "a") as out:
         subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
     assert (tmp_path / "out").read_text() == "one two\n"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a file system in memory")
+def test_a_file_in_shared_memory_is_replaced_and_not_written_to_in_place():
+    def fail(file):
+        file.write(b"half")
+        raise OSError("broken")
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        place = Path(folder) / "file"
+        place.write_text("old")
+        with pytest.raises(StorageError):
+            write_atomically(place, fail)
+        assert place.read_text() == "old" and os.listdir(folder) == ["file"]
 
 
 @POSIX

@@ -359,6 +359,16 @@ def test_curves_that_cannot_be_read_are_left_out(evaluation_folder, tmp_path):
     assert "Curves" in Page(write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")).text
 
 
+@pytest.mark.parametrize("name", ["spec.yaml", "lock.json", "metrics.jsonl"])
+def test_nothing_is_embedded_through_a_link(name, evaluation_folder, tmp_path):
+    folder = tmp_path / "evaluation"
+    shutil.copytree(evaluation_folder, folder)
+    (tmp_path / "private").write_text('{"kind": "train", "step": 1, "loss": 987654321}\n', encoding="utf-8")
+    (folder / "dam" / name).unlink(missing_ok=True)
+    (folder / "dam" / name).symlink_to(tmp_path / "private")
+    assert "987654321" not in write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_differences_are_masked_and_scaled_together():
     target, picture = np.zeros((2, 2, 3), np.float32), np.full((2, 2, 3), 0.08, np.float32)
     mask = np.ones((2, 2, 3), np.float32)
