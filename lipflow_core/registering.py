@@ -68,7 +68,7 @@ def register(
                 cure = "; give it as config=, or as the class's attribute Config"
             raise TypeError(f"the {what} of {kind} '{name}' must derive from {base.__name__}, got {told}{cure}")
     lines = (summary or implementation.__doc__ or "").strip().splitlines()
-    path = path_to(kind, name)
+    path = path_to(kind, str(name))  # checked below
     component = Component(
         kind=kind,
         name=name,
@@ -94,6 +94,9 @@ def _check_free(made: Registered) -> None:
     for other in registry.components(kind):
         if name in (other.name, *other.aliases) and registry.distribution(other) != DISTRIBUTION:
             owner = f"{registry.distribution(other)} (plugin {registry.plugin(other).name})"
+    if name in registry.aliases[kind]:
+        target, origin = registry.aliases[kind][name]
+        owner = f"an alias of '{target}' in {origin}"
     if owner is not None:
         raise PluginError(
             f"{kind} '{name}' can't be class {made.name_of_class}: the name is taken by {owner}", "Choose another name."

@@ -119,6 +119,7 @@ WRONG = {
     ),
     "no kind": (("pryor", "quiet", WithItsConfig), PluginError, "no kind of component 'pryor'"),
     "a name with capitals": (("prior", "Quiet", WithItsConfig), PluginError, "name must be lower case"),
+    "a name that is no text": (("prior", 5, WithItsConfig), PluginError, "name must be lower case .* got 5"),
     "no Config": (("prior", "quiet", QuietPrior), TypeError, "must derive from Config, got None; give it as config="),
     "another kind": (("decoder", "quiet", WithItsConfig), TypeError, "must derive from Decoder, got WithItsConfig"),
     "no component at all": (("metric", "quiet", dict), TypeError, "must derive from Metric, got dict"),
@@ -130,6 +131,13 @@ def test_what_can_not_be_registered_is_told(arguments, error, message):
     with pytest.raises(error, match=message):
         lipflow_core.register(*arguments)
     assert "quiet" not in default_registry().names("prior")
+
+
+def test_a_name_that_a_registry_file_gives_to_another_component_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "registry.toml").write_text('[aliases.prior]\nquiet = "kl"\n')
+    monkeypatch.setenv("LIPFLOW_CORE_REGISTRY", str(tmp_path / "registry.toml"))
+    with pytest.raises(PluginError, match=r"'quiet' can't be class \S*: .* an alias of 'kl' in .*registry\.toml"):
+        lipflow_core.register("prior", "quiet", WithItsConfig)
 
 
 def test_two_classes_of_one_name_are_a_clash_that_names_both():
