@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import save
 from lipflow_core.assembly import on_device
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
+from lipflow_core.evaluation.result import is_folder_name
 from lipflow_core.model_directory import OpenedModel, open_model
 from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import Plan
@@ -61,7 +62,7 @@ class Candidate:
         avatar, spec = _pair(model)
         spec = _overridden(spec, overrides)
         blueprint = plan(on_device(spec, avatar.device), capture=avatar.capture, given=_plans(avatar, spec))
-        return cls(avatar.eval(), spec, blueprint, _hash(avatar), None, tuple(overrides))
+        return cls(avatar, spec, blueprint, _hash(avatar), None, tuple(overrides))
 
     @property
     def parts(self) -> dict[str, object]:
@@ -81,14 +82,21 @@ def candidates(models: Model | Iterable[Model], overrides: Sequence[str]) -> lis
     return [Candidate.of(model, overrides) for model in ([models] if single else models)]
 
 
-def names_of(found: Sequence[Candidate]) -> list[str]:
-    """Name models for tables and folders: by system; if that is not unique, by folder, or else by system and number."""
+def names_of(found: Sequence[Candidate], taken: Collection[str] = ()) -> list[str]:
+    """Name models for tables and folders: by system, by folder, or else by system and number.
+
+    Args:
+        found: The models.
+        taken: Names of files that stand beside the models' folders.
+
+    Returns:
+        The first of the three choices whose names are unique and can all be names of folders.
+    """
     systems = [candidate.spec.name for candidate in found]
     folders = [candidate.spec.name if candidate.path is None else candidate.path.resolve().name for candidate in found]
-    if len(set(systems)) == len(systems):
-        return systems
-    if len(set(folders)) == len(folders):
-        return folders
+    for names in (systems, folders):
+        if len(set(names)) == len(names) and all(map(is_folder_name, names)) and not {*names} & {*taken}:
+            return names
     return [f"{system}-{i + 1}" for i, system in enumerate(systems)]
 
 

@@ -14,7 +14,7 @@ import torch
 
 from lipflow_core.errors import SpecError, UsageError
 from lipflow_core.evaluation.candidate import Candidate, Model, candidates, names_of
-from lipflow_core.evaluation.folder import finished, write_evaluation, write_model
+from lipflow_core.evaluation.folder import EVALUATION, SCORES, finished, write_evaluation, write_model
 from lipflow_core.evaluation.frames import frames_to_score
 from lipflow_core.evaluation.model_evaluation import ModelEvaluation
 from lipflow_core.evaluation.result import Evaluation, ModelScores
@@ -22,7 +22,7 @@ from lipflow_core.interfaces import Capture
 from lipflow_core.progress import Style
 from lipflow_core.selection import positions
 from lipflow_core.splits import open_capture, open_split
-from lipflow_core.storage import check_folder, claimed, remove_temporaries
+from lipflow_core.storage import CLAIM, check_folder, claimed, remove_temporaries
 from lipflow_core.version import __version__
 
 
@@ -81,7 +81,7 @@ def evaluate(
     _check_comparable(found)
     captures: dict[str, Capture] = {}
     runs: dict[str, ModelEvaluation] = {}
-    for candidate, name in zip(found, names_of(found), strict=True):
+    for candidate, name in zip(found, names_of(found, (EVALUATION, SCORES, CLAIM)), strict=True):
         key = json.dumps(candidate.spec.capture.as_data(), sort_keys=True)
         if key not in captures:
             captures[key] = open_capture(candidate.blueprint)

@@ -163,7 +163,7 @@ class ModelScores(Result):
     @model_validator(mode="after")
     def _check(self) -> Self:
         # The folder's name may come from a stranger: it may not lead out of the evaluation's folder.
-        if self.folder in ("", ".", "..") or set(self.folder) & set("/\\:\0"):
+        if not is_folder_name(self.folder):
             raise ValueError(f"'{self.folder}' is not the name of a model's folder")
         for code, columns in self.scores.items():
             if columns.keys() != self.metrics.keys():
@@ -204,6 +204,11 @@ class ModelScores(Result):
     def notes(self) -> list[str]:
         """List problems with single frames, one line each."""
         return list(notes(self, CODES))
+
+
+def is_folder_name(name: str) -> bool:
+    """Tell whether a model's folder within an evaluation's can have this name on every system."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0")
 
 
 class ToBest(Difference):
@@ -315,7 +320,7 @@ class Evaluation(Result):
     def is_best(self, model: ModelScores, code: Code, metric: str) -> bool:
         """Tell whether a model is the best, prints its figure, or is not shown to be worse by the frames.
 
-        No model is where the frames are of too few sequences to tell; see `cautions`.
+        False for every model if there are too few sequences to compare; see `cautions`.
         """
         best = self.best(code, metric)
         if best is None or not math.isfinite(model.mean(code, metric)) or not self.tells(code, metric):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -117,6 +119,31 @@ def test_an_avatar_that_was_changed_is_run_again(trained, tmp_path):
         next(avatar.decoder.parameters()).mul_(2)
     second = lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS, out=tmp_path)
     assert first.models[0].identity != second.models[0].identity
+
+
+def test_a_models_folder_is_copied_without_its_links(trained, tmp_path):
+    shutil.copytree(trained["dam"], tmp_path / "model")
+    (tmp_path / "private").write_text("secret")
+    (tmp_path / "model" / "metrics.jsonl").unlink()
+    (tmp_path / "model" / "metrics.jsonl").symlink_to(tmp_path / "private")
+    lipflow_core.evaluate(tmp_path / "model", count=1, overrides=OPTIONS, out=tmp_path / "out")
+    assert "lock.json" in os.listdir(tmp_path / "out" / "dam")
+    assert "metrics.jsonl" not in os.listdir(tmp_path / "out" / "dam")
+
+
+@pytest.mark.parametrize("name", ["run:1", "evaluation.json", "scores.csv", ".lock"])
+def test_models_whose_folders_have_names_that_an_evaluation_can_not_use_are_numbered(name, trained, tmp_path):
+    shutil.copytree(trained["dam"], tmp_path / name)
+    models = [trained["dam"], tmp_path / name]
+    evaluation = lipflow_core.evaluate(models, count=1, overrides=OPTIONS, out=tmp_path / "out")
+    assert [model.name for model in evaluation.models] == ["dam-1", "dam-2"]
+
+
+def test_evaluating_leaves_an_avatar_in_its_mode(trained):
+    avatar, spec = lipflow_core.open_model(trained["dam"])
+    avatar.train()
+    lipflow_core.evaluate((avatar, spec), count=1, overrides=OPTIONS)
+    assert all(module.training for module in avatar.modules())
 
 
 def test_an_avatar_needs_its_spec_and_keeps_its_parts(trained):
