@@ -35,7 +35,8 @@ class TemplateBuffers(nn.Module):
             delattr(self, name)
         for name, tensor in template.tensors():
             # Names of buffers have no dots.
-            stored = name.removeprefix("topology.").replace("regions.", REGION)
+            region = name.removeprefix("regions.")
+            stored = name.removeprefix("topology.") if region == name else REGION + region
             self.register_buffer(stored, tensor.detach().clone())
 
     @property
@@ -202,6 +203,8 @@ class Avatar(nn.Module):
 def frozen(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode, without gradients to its parameters and folded, and restore all three on exit.
 
+    Within another `frozen` block, what that block folded stays folded.
+
     Nobody may change its weights meanwhile: modules that are `Foldable` have computed what depends on them.
     """
     modes = {module: module.training for module in model.modules()}
@@ -209,14 +212,16 @@ def frozen(model: nn.Module) -> Iterator[None]:
     model.eval()
     for parameter in learning:
         parameter.requires_grad_(False)
-    foldable = [module for module in modes if isinstance(module, Foldable)]
+    foldable = [module for module in modes if isinstance(module, Foldable) and not module.frozen]
     try:
         for module in foldable:
             module.fold()
+            module.frozen = True
         yield
     finally:
         for module in foldable:
             module.unfold()
+            module.frozen = False
         for parameter in learning:
             parameter.requires_grad_(True)
         for module, mode in modes.items():

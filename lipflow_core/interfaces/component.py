@@ -39,6 +39,9 @@ class Foldable(ABC):
     of a fit uses what was computed once.
     """
 
+    frozen: bool = False
+    """Whether a frozen model holds the module folded; `lipflow_core.avatar.frozen` sets it."""
+
     @abstractmethod
     def fold(self) -> None:
         """Compute what depends on the weights alone, and use it until `unfold` is called."""

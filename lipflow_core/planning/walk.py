@@ -124,6 +124,9 @@ class _Walk:
                     "capture",
                     f"capture '{name}' offers '{label}' of shape {tuple(shape)}, which should have {axes} axes",
                 )
+        for region in capture.regions:
+            if not region or set(region) & set(".:"):
+                findings.note("capture", f"capture '{name}' names a region '{region}'; names have no '.' and no ':'")
         roles, offered = capture.roles, capture.observations
         if roles is None:
             findings.note("capture", f"the plan of capture '{name}' has no roles; its Config must give Plan(roles=…)")

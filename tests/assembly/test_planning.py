@@ -168,6 +168,13 @@ def test_shapes_of_other_axes_are_told(name, shape):
         plan(spec, capture=offering(spec, name, shape))
 
 
+@pytest.mark.parametrize("region", ["eye.left", "eye:left", ""])
+def test_names_of_regions_that_can_not_be_stored_or_asked_for_are_told(region):
+    spec = load_spec("dam", ["preset=tiny"])
+    with pytest.raises(CompatibilityError, match=f"names a region '{region}'; names have no"):
+        plan(spec, capture=offering(spec, f"template.regions.{region}", (9,)))
+
+
 def test_a_fit_to_pictures_must_say_to_which():
     """Training compares the training views by default; a fit to them is rarely meant."""
     with pytest.raises(CompatibilityError, match=r"fitting.objectives.0: .*must say which pictures .*: .*headset"):

@@ -73,11 +73,13 @@ def test_a_frozen_layer_computes_its_weight_once_and_follows_it_again_afterwards
     torch.testing.assert_close(layer(x) - layer(x * 0), 2 * (expected - layer(x * 0)))
 
 
-def test_a_frozen_layer_within_a_frozen_model_stays_right():
+def test_a_frozen_layer_within_a_frozen_model_stays_folded():
     layer = NormedLinear(6, 4)
     x = torch.randn(3, 6)
     expected = layer(x)
     with frozen(layer):
         with frozen(layer):
-            pass
+            torch.testing.assert_close(layer(x), expected)
+        assert layer.folded is not None
         torch.testing.assert_close(layer(x), expected)
+    assert layer.folded is None
