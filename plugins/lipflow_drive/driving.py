@@ -25,8 +25,9 @@ from torch import Tensor
 
 import lipflow_core
 from lipflow_core import Avatar
-from lipflow_core.errors import NumericalError, StorageError, UsageError
-from lipflow_core.png import encode_png
+from lipflow_core.errors import StorageError, UsageError
+from lipflow_core.observing import faults, not_finite
+from lipflow_core.pictures import png, strip
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Camera, Frame, Topology, Views, luminance
 from lipflow_core.results import Result
@@ -41,7 +42,7 @@ _TOGETHER = 16
 
 
 class Driven(Result):
-    """What `drive.json` says."""
+    """Holds the content of `drive.json`."""
 
     name: str
     """The spec's name."""
@@ -60,7 +61,7 @@ class Driven(Result):
     calibrated: bool
     """Whether the folder has the views' cameras."""
     notes: tuple[str, ...]
-    """What to know about the results."""
+    """Sentences that tell what is missing or unusual in the results."""
 
 
 def drive(
@@ -141,10 +142,10 @@ def drive(
                 if meshes:
                     (new / MESHES / f"{name}.obj").write_bytes(obj_vertices(mesh[row].numpy()) + topology)
                 if pictures:
-                    (new / PICTURES / f"{name}.png").write_bytes(_png(_stacked(seen.images[row], drawn[row])))
+                    (new / PICTURES / f"{name}.png").write_bytes(png(_stacked(seen.images[row], drawn[row])))
                     if beside is not None:
-                        both = torch.cat([_strip(seen.images[row]), _strip(beside[row])], dim=1)
-                        (new / PICTURES / f"{name}.views.png").write_bytes(_png(both))
+                        both = torch.cat([strip(seen.images[row]), strip(beside[row])], dim=1)
+                        (new / PICTURES / f"{name}.views.png").write_bytes(png(both))
             bar.advance(len(names))
         (new / CODES).write_bytes(save({"codes": torch.cat(codes), "vertices": torch.cat(vertices)}))
         (new / RESULT).write_text(done.json_text(), encoding="utf-8")
@@ -205,16 +206,20 @@ def _predict(
     code = avatar.fitting_prior.condition(avatar.drive(frame)).mode()
     camera = front.apply(lambda tensor: tensor.to(code)).rows(torch.zeros(len(code), dtype=torch.int64))
     face = avatar.decode(code, camera)
-    drawn = avatar.render(face, camera).image.clamp(0, 1)
+    rendering = avatar.render(face, camera)
+    found = faults(code, face, {"": rendering})
     beside = None
     if calibrated:
         views = frame[avatar.driving.modality].camera
-        beside = avatar.render(avatar.decode(code, views), views).image.clamp(0, 1)
+        seen_by_views = avatar.decode(code, views)
+        shown = avatar.render(seen_by_views, views)
+        found = {**faults(code, seen_by_views, {"": shown}), **found}
+        beside = shown.image.clamp(0, 1)
         beside = beside if seen.images.shape[2] == 3 else luminance(beside)
         beside = beside.unflatten(0, (len(code), -1)).cpu()
-    if not all(tensor.isfinite().all() for tensor in (code, face.vertices, drawn)):
-        raise NumericalError("the model makes NaN or infinity of these pictures", "Its weights may be damaged.")
-    return code.cpu(), face.vertices.cpu(), drawn.cpu(), beside
+    if found:
+        raise not_finite(f"the {found[min(found)]} of frame {names[min(found)]}")
+    return code.cpu(), face.vertices.cpu(), rendering.image.clamp(0, 1).cpu(), beside
 
 
 def _front(mean: np.ndarray, size: int) -> Camera:
@@ -227,14 +232,9 @@ def _front(mean: np.ndarray, size: int) -> Camera:
     return Camera(torch.from_numpy(intrinsics)[None, None], torch.from_numpy(extrinsics)[None, None], size, size)
 
 
-def _strip(pictures: Tensor) -> Tensor:
-    """Place pictures (N, C, H, W) side by side as colours: (3, H, N·W)."""
-    return torch.cat(list(pictures), dim=2).expand(3, -1, -1)
-
-
 def _stacked(seen: Tensor, drawn: Tensor) -> Tensor:
     """Place the views above the face that was predicted from them, on black."""
-    above = _strip(seen)
+    above = strip(seen).expand(3, -1, -1)
     width = max(above.shape[2], drawn.shape[2])
     return torch.cat([_padded(above, width), _padded(drawn, width)], dim=1)
 
@@ -242,8 +242,3 @@ def _stacked(seen: Tensor, drawn: Tensor) -> Tensor:
 def _padded(picture: Tensor, width: int) -> Tensor:
     left = (width - picture.shape[2]) // 2
     return torch.nn.functional.pad(picture, (left, width - picture.shape[2] - left))
-
-
-def _png(picture: Tensor) -> bytes:
-    levels = (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return encode_png(levels.permute(1, 2, 0).contiguous().numpy())

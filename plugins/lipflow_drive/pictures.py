@@ -67,6 +67,7 @@ class PictureFolder:
         size: (height, width) that they are brought to.
         channels: 1 for grey pictures, 3 for colour.
         cameras: View → its camera; None without a file of cameras.
+        files: View → frame → its file, whose name ends in ".png" in any case.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class PictureFolder:
     size: tuple[int, int]
     channels: int
     cameras: Mapping[str, CameraFile] | None
+    files: Mapping[str, Mapping[str, Path]]
 
     def images(self, frames: Sequence[str]) -> np.ndarray:
         """Read pictures, straightened and area-filtered to the model's size: (B, N, C, H, W) float32 in [0, 1].
@@ -86,7 +88,7 @@ class PictureFolder:
         made = np.empty((len(frames), len(self.views), self.channels, *self.size), np.float32)
         for row, frame in enumerate(frames):
             for column, view in enumerate(self.views):
-                path = self.path / view / f"{frame}.png"
+                path = self.files[view][frame]
                 picture = read_picture(path, self.channels)
                 if picture.shape[:2] != self.found[column]:
                     raise CaptureError(
@@ -130,21 +132,23 @@ def open_pictures(folder: Path, views: Sequence[str], shape: tuple[int, int, int
         )
     if not folder.is_dir():
         raise CaptureError(f"{folder} is no folder", "Give a folder with a folder of PNG pictures for each view.")
-    names = {view: _frames(folder, view) for view in views}
+    files = {view: _files(folder, view) for view in views}
     first, found = views[0], []
     for view in views:
-        if odd := sorted(set(names[first]) ^ set(names[view])):
-            lacking = view if odd[0] in names[first] else first
+        if odd := sorted(files[first].keys() ^ files[view].keys()):
+            lacking = view if odd[0] in files[first] else first
             raise CaptureError(
                 f"{folder / lacking} has no picture {odd[0]}.png, which another view has",
                 "Each frame needs a picture in every view; leave it out of the others, or add it.",
             )
-        found.append(_fitting_size(folder / view / f"{names[view][0]}.png", (size[0], size[1])))
+        found.append(_fitting_size(next(iter(files[view].values())), (size[0], size[1])))
     cameras = _cameras(folder / CAMERAS, views, found)
-    return PictureFolder(folder, tuple(views), names[first], tuple(found), (size[0], size[1]), channels, cameras)
+    frames, brought = tuple(files[first]), (size[0], size[1])
+    return PictureFolder(folder, tuple(views), frames, tuple(found), brought, channels, cameras, files)
 
 
-def _frames(folder: Path, view: str) -> tuple[str, ...]:
+def _files(folder: Path, view: str) -> dict[str, Path]:
+    """List a view's pictures by frame, sorted."""
     place = folder / view
     if not place.is_dir():
         there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "none"
@@ -152,10 +156,16 @@ def _frames(folder: Path, view: str) -> tuple[str, ...]:
             f"{folder} has no folder '{view}' of pictures; its folders: {there}",
             "Name the folders of the views in the model's order with --views.",
         )
-    names = tuple(sorted(path.stem for path in place.iterdir() if path.suffix.lower() == ".png"))
-    if not names:
+    files: dict[str, Path] = {}
+    for path in sorted(place.iterdir(), key=lambda path: path.stem):
+        if path.suffix.lower() == ".png" and files.setdefault(path.stem, path) != path:
+            raise CaptureError(
+                f"{place} has two pictures of frame {path.stem}: {files[path.stem].name} and {path.name}",
+                "Remove one of them.",
+            )
+    if not files:
         raise CaptureError(f"{place} has no PNG pictures", "Other formats are not read; convert them.")
-    return names
+    return files
 
 
 def _fitting_size(path: Path, wanted: tuple[int, int]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.errors import CaptureError, StorageError, UsageError
+from lipflow_core.errors import CaptureError, NumericalError, StorageError, UsageError
 from lipflow_core.png import encode_png
 from lipflow_core.records import Frame, Views
 
@@ -48,6 +48,23 @@ def test_larger_pictures_are_averaged_down(model, pictures, tmp_path):
     torch.testing.assert_close(small, large, rtol=1e-4, atol=1e-5)
     assert done.found == ((72, 96),) * 3
     assert {path.name for path in (tmp_path / "large").iterdir()} == {"codes.safetensors", "drive.json"}
+
+
+def test_endings_of_pictures_may_be_written_in_capitals(model, pictures, tmp_path):
+    folder = pictures()
+    for path in list(folder.glob("*/shot-1.png")):
+        path.rename(path.with_suffix(".PNG"))
+    assert drive(model, folder, tmp_path / "out", meshes=False, pictures=False).frames == ("shot-0", "shot-1", "shot-2")
+
+
+def test_what_is_not_finite_is_named_with_its_frame(model, pictures, tmp_path):
+    avatar, spec = lipflow_core.open_model(model)
+    with torch.no_grad():
+        for parameter in avatar.decoder.parameters():
+            parameter.fill_(torch.nan)
+    broken = lipflow_core.save_model(avatar, spec, tmp_path / "broken")
+    with pytest.raises(NumericalError, match="the decoded vertices of frame shot-0 holds NaN or infinity"):
+        drive(broken, pictures(), tmp_path / "out")
 
 
 def test_cameras_follow_the_pictures_to_the_models_size(pictures, real_frames):
@@ -128,6 +145,10 @@ WRONG = {
     "a frame too many": (
         lambda folder: (folder / "mouth" / "x.png").write_bytes(picture(24, 32)),
         "right-eye has no picture x.png",
+    ),
+    "a frame twice": (
+        lambda folder: (folder / "mouth" / "shot-1.PNG").write_bytes(picture(24, 32)),
+        "two pictures of frame shot-1",
     ),
     "too small": (
         lambda folder: (folder / "mouth" / "shot-0.png").write_bytes(picture(12, 16)),
