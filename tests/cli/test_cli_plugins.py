@@ -97,8 +97,30 @@ def test_check_says_which_option_it_lacks(capsys):
 
 def test_check_takes_options(capsys):
     assert "checks passed" in said(capsys, "plugins", "check", "coupling/spline", "bins=4")
-    assert main(["plugins", "check", "coupling/spline", "bins=many"]) == 5
-    assert "bins: Input should be a valid integer" in capsys.readouterr().err
+    assert main(["plugins", "check", "coupling/spline", "bins=many"]) == 3
+    assert "override 'bins=many': coupling.bins: should be a whole number, got 'many'" in capsys.readouterr().err
+
+
+def test_check_of_a_plugin_without_components_names_its_commands(capsys):
+    assert main(["plugins", "check", "lipflow_sample"]) == 5
+    assert "plugin 'lipflow_sample' offers no component; its commands are: sample" in capsys.readouterr().err
+
+
+def test_check_of_a_plugin_reports_on_its_other_components_before_it_refuses_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.toml").write_text('[plugins.mine]\npath = "mine.py"\n')
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from lipflow_core.hooks import hookimpl\n"
+        "import lipflow_glow, lipflow_multiface\n"
+        "@hookimpl\n"
+        "def lipflow_components():\n"
+        "    for plugin, name in ((lipflow_glow, 'additive'), (lipflow_multiface, 'multiface')):\n"
+        "        yield replace(next(c for c in plugin.lipflow_components() if c.name == name), name=f'my-{name}')\n"
+    )
+    assert main(["plugins", "check", "mine"]) == 5
+    told = capsys.readouterr()
+    assert "coupling 'my-additive': " in told.out and "path: Field required" in told.err
 
 
 def test_check_of_several_components_takes_no_options(capsys):
