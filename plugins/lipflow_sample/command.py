@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         nargs="*",
         default=[],
-        help="options of the spec to change, such as preset=small",
+        help="options of the spec to change, such as renderer=torch",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for codes.safetensors and samples.png")
     parser.add_argument("--count", metavar="N", type=int, default=16, help="number of faces (default: 16)")

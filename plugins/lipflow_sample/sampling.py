@@ -43,7 +43,7 @@ class Samples(Record):
 
 
 class SampleSummary(Result):
-    """What `samples.json` says."""
+    """Holds the content of `samples.json`."""
 
     name: str
     """The spec's name."""
@@ -131,8 +131,9 @@ def sample_model(
         The content of `samples.json`.
 
     Raises:
-        lipflow_core.errors.UsageError: If the count or the seed is out of range.
-        lipflow_core.errors.CaptureError: If there is no such frame, or it is damaged.
+        lipflow_core.errors.UsageError: If the count or the seed is out of range, there is no such frame, or several
+            frames are named.
+        lipflow_core.errors.CaptureError: If the frame is damaged.
         lipflow_core.errors.NumericalError: If the model makes NaN or infinity, naming the part.
         lipflow_core.errors.StorageError: If `out` can't be written; then it is as it was.
     """
@@ -148,7 +149,12 @@ def sample_model(
     opened = open_model(model, overrides=overrides)
     avatar, spec, view = opened.avatar, opened.spec, opened.blueprint.view
     source = open_split(open_capture(opened.blueprint), split)
-    index = positions(source.segments, source.numbers, frame)[:1]
+    index = positions(source.segments, source.numbers, frame)
+    if len(index) > 1:
+        raise UsageError(
+            f"'{frame}' names {len(index)} frames, but one frame drives all samples and has their camera",
+            "Name it by a position such as 0, or as SEGMENT/NUMBER.",
+        )
     conditional = "driving" in avatar.fitting_prior.planned.needs
     observations = (view, *([avatar.driving.modality] if conditional else []))
     seen = load_frames(source, index, observations)
