@@ -75,6 +75,10 @@ def _completed(schema: Any) -> Any:
     completed = {key: _completed(value) for key, value in schema.items() if key not in ("title", "required")}
     if isinstance(properties, Mapping):  # an option may itself be called "title"
         completed["properties"] = {name: _completed(value) for name, value in properties.items()}
+    if completed.get("type") == "array" and "$ref" in completed.get("items", {}):
+        # A mapping of positions or types to options changes entries of the list that is the default.
+        rest = {key: completed.pop(key) for key in ("description", "default") if key in completed}
+        return {"anyOf": [completed, {"type": "object", "additionalProperties": completed["items"]}], **rest}
     return completed
 
 

@@ -44,6 +44,7 @@ def test_resolved_specs_are_valid(validator, preset):
                 "stages": [{"objectives": [{"type": "divergence", "weight": {"start": 0, "end": 1, "steps": 5}}]}]
             }
         },
+        {"training": {"stages": {"0": {"objectives": {"divergence": {"weight": 0.1}}}}}},
         {"presets": {"small": {"code": 4, "training.stages.0.steps": 3, "flow": {"steps": 2}}}},
     ],
 )
@@ -61,6 +62,7 @@ def test_partial_specs_are_valid(validator, partial):
         {"flow": {"type": "glow", "coupling": {"type": "affine", "grow": 0.2}}},
         {"encoder": {"same_as": "decoder"}},
         {"training": {"stages": [{"objectives": [{"type": "divergence", "wieght": 1}]}]}},
+        {"training": {"stages": {"0": {"stpes": 3}}}},
         {"presets": {"smal": {}}},
         {"presets": {"small": {"trainin.batch": 3}}},
     ],
