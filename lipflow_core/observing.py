@@ -118,7 +118,7 @@ def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Render
 
 
 def sound(losses: Iterable[Tensor], face: FaceState | None) -> list[Tensor]:
-    """Make the losses of samples NaN whose decoded vertices are not finite.
+    """Set a sample's losses to NaN if its decoded vertices are not finite.
 
     Renderers draw nothing where vertices are NaN, which may well cost less than a picture. It does not wait for the
     device.

@@ -341,7 +341,8 @@ class Frame(Record):
                 "Pictures, masks and cameras of an observation must agree in their sizes.",
             )
         if axes is not None and not tensor.is_floating_point():
-            cure = "Convert 8-bit pictures with images.float() / 255." if label in record.UNIT else "Use .float()."
+            in_255 = label in record.UNIT and tensor.dtype is not torch.bool
+            cure = "Convert 8-bit pictures with images.float() / 255." if in_255 else "Use .float()."
             raise CaptureError(f"{what} has dtype {tensor.dtype}, expected a floating-point one", cure)
 
     def _check_values(self, tensor: Tensor, what: str, unit: bool) -> None:

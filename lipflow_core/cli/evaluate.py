@@ -50,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
     models = [argument for argument in given if "=" not in argument or Path(argument).is_dir()]
     if not models:
         raise UsageError("no model given", hint="name one or more model directories, as training leaves them")
-    if args.count is not None and args.count < 1:
-        raise UsageError(f"--count {args.count}: at least one frame is needed")
     style: Style = "none" if args.quiet or args.json else "auto"
     with hushed(style):
         evaluation = evaluate(

@@ -237,7 +237,7 @@ class Registry:
                 manager.check_pending()
                 plugin.offers = tuple(absolute(offer, package) for offer in offered(manager, plugin.name))
             except (Exception, SystemExit) as error:
-                plugin.status, plugin.cause, plugin.error = "broken", describe(error), error
+                plugin.status, plugin.cause = "broken", describe(error)
                 if manager.has_plugin(plugin.name):
                     manager.unregister(name=plugin.name)
                 continue

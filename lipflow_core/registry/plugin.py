@@ -27,7 +27,6 @@ class Plugin:
         origin: Layer that decided last.
         status: "ok", "disabled" or "broken".
         cause: Reason why it is broken; None if it is not.
-        error: Exception that broke it, if one did.
         offers: Descriptors of its components and commands, with absolute import paths.
     """
 
@@ -36,7 +35,6 @@ class Plugin:
     origin: str
     status: Status = "ok"
     cause: str | None = None
-    error: BaseException | None = None
     offers: tuple[Offer, ...] = ()
 
     @property

@@ -177,6 +177,11 @@ def test_frames_are_named_as_for_a_fit(trained, capsys):
     assert [segment for segment, _ in frames] == ["EXP_ROM_0001"] * (len(frames) - 1) + ["EXP_free_face_0000"]
 
 
+def test_samples_are_driven_by_one_frame(trained, tmp_path, capsys):
+    assert main(["sample", str(trained["dam"]), "--frame", "0:2", "--out", str(tmp_path / "out")]) == 2
+    assert "'0:2' names 2 frames, but one frame drives" in capsys.readouterr().err
+
+
 def test_pictures_are_kept_of_as_many_frames_as_the_report_shows(evaluated):
     _, out = evaluated
     for kind in ("target", "mask", "posterior", "start", "fitted", "seen-headset"):
@@ -235,7 +240,7 @@ def test_a_model_whose_path_has_an_equals_sign_is_no_override(trained, tmp_path,
     ("arguments", "told"),
     [
         (["evaluate", "fitting.steps=1"], "no model given"),
-        (["evaluate", "m", "--count", "0"], "at least one frame is needed"),
+        (["evaluate", "m", "--count", "0"], "0 frames can't be scored"),
         (["sample", "m", "--count", "0"], "at least one sample is needed"),
     ],
 )

@@ -86,7 +86,7 @@ WRONG = {
     "a mask of booleans": (
         lambda seen: {"mask": seen.mask > 0},
         r"Views.mask of observation 'headset' has dtype torch.bool",
-        r"\.float\(\)",
+        r"Use \.float\(\)",
     ),
     "no axis of views": (
         lambda seen: {"images": seen.images[:, 0]},
