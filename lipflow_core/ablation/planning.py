@@ -77,7 +77,7 @@ class _Planner:
 
     def _combination(self, name: str, system: System, point: Mapping[str, Any]) -> Iterator[Scored]:
         """Plan the cells of a system at one point of the axes."""
-        overrides = [*_overrides(self.grid.set), *_overrides(system.set), *_overrides(point)]
+        overrides = {**self.grid.set, **system.set, **point}
         where = f"system '{name}'" + (f" at {_at(point)}" if point else "")
         try:
             spec = load_spec(system.spec, overrides, self.registry)
@@ -111,7 +111,7 @@ class _Planner:
         if not task.set and task.likelihood:
             return blueprint
         spec = blueprint.spec
-        changed = load_spec(spec.model_dump(mode="json"), _overrides(task.set), self.registry)
+        changed = load_spec(spec.model_dump(mode="json"), task.set, self.registry)
         asked = plan(changed, devices=(blueprint.device,))
         kept = tuple(term.part for term in asked.objectives if "prior" not in term.plan.needs)
         if task.likelihood or not kept:
@@ -146,7 +146,7 @@ class _Planner:
         """Plan the cells that choose, fit and score; give the last."""
         spec = asked.spec
         data = spec.model_dump(mode="json", include={"fitting", "evaluation", "capture", "renderer"})
-        fitting, evaluation = data["fitting"], data["evaluation"]
+        fitting, evaluation = {**data["fitting"]}, data["evaluation"]
         grid = fitting.pop("grid")
         frames = {"split": task.split, "frames": evaluation["frames"], "renderer": data["renderer"]}
         capture = self._capture(spec.capture)
@@ -179,9 +179,9 @@ class _Planner:
             )
             needs = {"capture": capture.name, "model": model.name, "fitted": fitted.name}
         used += parts_of(spec.evaluation)
-        what = {**frames, "evaluation": evaluation, "view": asked.view, "score": task.score}
-        if task.score != "posterior":
-            what |= {"start": fitting["start"], "prior": fitting["prior"]}
+        # Q's code and the start of the fit are scored together, so that tasks without a fit share a cell.
+        what = {**frames, "evaluation": evaluation, "view": asked.view}
+        what |= {"start": fitting["start"], "prior": fitting["prior"], "batch": fitting["batch"]}
         return self._add(
             Cell(
                 kind="score",
@@ -262,10 +262,6 @@ def check_only(grid: Grid, scored: Sequence[Scored], only: Sequence[str]) -> lis
 def _points(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     for values in product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
-
-
-def _overrides(changes: Mapping[str, Any]) -> list[str]:
-    return [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in changes.items()]
 
 
 def _at(point: Mapping[str, Any]) -> str:

@@ -70,16 +70,17 @@ def training_key(blueprint: Blueprint) -> dict[str, Any]:
 
 
 def has_weights(planned: PlannedPart) -> bool:
-    """Tell whether a component has parameters or buffers; True if it can't be built without memory for them."""
+    """Tell whether a prior has parameters or buffers; True as well if it holds components of its own."""
+    if planned.plan.parts:
+        return True
     key = json.dumps([planned.part.as_data(), repr(planned.given)], sort_keys=True)
     if key not in _weightless:
         import torch
 
         try:
-            with torch.device("meta"), torch.random.fork_rng(devices=[]):
-                module = planned.build()
-            _weightless[key] = not module.state_dict()
-        except Exception:  # of a plugin's making
+            with torch.random.fork_rng(devices=[]):
+                _weightless[key] = not planned.build().state_dict()
+        except Exception:  # of a plugin's making: its training tells
             _weightless[key] = False
     return not _weightless[key]
 

@@ -19,7 +19,7 @@ from lipflow_core.avatar import frozen
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
-from lipflow_core.fitting.fit import choose, fit
+from lipflow_core.fitting.fit import choose, first_codes, fit
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Metric, Split
 from lipflow_core.observing import draw, not_finite
@@ -80,6 +80,8 @@ class ModelEvaluation:
         split_name: Its name.
         indices: (N,) positions of the frames within it.
         without_likelihood: Fit a second time, without the objectives that ask the prior.
+        fitted: Fits of these frames that were made before, and how their hyper-parameters were chosen; empty if only
+            Q's codes and the starts are scored. None to fit now.
     """
 
     candidate: Candidate
@@ -87,7 +89,8 @@ class ModelEvaluation:
     split: Split
     split_name: str
     indices: np.ndarray
-    without_likelihood: bool
+    without_likelihood: bool = False
+    fitted: Mapping[Code, FittingResult] | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -128,10 +131,14 @@ class ModelEvaluation:
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
         with progress(self._fits(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
-            for chunk in np.array_split(indices, -(-len(indices) // (2 * fitting.batch))):
+            for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
+                chunk = indices[part]
                 frame = load_frames(self.split, chunk, self._observations).to(candidate.avatar.device)
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
-                self._batch(gathered, frame, variants, chosen, metrics, rows, generator, bar)
+                begun = time.perf_counter()
+                fits = self._fit(frame, torch.from_numpy(part), variants, chosen, bar)
+                gathered.seconds += time.perf_counter() - begun
+                self._batch(gathered, frame, fits, metrics, rows, generator)
         self._check_any(gathered.failures)
         fits = Fits.join(gathered.parts)
         return self._scores(name, metrics, fits, gathered, chosen), fits, gathered.pictures
@@ -152,6 +159,8 @@ class ModelEvaluation:
 
     def _variants(self) -> dict[Code, Fitting]:
         """The fits to make: as the spec says, and without the objectives that ask the prior."""
+        if self.fitted is not None:
+            return {}
         fitting = self.candidate.spec.fitting
         variants = {FITTED: fitting}
         planned = self.candidate.blueprint.objectives
@@ -172,7 +181,7 @@ class ModelEvaluation:
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one, on a batch spread over the evaluated frames."""
-        chosen = {}
+        chosen = {name: result.grid for name, result in (self.fitted or {}).items() if result.grid is not None}
         for name, fitting in variants.items():
             if fitting.grid is not None:
                 batch = self.indices[spread(fitting.grid.frames, len(self.indices))]
@@ -180,28 +189,38 @@ class ModelEvaluation:
                 chosen[name] = choose(self.candidate.avatar, frame, fitting, metric=metric, progress=bar)
         return chosen
 
+    def _fit(
+        self,
+        frame: Frame,
+        part: Tensor,
+        variants: Mapping[Code, Fitting],
+        chosen: Mapping[Code, GridChoice],
+        bar: Progress,
+    ) -> dict[Code, FittingResult]:
+        """Fit one batch, or take what was fitted before; `part` are its positions among all frames."""
+        avatar = self.candidate.avatar
+        if self.fitted is not None:
+            return {name: result.rows(part).to(avatar.device) for name, result in self.fitted.items()}
+        return {
+            name: fit(avatar, frame, fitting, chosen=chosen.get(name), progress=bar)
+            for name, fitting in variants.items()
+        }
+
     def _batch(
         self,
         gathered: _Gathered,
         frame: Frame,
-        variants: Mapping[Code, Fitting],
-        chosen: Mapping[Code, GridChoice],
+        fits: Mapping[Code, FittingResult],
         metrics: Mapping[str, Metric],
         shown: Sequence[int],
         generator: torch.Generator,
-        bar: Progress,
     ) -> None:
-        """Fit and score one batch; `shown` are the rows of which pictures are kept, `generator` ranks."""
+        """Score one batch; `shown` are the rows of which pictures are kept, `generator` ranks."""
         avatar = self.candidate.avatar
-        begun = time.perf_counter()
-        fits = {
-            name: fit(avatar, frame, fitting, chosen=chosen.get(name), progress=bar)
-            for name, fitting in variants.items()
-        }
-        gathered.seconds += time.perf_counter() - begun
+        starts = fits[FITTED].starts if FITTED in fits else first_codes(avatar, frame, self.candidate.spec.fitting)
         with frozen(avatar), torch.no_grad():
             posterior = avatar.encode(frame)
-            codes: dict[Code, Tensor] = {"posterior": posterior.mean, "start": fits[FITTED].starts}
+            codes: dict[Code, Tensor] = {"posterior": posterior.mean, "start": starts}
             codes |= {name: result.codes for name, result in fits.items()}
             scores = {}
             for name, code in codes.items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.fitting.grid import asks_prior, search
@@ -97,6 +98,18 @@ def choose(
     with frozen(avatar):
         problem = Problem.of(avatar, target, built, fitting.start)
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
+
+
+def first_codes(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
+    """Give the code that fitting of each frame starts from, (B, D), without fitting.
+
+    Args:
+        avatar: The assembled model.
+        target: B frames with the driving observation, if the prior needs it.
+        fitting: Options of fitting; its objectives are not used.
+    """
+    with frozen(avatar):
+        return Problem.of(avatar, target, {}, fitting.start).start(fitting.start)
 
 
 def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:

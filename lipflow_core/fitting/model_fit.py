@@ -63,6 +63,7 @@ def fit_model(
     split: str = "held-out",
     overrides: Sequence[str] = (),
     pictures: bool = False,
+    chosen: GridChoice | None = None,
     style: Style = "none",
 ) -> FitSummary:
     """Fit frames with a trained model and write codes, losses and curves.
@@ -78,6 +79,7 @@ def fit_model(
         split: Which split.
         overrides: Of the spec, such as "fitting.steps=50".
         pictures: Write pictures of the fitted codes.
+        chosen: Result of an earlier grid search, which replaces a new search.
         style: How progress is shown.
 
     Returns:
@@ -105,13 +107,14 @@ def fit_model(
         "frames": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
         "pictures": pictures,
         "spec": spec.model_dump(mode="json", include={"renderer", "fitting", "evaluation"}),
+        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
     with claimed(folder, "fitting"):
         _open(folder, request)
         if (folder / RESULT).exists():
             return FitSummary.read(folder / RESULT, "Remove that file and fit again.")
         with _nothing_left_of_a_failure(folder):
-            chosen = _choose(folder, opened, source, indices, style)
+            chosen = chosen or _choose(folder, opened, source, indices, style)
             observations = dict.fromkeys((*blueprint.fitted_observations, *((blueprint.view,) if pictures else ())))
             result = _fit(folder, opened, source, indices, tuple(observations), chosen, pictures, style)
             _check_any(folder, opened, source, indices, result)
@@ -163,21 +166,33 @@ def _nothing_left_of_a_failure(folder: Path) -> Iterator[None]:
 
 def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray, style: Style) -> GridChoice | None:
     """Choose by the grid once, and keep the choice beside the batches."""
-    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
-    grid = spec.fitting.grid
-    if grid is None:
+    if opened.spec.fitting.grid is None:
         return None
     if (folder / _GRID).exists():
         return GridChoice.read(folder / _GRID, "Remove that file, and what was chosen is searched for again.")
+    chosen = search_grid(opened, split, indices, style)
+    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
+    return chosen
+
+
+def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: Style = "none") -> GridChoice:
+    """Choose learning rate and latent weight by `fitting.grid` of a model's spec, on frames spread over those given.
+
+    Args:
+        opened: The model.
+        split: A split of its capture.
+        indices: (N,) positions of the frames that will be fitted.
+        style: How progress is shown.
+    """
+    avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
+    grid = spec.fitting.grid
     batch = indices[spread(grid.frames, len(indices))]
     rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
         frame = load_frames(split, batch, observations)
-        chosen = choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
-    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
-    return chosen
+        return choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
 
 
 def _fit(
