@@ -9,12 +9,13 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from lipflow_core.errors import LipflowError
 from lipflow_core.parts import Part
-from lipflow_core.registry import Registry
+from lipflow_core.registry import Plugin, Registry
 from lipflow_core.shipped import checkout_plugins
 from lipflow_core.version import __version__
 
@@ -36,23 +37,58 @@ def code_of(parts: Iterable[Part], registry: Registry) -> dict[str, str]:
     found = {CORE: core_version()}
     for part in parts:
         plugin = registry.plugin(part.component)
-        if plugin.entry.path is not None:
-            found[plugin.name] = plugin.version
-        elif plugin.distribution == CORE:
-            if checkout_plugins() is not None:
-                package = plugin.entry.module.partition(".")[0]
-                found |= {name: _edited(name, __version__) for name in (package, "lipflow_kit")}
-        else:
-            edited = _is_editable(plugin.distribution)
-            package = plugin.entry.module.partition(":")[0].partition(".")[0]
-            found[plugin.distribution] = _edited(package, plugin.version) if edited else plugin.version
+        if plugin.distribution != CORE:
+            found[plugin.distribution] = _version_of(plugin)
+        elif checkout_plugins() is not None:
+            found |= {_package_of(plugin): _version_of(plugin), "lipflow_kit": _edited("lipflow_kit", __version__)}
     return dict(sorted(found.items()))
+
+
+def all_code(registry: Registry) -> dict[str, str]:
+    """Map lipflow-core and each plugin that is on → its version, as in `code_of`."""
+    found = {CORE: core_version()}
+    for name, plugin in registry.plugins.items():
+        if plugin.status == "ok":
+            found[name] = _version_of(plugin)
+    return found
+
+
+def check_unchanged(code: Mapping[str, str]) -> None:
+    """Check that packages which are being edited are as they were when a cell was planned.
+
+    Raises:
+        CodeChangedError: If the code of one was changed meanwhile.
+    """
+    for name, version in code.items():
+        before, plus, _ = version.partition("+")
+        package = "lipflow_core" if name == CORE else name
+        if plus and importlib.util.find_spec(package) is not None and _edited(package, before) != version:
+            raise CodeChangedError(
+                f"the code of {package} was edited while the grid ran",
+                "Start it again: it tells which cells are stale. To edit code meanwhile, run grids from another "
+                "checkout.",
+            )
+
+
+class CodeChangedError(LipflowError):
+    """Code was edited while a grid ran, so that its next cells would not be what they are called (exit code 1)."""
 
 
 @cache
 def core_version() -> str:
     """Give the version of lipflow-core, with a hash of its files in a checkout."""
     return __version__ if checkout_plugins() is None else _edited("lipflow_core", __version__)
+
+
+def _version_of(plugin: Plugin) -> str:
+    if plugin.entry.path is not None:
+        return plugin.version
+    edited = checkout_plugins() is not None if plugin.distribution == CORE else _is_editable(plugin.distribution)
+    return _edited(_package_of(plugin), plugin.version) if edited else plugin.version
+
+
+def _package_of(plugin: Plugin) -> str:
+    return plugin.entry.module.partition(":")[0].partition(".")[0]
 
 
 @cache

@@ -11,7 +11,7 @@ from lipflow_core.ablation.cells import Plan
 from lipflow_core.ablation.executors import Executor
 from lipflow_core.ablation.folder import GridFolder
 from lipflow_core.ablation.work import Outcome
-from lipflow_core.errors import Interrupted, StorageError
+from lipflow_core.errors import Interrupted, LipflowError
 from lipflow_core.progress import Progress
 from lipflow_core.tables import counted
 
@@ -34,6 +34,18 @@ class Driven:
     ran: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
+
+
+class HaltedError(LipflowError):
+    """No cell can go on; the exit code is that of the cause.
+
+    Args:
+        outcome: What came of the cell that noticed.
+    """
+
+    def __init__(self, outcome: Outcome):
+        super().__init__(outcome.message, "What is done is kept; the same command goes on with the rest.")
+        self.exit_code = outcome.exit_code
 
 
 class _Queue:
@@ -97,7 +109,7 @@ def drive(
         stop: Function that tells whether to stop; cells at work are saved then.
 
     Raises:
-        lipflow_core.errors.StorageError: If the disk is full or can't be written. What is done stays done.
+        HaltedError: If no cell can go on, because the disk is full or code was edited. What is done stays done.
         lipflow_core.errors.Interrupted: If `stop` returned True.
     """
     driven, queue = Driven(), _Queue(plan)
@@ -161,15 +173,13 @@ def drive(
     return driven
 
 
-def _handle(
-    outcome: Outcome, driven: Driven, settle: Callable[..., None], elsewhere: dict[str, None]
-) -> None:
+def _handle(outcome: Outcome, driven: Driven, settle: Callable[..., None], elsewhere: dict[str, None]) -> None:
     if outcome.status == "done":
         driven.ran.append(outcome.cell)
         settle(outcome.cell)
     elif outcome.status == "failed":
         settle(outcome.cell, outcome.message)
-    elif outcome.status == "no storage":
-        raise StorageError(outcome.message, "What is done is kept; the same command goes on when there is room.")
+    elif outcome.status == "halted":
+        raise HaltedError(outcome)
     else:
         elsewhere[outcome.cell] = None

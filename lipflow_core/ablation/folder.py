@@ -179,11 +179,16 @@ class GridFolder:
         write_atomically(folder / KEY, text, within=self.path, durable=False)
 
 
-def changes(old: Mapping[str, Any], new: Cell) -> list[str]:
-    """Say in which parts of its key an earlier cell differs from a new one, such as "code dam 0.1.0 → 0.1.1"."""
-    told = [] if old["data"] == new.data else [f"data {old['data']} → {new.data}"]
-    for part in sorted(new.how.keys() | old["how"].keys()):
-        before, after = old["how"].get(part, {}), new.how.get(part, {})
+def changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say how numerics and code differ, such as "code lipflow-core 0.1.0 → 0.1.1".
+
+    Args:
+        old: "numerics" and "code" → name → value, of an earlier cell.
+        new: The same of the cell that is wanted now.
+    """
+    told = []
+    for part in sorted(old.keys() | new.keys()):
+        before, after = old.get(part, {}), new.get(part, {})
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name):
                 told.append(f"{part} {name} {before.get(name, 'none')} → {after.get(name, 'none')}")

@@ -15,6 +15,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
+from lipflow_core.ablation.code import check_unchanged
 from lipflow_core.ablation.work import Kinds, Task
 from lipflow_core.errors import ModelError
 from lipflow_core.evaluation.candidate import Candidate
@@ -108,8 +109,10 @@ def _use_threads(task: Task) -> None:
     """Set torch's threads as the cell's key says, and check that the rest of its numerics is this machine's.
 
     Raises:
+        lipflow_core.ablation.code.CodeChangedError: If code was edited since the cell was planned.
         lipflow_core.errors.ModelError: If the cell was planned for another torch or device.
     """
+    check_unchanged(task.cell.how["code"])
     numerics = task.cell.how["numerics"]
     torch.set_num_threads(numerics["threads"])
     if numerics["torch"] != torch.__version__:

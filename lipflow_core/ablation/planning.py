@@ -18,7 +18,7 @@ from lipflow_core.parts import Part
 from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.specs import Spec, load_spec
+from lipflow_core.specs import load_spec
 from lipflow_core.spelling import choices
 
 REPEATS = ("seed", "capture.subject", "capture.path", "capture.identity")

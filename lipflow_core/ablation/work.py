@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lipflow_core.ablation.cells import Cell
+from lipflow_core.ablation.code import CodeChangedError
 from lipflow_core.ablation.folder import ERROR, RESULT, CellError, CellFolder, CellResult, GridFolder
 from lipflow_core.ablation.leases import SECONDS, Lease, remove_claims
 from lipflow_core.errors import Interrupted, LipflowError, StorageError, UsageError
 from lipflow_core.storage import make_folder, remove_temporaries, write_atomically
 
-Status = Literal["done", "failed", "elsewhere", "waiting", "stopped", "no storage"]
+Status = Literal["done", "failed", "elsewhere", "waiting", "stopped", "halted"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Outcome:
     Args:
         cell: Name of the cell.
         status: "done"; "failed"; "elsewhere" if another process works on it; "waiting" if a cell that it needs is not
-            done; "stopped" if it was told to stop; "no storage" if the disk is full or can't be written.
+            done; "stopped" if it was told to stop; "halted" if no cell can go on: the disk is full or can't be written,
+            or code was edited.
         message: What went wrong; empty if nothing did.
         seconds: How long it took.
         exit_code: Exit code of the error.
@@ -64,6 +66,9 @@ class Task:
 
 Kinds = Mapping[str, Callable[[Task], Mapping[str, Any]]]
 """Kind of cells → function that does their work and returns JSON data for `result.json`."""
+
+GRACE = 20.0
+"""Seconds that a worker has to save and end after its driver went away. Then it ends at once."""
 
 KINDS = "lipflow_core.ablation.kinds:KINDS"
 """Where the kinds of a grid's cells are: "MODULE:NAME" of a `Kinds`."""
@@ -126,8 +131,8 @@ def work_on(
         write_atomically(folder.path / RESULT, value.json_text(), within=grid.path)
     except Interrupted as error:
         return outcome("stopped", error.message, error.exit_code)
-    except StorageError as error:
-        return outcome("no storage", str(error), error.exit_code)
+    except (StorageError, CodeChangedError) as error:
+        return outcome("halted", str(error), error.exit_code)
     except Exception as error:
         failure = outcome("failed", *_told(error))
         if lease is None:
@@ -135,7 +140,7 @@ def work_on(
         try:
             note_failure(grid, cell.name, failure.message, failure.seconds, lease.number)
         except StorageError as full:
-            return outcome("no storage", str(full), full.exit_code)
+            return outcome("halted", str(full), full.exit_code)
         return failure
     finally:
         if lease is not None:

@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-GRACE = 20.0
-"""Seconds that the work has to save and end after the input ended. Then the process ends at once."""
+from lipflow_core.ablation.cells import Cell
+from lipflow_core.ablation.folder import GridFolder
+from lipflow_core.ablation.work import GRACE, load_kinds, work_on
+from lipflow_core.registry import set_command_line
 
 
 def main() -> None:
@@ -28,12 +30,6 @@ def main() -> None:
     stop = threading.Event()
     settings = json.loads(sys.stdin.readline())
     threading.Thread(target=_listen, args=(lines, stop), daemon=True).start()
-
-    from lipflow_core.ablation.cells import Cell
-    from lipflow_core.ablation.folder import GridFolder
-    from lipflow_core.ablation.work import load_kinds, work_on
-    from lipflow_core.registry import set_command_line
-
     set_command_line(settings["registry"], settings["disable"])
     grid = GridFolder(Path(settings["folder"]))
     kinds = load_kinds(settings["kinds"])

@@ -25,6 +25,7 @@ OWN = {
     "train": ("train a spec's model on its capture", "lipflow_core.cli.train"),
     "fit": ("fit a trained model to poor observations", "lipflow_core.cli.fit"),
     "evaluate": ("score fits on held-out frames", "lipflow_core.cli.evaluate"),
+    "ablate": ("run a grid of systems and tasks", "lipflow_core.cli.ablate"),
     "sample": ("draw faces from a trained model's prior", "lipflow_core.cli.sample"),
     "schema": ("print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
     "plugins": ("list, explain and check plugins", "lipflow_core.cli.plugins"),

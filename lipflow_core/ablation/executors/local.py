@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from lipflow_core.ablation.cells import Cell
 from lipflow_core.ablation.executors.interface import Executor
 from lipflow_core.ablation.folder import GridFolder
 from lipflow_core.ablation.leases import SECONDS, Lease
-from lipflow_core.ablation.work import KINDS, Outcome, note_failure
-from lipflow_core.ablation.worker import GRACE
+from lipflow_core.ablation.work import GRACE, KINDS, Outcome, note_failure
 from lipflow_core.errors import UsageError
+from lipflow_core.registry import command_line
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -49,8 +48,6 @@ class LocalExecutor(Executor):
         kinds: Where the kinds of cells are.
         lease_seconds: Life of a claim without renewal.
         crashes: Number of workers that may die over one cell before the cell counts as failed.
-        registry: Registry files of the command line.
-        disable: Plugins that the command line switches off.
     """
 
     def __init__(
@@ -62,8 +59,6 @@ class LocalExecutor(Executor):
         kinds: str = KINDS,
         lease_seconds: float = SECONDS,
         crashes: int = 3,
-        registry: Sequence[str | Path] = (),
-        disable: Sequence[str] = (),
     ):
         if workers < 1:
             raise UsageError(f"{workers} workers can't run anything", "Give at least 1.")
@@ -71,6 +66,7 @@ class LocalExecutor(Executor):
         self.count = workers
         self.threads = threads
         self.crashes = crashes
+        registry, disable = command_line()
         self._settings = {
             "folder": str(grid.path.absolute()),
             "kinds": kinds,
