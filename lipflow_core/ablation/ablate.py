@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lipflow_core.ablation import adoption, table
-from lipflow_core.ablation.cells import Cell, Name, Plan
+from lipflow_core.ablation.cells import Cell, Plan
 from lipflow_core.ablation.driver import Driven, drive
 from lipflow_core.ablation.executors import Executor
 from lipflow_core.ablation.executors.local import LocalExecutor
@@ -178,9 +178,8 @@ class Ablation:
         lines = [f"{cell.label}: {status.states[cell.name]}", f"folder: {folder.path}"]
         if folder.done:
             result = folder.result()
-            lines.append(
-                f"done {result.finished} in {result.seconds:g} s ({result.cpu_seconds:g} CPU s), attempt {result.attempt}"
-            )
+            took = f"{result.seconds:g} s ({result.cpu_seconds:g} CPU s)"
+            lines.append(f"done {result.finished} in {took}, attempt {result.attempt}")
             adopted = (folder.key() or {}).get("adopted", [])
             lines += [f"adopted: {', '.join(changes(how, cell.how))}" for how in adopted]
         if (error := folder.error()) is not None:
@@ -236,6 +235,3 @@ def dry_run_text(plan: Plan, status: Status) -> str:
     lines = [f"{name}  {status.states[name]:7}  {cell.label}" for name, cell in plan.cells.items()]
     total = ", ".join(f"{count} {kind}" for kind, count in plan.kinds())
     return "\n".join([*lines, f"{counted(len(plan.cells), 'cell')}: {total}"])
-
-
-__all__ = ["Ablation", "Name", "ablate", "dry_run_text"]

@@ -27,7 +27,7 @@ class System(Config):
 
     spec: str
     """Spec file, or name of a shipped spec."""
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default={})
     """Option's path → value, such as `flow.steps: 2`; as overrides on the command line."""
 
 
@@ -40,7 +40,7 @@ class Task(Config):
     """Shipped task whose changes come first; null for none."""
     summary: str = ""
     """What the task asks, in a sentence."""
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default={})
     """Option's path → value. Only options of fitting, evaluation, capture and renderer, so that all tasks share one
     training."""
     score: ScoredCode = "fitted"
@@ -77,7 +77,7 @@ class Execution(Config):
     """Number of torch threads of each worker. It is part of the identity of cells."""
     lease: PositiveFloat = 120.0
     """Seconds without a sign of life after which other drivers take a cell over. Network file systems need 120."""
-    sbatch: dict[str, str | int] = {}
+    sbatch: dict[str, str | int] = Field(default={})
     """Options of `sbatch` for --write-sbatch, such as `time: 24:00:00` and `mem: 16G`."""
 
 
@@ -88,15 +88,15 @@ class Grid(Config):
     """Name of the grid."""
     systems: Annotated[dict[str, System], Field(min_length=1)]
     """Name in tables → spec, or `{spec: …, set: {…}}`."""
-    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
     """Path of an option → its values, such as `seed: [0, 1]`. Every system runs at every combination."""
     tasks: Annotated[list[Task], Field(min_length=1)]
     """Names of shipped tasks, or own ones: `{name: …, set: {…}}`."""
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default={})
     """Changes of all systems, such as `preset: small`; those of a system come after them."""
     baseline: str | None = None
     """System that the others are compared with; null for none."""
-    claims: list[Claim] = []
+    claims: list[Claim] = Field(default=[])
     """Claims such as `lip-flow > lip-kl by 0.1 psnr on headset`."""
     limits: Limits = Limits()
     """Time limits of cells."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
 from lipflow_core.ablation.cells import Cell, Plan
 from lipflow_core.ablation.work import Task
-from lipflow_core.errors import NumericalError
+from lipflow_core.errors import Interrupted, NumericalError, StorageError
 
 
 def count(task: Task) -> dict[str, int]:
-    """Note in a file that the cell ran, exclusively: a second process at the same time fails."""
-    busy = task.folder / "busy"
-    descriptor = os.open(busy, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    os.close(descriptor)
-    time.sleep(task.cell.options.get("seconds", 0))
-    return {"sum": task.cell.what["number"] + sum(n.result().value["sum"] for n in task.needs.values())}
+    """Add up numbers. Leaves a line for each start, and fails if another process runs the cell at the same time."""
+    with open(task.folder / "starts", "a") as starts:
+        fcntl.flock(starts, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        starts.write(f"{os.getpid()}\n")
+        starts.flush()
+        time.sleep(task.cell.options.get("seconds", 0))
+        return {"sum": task.cell.what["number"] + sum(n.result().value["sum"] for n in task.needs.values())}
 
 
 def fail(task: Task) -> dict[str, int]:
-    """Fail as a training does whose loss is not finite."""
-    print("the last line of the log")
+    """Fail as a training does whose loss is not finite; not if the cell's folder holds a cure."""
+    print("the last line of the log", flush=True)
+    if (task.folder / "cure").exists():
+        return {"sum": 0}
     raise NumericalError("the loss is not finite")
 
 
@@ -38,30 +41,59 @@ def die(task: Task) -> dict[str, int]:
     os._exit(3)
 
 
-KINDS = {"count": count, "fail": fail, "hang": hang, "die": die}
+def fill(task: Task) -> dict[str, int]:
+    """Find the disk full, until the cell's folder holds a sign of room."""
+    if (task.folder / "room").exists():
+        return {"sum": 0}
+    raise StorageError("the disk is full")
+
+
+def save(task: Task) -> dict[str, int]:
+    """Work until told to stop, and save."""
+    (task.folder / "begun").touch()
+    while not task.stop():
+        time.sleep(0.01)
+    (task.folder / "saved").touch()
+    raise Interrupted("saved")
+
+
+KINDS = {"count": count, "fail": fail, "hang": hang, "die": die, "fill": fill, "save": save}
 PLACE = f"{__name__}:KINDS"
 
 
-def chain(length: int, *, tail: str = "count", **options) -> Plan:
-    """A plan whose every cell needs the one before."""
-    cells: dict[str, Cell] = {}
-    last: dict[str, str] = {}
-    for number in range(length):
-        kind = tail if number == length - 1 else "count"
-        cell = Cell(kind, {"number": number}, needs=last, label=f"{kind} {number}", options=options)
-        cells[cell.name] = cell
-        last = {"before": cell.name}
-    return Plan(cells)
+def plan_of(*cells: Cell) -> Plan:
+    """A plan of cells, each after those that it needs."""
+    return Plan({cell.name: cell for cell in cells}, name="trivial")
 
 
-def many(count: int, *, code: str = "0.1.0", **options) -> Plan:
-    """A plan of independent pairs: a cell, and one that needs it."""
-    cells: dict[str, Cell] = {}
-    how = {"code": {"lipflow-core": code}}
+def cell(kind: str = "count", number: int = 0, code: str = "0.1.0", limit: float | None = None, **options) -> Cell:
+    """A cell that needs no other."""
+    return Cell(
+        kind,
+        {"number": number},
+        how={"code": {"lipflow-core": code}},
+        label=f"{kind} {number}",
+        options=options,
+        limit=limit,
+    )
+
+
+def after(first: Cell, kind: str = "count", number: int = 1, **options) -> Cell:
+    """A cell that needs another."""
+    return Cell(
+        kind,
+        {"number": number},
+        how=first.how,
+        needs={"first": first.name},
+        label=f"{kind} {number} after {first.label}",
+        options=options,
+    )
+
+
+def pairs(count: int, code: str = "0.1.0", **options) -> Plan:
+    """A plan of cells, each second of which needs the one before."""
+    cells = []
     for number in range(count // 2):
-        first = Cell("count", {"number": number}, how=how, label=f"first {number}", options=options)
-        second = Cell(
-            "count", {"number": -1}, how=how, needs={"first": first.name}, label=f"second {number}", options=options
-        )
-        cells |= {first.name: first, second.name: second}
-    return Plan(cells)
+        first = cell(number=number, code=code, **options)
+        cells += [first, after(first, number=1000, **options)]
+    return plan_of(*cells)
