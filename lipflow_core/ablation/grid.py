@@ -29,6 +29,8 @@ class System(Config):
     """Spec file, or name of a shipped spec."""
     set: dict[str, Any] = Field(default={})
     """Option's path → value, such as `flow.steps: 2`; as overrides on the command line."""
+    tasks: list[str] | None = None
+    """Names of the grid's tasks that the system does; all of them if null."""
 
 
 class Task(Config):
@@ -105,16 +107,18 @@ class Grid(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _write_out(cls, data: Any) -> Any:
-        """Write names of specs and tasks out as the blocks that they stand for."""
-        if not isinstance(data, Mapping):
-            return data
-        data = dict(data)
-        if isinstance(systems := data.get("systems"), Mapping):
-            data["systems"] = {k: {"spec": v} if isinstance(v, str) else v for k, v in systems.items()}
-        if isinstance(tasks := data.get("tasks"), Sequence) and not isinstance(tasks, str):
-            data["tasks"] = [{"name": v, "like": v} if isinstance(v, str) else v for v in tasks]
-        return data
+    def _write_names_out(cls, data: Any) -> Any:
+        return _written_out(data) if isinstance(data, Mapping) else data
+
+
+def _written_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write names of specs and tasks out as the blocks that they stand for."""
+    data = dict(data)
+    if isinstance(systems := data.get("systems"), Mapping):
+        data["systems"] = {k: {"spec": v} if isinstance(v, str) else v for k, v in systems.items()}
+    if isinstance(tasks := data.get("tasks"), Sequence) and not isinstance(tasks, str):
+        data["tasks"] = [{"name": v, "like": v} if isinstance(v, str) else v for v in tasks]
+    return data
 
 
 def load_grid(path_or_name: str | os.PathLike[str] | Mapping[str, Any], overrides: Iterable[str] = ()) -> Grid:
@@ -136,10 +140,14 @@ def load_grid(path_or_name: str | os.PathLike[str] | Mapping[str, Any], override
     document, source = _read(path_or_name)
     if not isinstance(document.data, dict):
         raise SpecError(f"{source}: a grid must be a mapping of options to their values")
+    document.data = _written_out(document.data)
     changes = []
     for text in overrides:
         path, value = parse_override(text)
-        changes.append((("set", ".".join(map(str, path))) if path[0] not in Grid.model_fields else path, value))
+        path = path if path[0] in Grid.model_fields else ("set", *path)
+        # Below these, a key is a whole path of a spec.
+        above = {"axes": 1, "set": 1, "systems": 3}.get(str(path[0]), len(path))
+        changes.append(((*path[:above], ".".join(map(str, path[above:]))) if path[above:] else path, value))
     apply_overrides(document, changes)
     grid = _validated(Grid, document, source)
     problems = list(_problems(grid, document, source))
@@ -217,6 +225,9 @@ def _problems(grid: Grid, document: Document, source: str) -> Iterable[str]:
     for name in systems:
         if set(name) & set("[] \t"):
             yield f"{at('systems', name, of_key=True)}: the name '{name}' has brackets or blanks"
+        for task in grid.systems[name].tasks or ():
+            if task not in tasks:
+                yield f"{at('systems', name, 'tasks')}: there is no task '{task}'{_meant(task, tasks)}"
     for number, task in enumerate(grid.tasks):
         if task.like is not None and task.like not in shipped_tasks():
             yield (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from lipflow_core.ablation.cells import Cell, Plan, Scored, as_text
+from lipflow_core.ablation.cells import Cell, Plan, Scored, as_text, digest
 from lipflow_core.ablation.code import code_of
 from lipflow_core.ablation.grid import Grid, System, Task
 from lipflow_core.ablation.prefixes import prefix_of, training_key, used_parts
@@ -18,7 +18,8 @@ from lipflow_core.parts import Part
 from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.specs import load_spec
+from lipflow_core.specs import Spec, find_spec, load_spec
+from lipflow_core.specs.document import read_document
 from lipflow_core.spelling import choices
 
 REPEATS = ("seed", "capture.subject", "capture.path", "capture.identity")
@@ -62,12 +63,24 @@ class _Planner:
     problems: dict[str, LipflowError] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Blueprint] = field(default_factory=dict)
 
     def plan(self) -> Plan:
-        scored = []
+        scored: list[Scored] = []
+        axes = self.grid.axes
         for name, system in self.grid.systems.items():
-            for point in _points(self.grid.axes):
-                scored += self._combination(name, system, point)
+            for point in _points({axis: values for axis, values in axes.items() if axis != "seed"}):
+                first: list[Scored] = []
+                for seed in axes.get("seed", (None,)):
+                    # Nothing but the seed of training differs, so that one plan serves all seeds.
+                    if first and type(seed) is int and 0 <= seed < 2**63:
+                        scored += self._reseeded(first, seed)
+                        continue
+                    whole = {axis: seed if axis == "seed" else point[axis] for axis in axes}
+                    found = list(self._combination(name, system, whole))
+                    first = first or found
+                    scored += found
         if self.problems:
             raise self._error()
         # All captures first, then all trainings: most of the work can then go on side by side.
@@ -80,7 +93,7 @@ class _Planner:
         overrides = {**self.grid.set, **system.set, **point}
         where = f"system '{name}'" + (f" at {_at(point)}" if point else "")
         try:
-            spec = load_spec(system.spec, overrides, self.registry)
+            spec = self._load(system.spec, overrides)
             blueprint = plan(spec, devices=self.devices)
         except LipflowError as error:
             self._note(where, name, error)
@@ -88,6 +101,8 @@ class _Planner:
         label = f"{name} {_at(point)}".strip()
         model = None
         for task in self.grid.tasks:
+            if system.tasks is not None and task.name not in system.tasks:
+                continue
             try:
                 asked = self._asked(blueprint, task)
             except LipflowError as error:
@@ -106,10 +121,48 @@ class _Planner:
                 code=task.score,
             )
 
+    def _reseeded(self, scored: Sequence[Scored], seed: int) -> Iterator[Scored]:
+        """Plan a combination that was planned, with another seed."""
+        renamed: dict[str, str] = {}
+
+        def again(name: str) -> str:
+            if name not in renamed:
+                cell = self.cells[name]
+                what, options = cell.what, cell.options
+                if cell.kind == "train":
+                    what = {**what, "seed": seed}
+                    options = {**options, "spec": {**options["spec"], "seed": seed}}
+                if cell.kind != "capture":
+                    needs = {role: again(needed) for role, needed in cell.needs.items()}
+                    label = cell.label.replace(f" seed={scored[0].seed}", f" seed={seed}")
+                    cell = self._add(replace(cell, what=what, options=options, needs=needs, label=label))
+                renamed[name] = cell.name
+            return renamed[name]
+
+        for one in scored:
+            yield replace(one, seed=seed, axes={**one.axes, "seed": seed}, cell=again(one.cell))
+
+    def _load(self, path: str, overrides: Mapping[str, Any]) -> Spec:
+        """Load a spec, whose file is read once."""
+        try:
+            if path not in self.files:
+                file = find_spec(path)
+                self.files[path] = read_document(file.read_bytes(), str(file)).data
+            return load_spec(self.files[path], overrides, self.registry)
+        except (LipflowError, OSError, TypeError):
+            return load_spec(path, overrides, self.registry)  # which tells the place of what is wrong
+
     def _asked(self, blueprint: Blueprint, task: Task) -> Blueprint:
-        """Plan a system's spec with a task's changes."""
+        """Plan a system's spec with a task's changes; once for all trainings."""
         if not task.set and task.likelihood:
             return blueprint
+        spec = blueprint.spec
+        key = digest([spec.model_dump(mode="json", exclude={"training", "seed"}), task.name, blueprint.device], 32)
+        if key not in self.asked:
+            self.asked[key] = self._changed(blueprint, task)
+        return self.asked[key]
+
+    def _changed(self, blueprint: Blueprint, task: Task) -> Blueprint:
         spec = blueprint.spec
         changed = load_spec(spec.model_dump(mode="json"), task.set, self.registry)
         asked = plan(changed, devices=(blueprint.device,))
@@ -132,7 +185,7 @@ class _Planner:
                     kind="train",
                     what=training_key(prefix),
                     data=self._identity(spec.capture),
-                    how=self._how(used_parts(prefix.spec), blueprint),
+                    how=self._how([*used_parts(prefix.spec), *parts_of(prefix.spec.training)], blueprint),
                     needs=needs,
                     options={"spec": prefix.spec.model_dump(mode="json")},
                     label=f"train {label}" + (f" stage {stages}" if last else ""),
@@ -219,7 +272,8 @@ class _Planner:
     def _how(self, parts: Sequence[Part], blueprint: Blueprint) -> dict[str, dict[str, Any]]:
         import torch
 
-        threads = blueprint.spec.training.threads or self.grid.execution.threads
+        # A spec's threads count where it is trained; fits and scores take the grid's.
+        threads = self.grid.execution.threads
         numerics = {"torch": torch.__version__, "device": blueprint.device, "threads": threads}
         key = json.dumps(sorted({(part.kind, part.spelling or part.name) for part in parts}))
         if key not in self.versions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lipflow_core.model_lock import parts_of
 from lipflow_core.parts import Part, SameAs
 from lipflow_core.planning import Blueprint, PlannedPart, plan
 from lipflow_core.registry import Registry
@@ -91,11 +92,8 @@ def _prior_of(blueprint: Blueprint, number: int) -> PlannedPart:
 
 
 def used_parts(spec: Spec) -> list[Part]:
-    """List the components that training, decoding and rendering use."""
-    from lipflow_core.model_lock import parts_of
-
-    training = [part for stage in spec.training.stages for part in parts_of(stage)]
+    """List the components that a spec's model and capture consist of."""
     slots = [getattr(spec, slot) for slot in ("capture", "encoder", "driving", "prior", "flow", "decoder", "renderer")]
     slots.append(spec.fitting.prior)
     own = [part for part in slots if isinstance(part, Part)]
-    return [*training, *own, *(nested for part in own for nested in parts_of(part.config))]
+    return [*own, *(nested for part in own for nested in parts_of(part.config))]

@@ -20,6 +20,7 @@ from lipflow_core.ablation.leases import SECONDS, Lease
 from lipflow_core.ablation.work import GRACE, KINDS, Outcome, note_failure
 from lipflow_core.errors import UsageError
 from lipflow_core.registry import command_line
+from lipflow_core.storage import make_folder
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -171,6 +172,7 @@ class LocalExecutor(Executor):
         """Note the failure of a cell whose worker is gone, unless another process has the cell or it is done."""
         seconds = time.monotonic() - worker.begun
         folder = self.grid.cell(cell.name)
+        make_folder(folder.path, within=self.grid.path)
         lease = Lease.take(folder.path, self.grid.clock)
         if lease is None or folder.done:
             return Outcome(cell.name, "elsewhere")
