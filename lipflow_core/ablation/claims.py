@@ -44,7 +44,7 @@ class Claim(Result):
             return data
         found = _GRAMMAR.fullmatch(data.strip())
         if found is None:
-            raise ValueError(f"'{data}' is not a claim such as 'lip-flow > lip-kl by 0.1 psnr on headset'")
+            raise ValueError(f"'{data}' is not a claim of the form 'SYSTEM > OTHER by NUMBER METRIC on TASK'")
         return found.groupdict()
 
     @model_validator(mode="after")

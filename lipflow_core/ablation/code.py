@@ -40,7 +40,7 @@ def code_of(parts: Iterable[Part], registry: Registry) -> dict[str, str]:
         if plugin.distribution != CORE:
             found[plugin.distribution] = _version_of(plugin)
         elif checkout_plugins() is not None:
-            found |= {_package_of(plugin): _version_of(plugin), "lipflow_kit": _edited("lipflow_kit", __version__)}
+            found |= {name: _edited(name, __version__) for name in (_package_of(plugin), *_libraries(registry))}
     return dict(sorted(found.items()))
 
 
@@ -50,7 +50,7 @@ def all_code(registry: Registry) -> dict[str, str]:
     for name, plugin in registry.plugins.items():
         if plugin.status == "ok":
             found[name] = _version_of(plugin)
-    return found
+    return found | {name: _edited(name, __version__) for name in _libraries(registry)}
 
 
 def check_unchanged(code: Mapping[str, str]) -> None:
@@ -85,6 +85,13 @@ def _version_of(plugin: Plugin) -> str:
         return plugin.version
     edited = checkout_plugins() is not None if plugin.distribution == CORE else _is_editable(plugin.distribution)
     return _edited(_package_of(plugin), plugin.version) if edited else plugin.version
+
+
+def _libraries(registry: Registry) -> list[str]:
+    """Packages of a checkout that plugins import and that are no plugins themselves."""
+    plugins = {_package_of(plugin) for plugin in registry.plugins.values() if plugin.entry.module is not None}
+    folders = [path.parent for path in (checkout_plugins() or Path()).glob("*/__init__.py")]
+    return sorted(folder.name for folder in folders if folder.name not in plugins)
 
 
 def _package_of(plugin: Plugin) -> str:

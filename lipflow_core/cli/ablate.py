@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AXIS=VALUE",
         action="append",
         default=[],
-        help="run a part: system=dam, task=decode, seed=0 …",
+        help="run a part: system=NAME, task=NAME, seed=0 …",
     )
     parser.add_argument(
         "--rerun",

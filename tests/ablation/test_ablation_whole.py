@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -14,6 +16,7 @@ import torch
 
 import lipflow_core
 from lipflow_core.ablation import Ablation
+from lipflow_core.ablation.cells import Name
 from lipflow_core.ablation.folder import GridFolder
 from lipflow_core.ablation.kinds import KINDS
 from lipflow_core.ablation.work import work_on
@@ -174,12 +177,31 @@ def test_a_failed_cell_gives_an_exit_code_and_its_reason(command):
     assert code == 1 and "it ran longer than its limit of 0.001 s" in text
 
 
-def test_cells_of_other_code_are_not_run_anew_unasked(ablation, monkeypatch):
-    monkeypatch.setattr("lipflow_core.ablation.code.core_version", lambda: "0.1.1")
-    other = Ablation.open(GRID, ablation.folder.path)
-    with pytest.raises(lipflow_core.LipflowError, match="stale: code lipflow-core 0.1.0.* → 0.1.1") as caught:
-        other.run()
+@pytest.fixture
+def aged(ablation, tmp_path):
+    """The grid in a copy of its folder, as version 0.0.9 would have left it."""
+    shutil.copytree(ablation.folder.path, tmp_path / "aged")
+    for name in ablation.plan.cells:
+        folder = tmp_path / "aged" / "cells" / name
+        key = json.loads((folder / "key.json").read_text())
+        key["how"]["code"]["lipflow-core"] = "0.0.9"
+        (folder / "key.json").write_text(json.dumps(key))
+        folder.rename(folder.with_name(str(replace(Name.of(folder.name), how="00000000"))))
+    return Ablation.open(GRID, tmp_path / "aged")
+
+
+def test_cells_of_other_code_are_not_run_anew_unasked(aged):
+    with pytest.raises(
+        lipflow_core.LipflowError, match=r"21 cells .*\nstale: code lipflow-core 0.0.9 → 0.1.0"
+    ) as caught:
+        aged.run()
     assert "--adopt" in caught.value.hint
+
+
+def test_adopted_cells_give_the_same_table(aged, ablation):
+    assert len(aged.adopt()) == 21
+    assert not aged.run().ran and list(aged.rows()) == list(ablation.rows())
+    assert "adopted: code lipflow-core 0.0.9 → 0.1.0" in aged.why("train dam seed=0")
 
 
 def test_a_job_array_claims_cells_until_none_is_left(command, tmp_path):
