@@ -14,7 +14,7 @@ from lipflow_core.ablation.cells import Cell, Plan
 from lipflow_core.ablation.driver import Driven, drive
 from lipflow_core.ablation.executors import Executor
 from lipflow_core.ablation.executors.local import LocalExecutor
-from lipflow_core.ablation.folder import ERROR, GridFolder, changes
+from lipflow_core.ablation.folder import ERROR, GRID, GridFolder, changes
 from lipflow_core.ablation.grid import Grid, load_grid
 from lipflow_core.ablation.planned import Planned, recall, remember, request_of
 from lipflow_core.ablation.planning import check_only, plan_grid
@@ -23,6 +23,7 @@ from lipflow_core.errors import UsageError
 from lipflow_core.progress import Style, progress
 from lipflow_core.registry import default_registry
 from lipflow_core.spelling import closest
+from lipflow_core.storage import write_atomically
 from lipflow_core.tables import counted
 
 
@@ -151,6 +152,7 @@ class Ablation:
             def executor(grid: GridFolder) -> Executor:
                 return LocalExecutor(grid, count, threads=execution.threads, lease_seconds=execution.lease)
 
+        write_atomically(grid.path / GRID, self.grid.model_dump_json(indent=1) + "\n", within=grid.path)
         with progress(len(plan.cells), f"ablate {self.grid.name}", "cell", style=style) as bar:
             bar.resume_at(0)
             with executor(grid) as running:

@@ -10,6 +10,7 @@ OUT/
     claim-N        the process that works on it
     …              what the kind of work leaves, such as a training run
   plans/           what the last drivers planned, for --status
+  grid.json        the grid, written out, as the last driver ran it; a grid file itself
   table.csv        a row for each cell, frame and metric
 ```
 
@@ -32,7 +33,7 @@ from lipflow_core.errors import ResultError, StorageError
 from lipflow_core.results import Number, Result
 from lipflow_core.storage import storage_error, write_atomically
 
-CELLS, PLANS, TABLE = "cells", "plans", "table.csv"
+CELLS, PLANS, GRID, TABLE = "cells", "plans", "grid.json", "table.csv"
 KEY, RESULT, ERROR, LOG = "key.json", "result.json", "error.json", "log.txt"
 _LAST_LINES = 12
 

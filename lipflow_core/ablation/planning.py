@@ -94,6 +94,11 @@ class _Planner:
         where = f"system '{name}'" + (f" at {_at(point)}" if point else "")
         try:
             spec = self._load(system.spec, overrides)
+            if spec.training.devices * spec.training.nodes > 1:
+                raise SpecError(
+                    "training.devices or training.nodes is above 1, but a cell trains in one process",
+                    "Set both to 1; several workers train several cells at once.",
+                )
             blueprint = plan(spec, devices=self.devices)
         except LipflowError as error:
             self._note(where, name, error)

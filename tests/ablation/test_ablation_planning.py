@@ -113,6 +113,11 @@ def test_parts_that_do_not_fit_together_are_told_with_system_and_task():
         plan({"dam": "dam"}, [{"name": "own", "set": {"fitting.objectives": [{"type": "keypoint", "target": "face"}]}}])
 
 
+def test_a_training_of_several_processes_is_refused():
+    with pytest.raises(SpecError, match=r"system 'dam': training.devices or training.nodes is above 1"):
+        plan({"dam": {"spec": "dam", "set": {"training.devices": 2}}})
+
+
 def test_only_takes_axes_systems_and_tasks():
     grid = load_grid({"name": "a", "systems": {"dam": "dam"}, "tasks": ["decode"], "axes": {"seed": [0, 1]}})
     scored = plan({"dam": "dam"}, axes={"seed": [0, 1]}).scored

@@ -92,6 +92,11 @@ def test_nothing_is_run_a_second_time(ablation):
     assert not again.driven.ran and again.driven.done == 21
 
 
+def test_the_grid_in_the_folder_is_a_grid_file(ablation):
+    again = Ablation.open(ablation.folder.path / "grid.json", ablation.folder.path)
+    assert list(again.plan.cells) == list(ablation.plan.cells) and again.grid.claims == ablation.grid.claims
+
+
 def test_a_training_in_cells_is_the_training_of_the_whole_spec_bit_for_bit(ablation, tmp_path):
     overrides = ["preset=tiny", "seed=1", "training.threads=1"]
     lipflow_core.train(lipflow_core.load_spec("dam-hmc-regressor", overrides), tmp_path / "run")
