@@ -1,11 +1,11 @@
-"""How sure are differences between evaluated models? Each is paired over frames.
+"""How sure are differences between evaluated models? Each is paired by frame and clustered by sequence.
 
     lipflow-core evaluate runs/dam runs/lip-flow-hmc --without-likelihood --out scores
     python benchmarks/differences.py scores --baseline dam
 
 For each model and metric: after fitting less the baseline after fitting (`--code start` or `posterior`: before fitting,
-or of Q's codes), less the model's own before fitting, and less its own without the likelihood; mean over frames ± its
-standard error. Frames of one subject and one seed say nothing of others.
+or of Q's codes), less the model's own before fitting, and less its own without the likelihood; mean over sequences ±
+half its 95 % interval. Frames of one subject and one seed say nothing of others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lipflow_core.evaluation.differences import Difference
+from lipflow_core.differences import Difference
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, ModelScores
 from lipflow_core.tables import table
@@ -23,7 +23,9 @@ def difference(one: ModelScores, code: str, other: ModelScores, less: str, metri
     """Print the difference of two codes' scores; a dash where either code was not scored."""
     if code not in one.scores or less not in other.scores:
         return "–"
-    return Difference.of(one.scores[code][metric], other.scores[less][metric]).text(one.metrics[metric].digits)
+    sequences = [segment for segment, _ in one.frames]
+    found = Difference.of(one.scores[code][metric], other.scores[less][metric], sequences)
+    return found.text(one.metrics[metric].digits)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from lipflow_core.errors import SpecError
-from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
+from lipflow_core.interfaces import Decoder, Foldable, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.plans import Plan, Roles
 from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
 
@@ -183,15 +183,23 @@ class Avatar(nn.Module):
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode without gradients to its parameters, and restore both on exit."""
+    """Put a model in evaluation mode, without gradients to its parameters and folded, and restore all three on exit.
+
+    Nobody may change its weights meanwhile: modules that are `Foldable` have computed what depends on them.
+    """
     modes = {module: module.training for module in model.modules()}
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
     for parameter in learning:
         parameter.requires_grad_(False)
+    foldable = [module for module in modes if isinstance(module, Foldable)]
     try:
+        for module in foldable:
+            module.fold()
         yield
     finally:
+        for module in foldable:
+            module.unfold()
         for parameter in learning:
             parameter.requires_grad_(True)
         for module, mode in modes.items():

@@ -14,14 +14,13 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-if TYPE_CHECKING:
-    from lipflow_core.plans import Plan
+from lipflow_core.plans import Plan
 
 
 class SlotMarker:

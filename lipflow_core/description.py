@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.interfaces import Flow
 from lipflow_core.parts import Part
 from lipflow_core.planning import Blueprint, PlannedPart
 from lipflow_core.plans import Plan, Shape
 from lipflow_core.records import Camera, Encoding, FaceState, Keypoints, Record, Views
-
-if TYPE_CHECKING:
-    from lipflow_core.registry import Registry
+from lipflow_core.registry import Registry, default_registry
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,7 @@ def describe(avatar: Avatar, blueprint: Blueprint, registry: Registry | None = N
         blueprint: Plan that the model was built from.
         registry: Registry that versions are looked up in; the default registry if None.
     """
-    from lipflow_core.avatar import frozen
-
     if registry is None:
-        from lipflow_core.registry import default_registry
-
         registry = default_registry()
     rows = []
     device = avatar.device

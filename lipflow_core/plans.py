@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from lipflow_core.parts import Part
+from typing import Any, Literal, Protocol
 
 Shape = tuple[int, ...]
 """Shape of one sample, without the batch axis."""
@@ -131,6 +128,20 @@ class EncoderInputs:
     roles: Roles
 
 
+class NamedComponent(Protocol):
+    """A component that a spec names, with its options; see `lipflow_core.parts.Part`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the component, as the spec spells it."""
+
+    def plan(self, given: Any) -> Plan:
+        """Plan the component for the inputs of its kind; raise `Mismatch` if it does not fit them."""
+
+    def build(self, given: Any) -> Any:
+        """Build the component for the inputs that it was planned for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PriorInputs:
     """Inputs of a prior.
@@ -146,7 +157,7 @@ class PriorInputs:
     code: int
     driving: Plan | None = None
     driving_name: str | None = None
-    flow: Part | None = None
+    flow: NamedComponent | None = None
 
     def driving_shapes(self, prior: str) -> dict[str, Shape]:
         """Return the shapes of the driving encoding, "mean", "log_std" and "features", for a prior that needs it.

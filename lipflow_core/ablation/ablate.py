@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lipflow_core.ablation import adoption, table
 from lipflow_core.ablation.cells import Cell, Plan
@@ -25,6 +25,9 @@ from lipflow_core.registry import default_registry
 from lipflow_core.spelling import closest
 from lipflow_core.storage import write_atomically
 from lipflow_core.tables import counted
+
+if TYPE_CHECKING:
+    from lipflow_core.ablation.statistics import Finding
 
 
 def ablate(
@@ -204,6 +207,14 @@ class Ablation:
         `pandas.DataFrame(ablation.rows())` makes a data frame of them.
         """
         return table.rows(self.plan, self.folder)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Judge the grid's claims by the scores that are there (see `statistics.judge`)."""
+        from lipflow_core.ablation.statistics import Scores, judge
+
+        directions = table.directions(self.plan, self.folder)
+        known = [claim for claim in self.grid.claims if claim.metric in directions]
+        return judge(Scores.of_rows(self.rows()), known, directions)
 
     def means_text(self) -> str:
         """Print the mean of each metric by task and system."""

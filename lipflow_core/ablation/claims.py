@@ -19,6 +19,8 @@ class Claim(Result):
 
     It is written as `SYSTEM > OTHER by MARGIN METRIC on TASK`. ">" means "better than": higher where a higher value of
     the metric is better, and lower where a lower one is. MARGIN is the smallest gain that counts, in the metric's unit.
+    Below 0 it claims "worse by less than that": `a > b by -0.1 psnr on decode` says that a loses less than 0.1 dB.
+    Both `a > b by -0.1 …` and `b > a by -0.1 …` together claim that the systems are equal up to 0.1.
 
     Example:
         >>> claim = Claim.model_validate("lip-flow > lip-kl by 0.1 psnr on headset")
@@ -44,7 +46,7 @@ class Claim(Result):
             return data
         found = _GRAMMAR.fullmatch(data.strip())
         if found is None:
-            raise ValueError(f"'{data}' is not a claim of the form 'SYSTEM > OTHER by NUMBER METRIC on TASK'")
+            raise ValueError(f"'{data}' is not a claim such as 'a > b by 0.1 METRIC on TASK'")
         return found.groupdict()
 
     @model_validator(mode="after")

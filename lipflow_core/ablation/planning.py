@@ -13,6 +13,7 @@ from lipflow_core.ablation.code import code_of
 from lipflow_core.ablation.grid import Grid, System, Task
 from lipflow_core.ablation.prefixes import prefix_of, training_key, used_parts
 from lipflow_core.errors import LipflowError, PluginError, SpecError
+from lipflow_core.interfaces.objective import numbered
 from lipflow_core.model_lock import parts_of
 from lipflow_core.parts import Part
 from lipflow_core.planning import Blueprint, plan
@@ -81,6 +82,8 @@ class _Planner:
                     found = list(self._combination(name, system, whole))
                     first = first or found
                     scored += found
+        if not self.problems:
+            self._check_claims(scored)
         if self.problems:
             raise self._error()
         # All captures first, then all trainings: most of the work can then go on side by side.
@@ -146,6 +149,24 @@ class _Planner:
 
         for one in scored:
             yield replace(one, seed=seed, axes={**one.axes, "seed": seed}, cell=again(one.cell))
+
+    def _check_claims(self, scored: Sequence[Scored]) -> None:
+        """Note claims about systems or metrics that no combination has."""
+        for claim in self.grid.claims:
+            where = f"claim '{claim}'"
+            systems = list(dict.fromkeys(one.system for one in scored if one.task == claim.task))
+            for name in (claim.system, claim.other):
+                if name not in systems:
+                    error = SpecError(f"no system '{name}' does task '{claim.task}'", choices(name, systems))
+                    self._note(where, where, error)
+                metrics = [m for one in scored if one.system == name for m in self._metrics(one)]
+                if metrics and claim.metric not in metrics:
+                    error = SpecError(f"metric '{claim.metric}' is not scored", choices(claim.metric, set(metrics)))
+                    self._note(where, where, error)
+
+    def _metrics(self, one: Scored) -> list[str]:
+        names = [metric["type"] for metric in self.cells[one.cell].what["evaluation"]["metrics"]]
+        return list(numbered(names, names))
 
     def _load(self, path: str, overrides: Mapping[str, Any]) -> Spec:
         """Load a spec, whose file is read once."""

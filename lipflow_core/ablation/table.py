@@ -46,6 +46,18 @@ def rows(plan: Plan, grid: GridFolder) -> Iterator[dict[str, Any]]:
                 yield {**levels, "sequence": segment, "frame": number, "metric": metric, "value": value}
 
 
+def directions(plan: Plan, grid: GridFolder) -> dict[str, bool | None]:
+    """Map each metric that was scored → whether a higher value is better."""
+    from lipflow_core.evaluation.folder import RESULT
+    from lipflow_core.evaluation.result import ModelScores
+
+    found: dict[str, bool | None] = {}
+    for one in {(one.system, one.task): one for one in plan.scored if grid.cell(one.cell).done}.values():
+        scores = ModelScores.read(grid.cell(one.cell).path / "scores" / RESULT, "Remove the cell's result.json.")
+        found |= {name: column.higher_is_better for name, column in scores.metrics.items()}
+    return found
+
+
 def write_table(plan: Plan, grid: GridFolder) -> int:
     """Write the table as CSV, which pandas reads; give the number of rows."""
     text = io.StringIO()

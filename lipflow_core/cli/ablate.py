@@ -100,6 +100,8 @@ def _run(ablation, args: argparse.Namespace) -> int:
     if args.json:
         return _show_status(ablation, True)
     print(printable(ablation.means_text()))
+    for finding in ablation.findings():
+        print(printable(finding.sentence))
     print(f"written to {ablation.folder.path}: table.csv, cells/")
     if not driven.failed:
         return 0

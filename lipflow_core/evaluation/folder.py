@@ -2,7 +2,7 @@
 
 ```
 OUT/
-  evaluation.json         all models' scores, means and per frame; columns, definitions, versions
+  evaluation.json         all models' scores, means and per frame; differences to the best; columns, definitions
   scores.csv              the same in long form: a row for each model, frame, code and metric
   MODEL/
     result.json           this model's scores; its presence means done

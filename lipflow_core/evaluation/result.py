@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import Field, computed_field, model_validator
 
 from lipflow_core.config import MetricConfig
+from lipflow_core.differences import Difference
 from lipflow_core.evaluation.calibration import CALIBRATION_DEFINITIONS, Calibration
-from lipflow_core.evaluation.differences import Difference
-from lipflow_core.evaluation.text import calibration_table, notes, score_table
+from lipflow_core.evaluation.text import calibration_table, cautions, notes, score_table
 from lipflow_core.fitting.result import GridChoice
 from lipflow_core.results import Number, Result, finite_mean
 
@@ -204,6 +205,19 @@ class ModelScores(Result):
         return list(notes(self, CODES))
 
 
+class ToBest(Difference):
+    """A model's scores less those of the best model, for one kind of code and one metric."""
+
+    code: Code
+    """Which code is scored."""
+    metric: str
+    """By which metric."""
+    model: str
+    """Name of the model."""
+    best: str
+    """Name of the model of the best mean."""
+
+
 class Evaluation(Result):
     """Scores of several models on the same split, by the same metrics."""
 
@@ -265,26 +279,55 @@ class Evaluation(Result):
         choose = max if self.metrics[metric].higher_is_better else min
         return choose(scored, key=lambda model: model.mean(code, metric))
 
-    def to_best(self, model: ModelScores, code: Code, metric: str) -> Difference | None:
-        """Take the model's scores less those of the best, over the frames of both.
+    @computed_field
+    @cached_property
+    def differences(self) -> tuple[ToBest, ...]:
+        """Each model's scores less those of the best of its kind of code and metric, over the frames of both."""
+        found = []
+        for code in CODES:
+            for metric in self.metrics:
+                best = self.best(code, metric)
+                for model in self.models:
+                    if best is None or model is best or code not in model.scores:
+                        continue
+                    if not math.isfinite(model.mean(code, metric)):
+                        continue
+                    ours, theirs = (
+                        dict(zip(one.frames, one.scores[code][metric], strict=True)) for one in (model, best)
+                    )
+                    shared = [frame for frame in ours if frame in theirs]
+                    scores = [[column[frame] for frame in shared] for column in (ours, theirs)]
+                    named = {"code": code, "metric": metric, "model": model.name, "best": best.name}
+                    found.append(ToBest.of(*scores, [segment for segment, _ in shared], **named))
+        return tuple(found)
 
-        None if there is no best, or the model is it.
-        """
-        best = self.best(code, metric)
-        if best is None or model is best:
-            return None
-        ours, theirs = (dict(zip(one.frames, one.scores[code][metric], strict=True)) for one in (model, best))
-        shared = [frame for frame in ours if frame in theirs]
-        return Difference.of([ours[frame] for frame in shared], [theirs[frame] for frame in shared])
+    def to_best(self, model: ModelScores, code: Code, metric: str) -> Difference | None:
+        """Find the model's difference to the best; None if there is no best, or the model is it."""
+        asked = (code, metric, model.name)
+        return next((one for one in self.differences if (one.code, one.metric, one.model) == asked), None)
+
+    def tells(self, code: Code, metric: str) -> bool:
+        """Tell whether the frames are of enough sequences to compare every scored model with the best."""
+        asked = [one for one in self.differences if (one.code, one.metric) == (code, metric)]
+        return all(math.isfinite(one.error) for one in asked)
 
     def is_best(self, model: ModelScores, code: Code, metric: str) -> bool:
-        """Tell whether a model is the best, prints its figure, or is not told apart from it by the frames."""
+        """Tell whether a model is the best, prints its figure, or is not shown to be worse by the frames.
+
+        No model is where the frames are of too few sequences to tell; see `cautions`.
+        """
         best = self.best(code, metric)
-        if best is None or not math.isfinite(model.mean(code, metric)):
+        if best is None or not math.isfinite(model.mean(code, metric)) or not self.tells(code, metric):
             return False
-        as_printed = {round(one.mean(code, metric), self.metrics[metric].digits) for one in (model, best)}
-        difference = self.to_best(model, code, metric)
-        return len(as_printed) == 1 or (math.isfinite(difference.error) and not difference.told_apart)
+        column, difference = self.metrics[metric], self.to_best(model, code, metric)
+        if difference is None or len({round(one.mean(code, metric), column.digits) for one in (model, best)}) == 1:
+            return True
+        worse = difference.mean < 0 if column.higher_is_better else difference.mean > 0
+        return not (worse and difference.told_apart)
+
+    def cautions(self) -> list[str]:
+        """Say what the number of sequences forbids to conclude about which model is best, a line for each."""
+        return list(cautions(self, CODES)) if self.competing else []
 
     def rows(self) -> Iterator[tuple[ModelScores, Code]]:
         """Yield the table's rows: each model's codes, in the order of `CODES`."""
@@ -296,8 +339,8 @@ class Evaluation(Result):
     def table(self) -> str:
         """Print the scores as plain text; an asterisk marks the best of each kind of code where models compete.
 
-        It marks as well whatever is not told apart from the best. Models of different captures do not compete: a line
-        below tells.
+        It marks as well every model that is not shown to be worse than the best. Lines below tell where nothing can be
+        marked: the frames are of too few sequences, or the models were scored on different captures.
         """
         return score_table(self, CODES, TRAVELLED)
 

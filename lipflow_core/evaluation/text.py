@@ -40,11 +40,26 @@ def score_table(evaluation: Evaluation, codes: Mapping[str, str], travelled: Col
     below = [f"warning: {evaluation.warning()}"] if evaluation.warning() else []
     if evaluation.competing:
         below = [
-            "* among the same kind of code the best of the models, or within two standard errors of it",
-            "  (of the difference, paired over frames)",
+            "* among the same kind of code the best of the models, and those that are not shown to be worse: the 95 %",
+            "  interval of the difference (paired by frame, clustered by sequence) holds 0",
+            *evaluation.cautions(),
         ]
     heads = ["model", "decoded", *(column.title for column in evaluation.metrics.values()), travelled.title]
     return "\n".join([table(heads, rows, left=2, rules=rules), *below])
+
+
+def cautions(evaluation: Evaluation, codes: Mapping[str, str]) -> Iterator[str]:
+    """Say what the number of sequences forbids to conclude, a line for each; see `Evaluation.cautions`."""
+    compared = evaluation.differences
+    unknown = {(one.code, one.metric): one.caution for one in compared if not math.isfinite(one.error)}
+    if unknown:
+        columns = evaluation.metrics
+        every = unknown.keys() == {(one.code, one.metric) for one in compared}
+        where = ", ".join(f"{columns[metric].heading} {codes[code]}" for code, metric in unknown)
+        yield f"no asterisk {'anywhere' if every else f'for {where}'}: {next(iter(unknown.values()))}"
+    few = [one for one in compared if math.isfinite(one.error) and one.caution]
+    if few:
+        yield f"wide intervals: {min(few, key=lambda one: one.sequences).caution}"
 
 
 def calibration_table(evaluation: Evaluation) -> str:

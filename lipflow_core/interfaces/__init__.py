@@ -6,6 +6,7 @@ holds the plan that its Config made.
 """
 
 from lipflow_core.interfaces.capture import Capture, FrameRequest, Split
+from lipflow_core.interfaces.component import Foldable
 from lipflow_core.interfaces.decoder import Decoder
 from lipflow_core.interfaces.encoder import ObservationEncoder
 from lipflow_core.interfaces.flow import ConditionedFlow, Coupling, Flow
@@ -22,6 +23,7 @@ __all__ = [
     "Coupling",
     "Decoder",
     "Flow",
+    "Foldable",
     "FrameRequest",
     "LatentPrior",
     "Metric",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,6 +29,23 @@ class ComponentModule(nn.Module):
         self.config = config
         self.given = given
         self.planned: Plan = config.plan(given)
+
+
+class Foldable(ABC):
+    """A module that can compute once what depends on its weights alone, such as a normalised weight.
+
+    A component, or a module within one, derives from it beside `nn.Module`. While a model is frozen
+    (`lipflow_core.avatar.frozen`) its weights can't change; all its foldable modules are folded then, so that each step
+    of a fit uses what was computed once.
+    """
+
+    @abstractmethod
+    def fold(self) -> None:
+        """Compute what depends on the weights alone, and use it until `unfold` is called."""
+
+    @abstractmethod
+    def unfold(self) -> None:
+        """Forget what `fold` computed."""
 
 
 def check_shape(where: object, name: str, tensor: Tensor, pattern: str, **sizes: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from lipflow_core.avatar import frozen
 from lipflow_core.records import FaceState, Record
 from lipflow_core.testing import inputs
 from lipflow_core.testing.subject import Check, Subject, close
@@ -167,6 +168,17 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
         assert parameter.grad.abs().max() > 0, f"the gradient of parameter '{name}' is all zero"
 
 
+def frozen_it_gives_the_same(subject: Subject) -> None:
+    module = subject.build(jitter=0.05, dtype=torch.float64)
+    before = outputs(subject, module, 3)
+    with frozen(module):
+        meanwhile = outputs(subject, module, 3)
+    after = outputs(subject, module, 3)
+    for name, value in before.items():
+        close(f"{name} changes when the model is frozen for a fit", meanwhile[name], value, 1e-9)
+        close(f"{name} is not what it was before the model was frozen", after[name], value, 1e-9)
+
+
 CHECKS = [
     Check("same seed, same component", same_seed_same_component),
     Check("global randomness is untouched", global_randomness_is_untouched),
@@ -174,6 +186,7 @@ CHECKS = [
     Check("works in float64", double_precision),
     Check("works for batches of 0 and 1", empty_and_single_batches),
     Check("rows are independent in evaluation", rows_are_independent),
+    Check("frozen, it gives the same", frozen_it_gives_the_same),
     Check("works in training mode", training_mode_works),
     Check("gradients reach every parameter", gradients_reach_every_parameter),
 ]

@@ -139,11 +139,12 @@ def train(
         objectives = _build_objectives(blueprint, avatar)
         silent = new_progress(None, "train", "step", style="none")
         shown = silent if progress is None or not fabric.is_global_zero else progress
+        # Before anything is written: it may be the wrong run.
+        begun = None if after is None else first_stages(Path(after), spec, shown.note)
         if fabric.is_global_zero:
             _open_directory(directory, _identity(blueprint, capture, fabric, after), shown, stack)
         fabric.barrier()
         checkpoint = _latest(directory, shown) if resume else None
-        begun = None if after is None or checkpoint is not None else first_stages(Path(after), spec, shown.note)
         found = checkpoint or begun
         run = Run(
             spec=spec,
@@ -160,6 +161,7 @@ def train(
         if checkpoint is not None:
             load_weights(avatar, checkpoint.part("model"), str(directory.checkpoints.folder))
         elif begun is not None:
+            # The parts that the first stages do not have keep their initial weights.
             load_weights(avatar, {**weights_of(avatar), **begun.part("model")}, str(after))
         if fabric.is_global_zero and directory.result() is None:
             metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)

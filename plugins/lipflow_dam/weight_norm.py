@@ -8,6 +8,8 @@ Because the layers are linear in W, the scalar s = c · g / ‖v‖ may multiply
 multiplies the smallest of them, so that the mesh's wide layers (millions of weights, thousands of activations) never
 write a second copy of their weight, as `torch.nn.utils.parametrizations.weight_norm` does. The gradient through the
 norm is added to the layer's own in one pass.
+
+While a model is frozen, W is constant and is computed once: a fit's steps see plain layers.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from lipflow_core.interfaces import Foldable
 
 
 class DirectionAndScale(torch.autograd.Function):
@@ -45,7 +49,7 @@ class DirectionAndScale(torch.autograd.Function):
         return torch.addcmul(weight_grad, weight, along), scale_grad * ctx.norm * inverse_norm, None
 
 
-class WeightNormed(nn.Module):
+class WeightNormed(Foldable, nn.Module):
     """Base of the weight-normed layers, which holds v, g and the bias. Implement `operation`.
 
     Args:
@@ -60,8 +64,22 @@ class WeightNormed(nn.Module):
         self.gain = nn.Parameter(torch.ones(()))
         self.bias = nn.Parameter(torch.zeros(bias_shape))
         self.norm = std * math.sqrt(self.weight.numel())
+        self.folded: Tensor | None = None
+
+    def fold(self) -> None:
+        with torch.no_grad():
+            self.folded = self.weight * (self.gain * self.norm / torch.linalg.vector_norm(self.weight))
+
+    def unfold(self) -> None:
+        self.folded = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.folded is not None:
+            return self.operation(x, self.folded)
+        return self.normed(x)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Apply the layer with gradients to v and g."""
         weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
         # Scaling an input that carries no gradient would make the operation compute one for it.
         if x.requires_grad and x.numel() < weight.numel():
@@ -86,12 +104,12 @@ class NormedLinear(WeightNormed):
     def __init__(self, inputs: int, outputs: int, slope: float = 1.0, scale: float = 1.0):
         super().__init__((outputs, inputs), (outputs,), scale * leaky_gain(slope) / math.sqrt(inputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def normed(self, x: Tensor) -> Tensor:
         outputs, inputs = self.weight.shape
         if not (x.requires_grad and inputs <= outputs) and x.shape[0] < inputs:
             weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
             return torch.addcmul(self.bias, functional.linear(x, weight), scale)
-        return super().forward(x)
+        return super().normed(x)
 
     def operation(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.linear(x, weight, self.bias)

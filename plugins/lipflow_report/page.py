@@ -168,7 +168,7 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: Code) -> list[_Cell
         best, difference = evaluation.is_best(model, code, metric), evaluation.to_best(model, code, metric)
         beside = ""
         if difference is not None and math.isfinite(difference.error):
-            beside = f" ± {column.text(difference.error)}"
+            beside = f" ± {column.text(difference.half_width)}"
         elif best and difference is None:
             beside = " best"
         cells.append(_Cell(column.text(model.mean(code, metric)), beside, best))

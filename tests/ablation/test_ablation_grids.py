@@ -80,7 +80,7 @@ def test_a_system_may_do_some_of_the_tasks(written):
         ("axes:", "axis:", r"grid.yaml:5:1: axis: unknown option 'axis'; did you mean 'axes'\?"),
         ("on short", "on shrot", r"grid.yaml:13:5: claims.0: there is no task 'shrot'; did you mean 'short'\?"),
         ("lip > dam", "lap > dam", r"grid.yaml:13:5: claims.0: there is no system 'lap'; did you mean 'lip'\?"),
-        ("lip > dam by", "lip better than dam by", r"grid.yaml:13:5: claims.0: .* is not a claim of the form"),
+        ("lip > dam by", "lip better than dam by", r"grid.yaml:13:5: claims.0: .* is not a claim such as"),
         ("fitting.steps: 3", "training.batch: 3", r"grid.yaml:9:40: .*: a task can't change 'training.batch'"),
         ("[0, 1]", "[]", r"grid.yaml:6:9: axes.seed: should have at least 1 entry"),
         ("name: short", "name: decode", r"tasks.1: the task 'decode' stands here a second time"),

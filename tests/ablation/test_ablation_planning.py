@@ -113,6 +113,17 @@ def test_parts_that_do_not_fit_together_are_told_with_system_and_task():
         plan({"dam": "dam"}, [{"name": "own", "set": {"fitting.objectives": [{"type": "keypoint", "target": "face"}]}}])
 
 
+def test_a_claim_about_a_metric_that_is_not_scored_is_told():
+    with pytest.raises(SpecError, match=r"claim 'dam > lip .*': metric 'pnsr' is not scored\n.*did you mean 'psnr'"):
+        plan({"dam": "dam", "lip": "lip-flow-hmc"}, claims=["dam > lip by 0.1 pnsr on decode"])
+
+
+def test_a_claim_about_a_point_that_does_not_exist_is_told():
+    claims = ["lip[flow.steps=3] > lip[flow.steps=1] by 0.1 psnr on decode"]
+    with pytest.raises(SpecError, match=r"no system 'lip\[flow.steps=3\]' does task 'decode'"):
+        plan({"lip": "lip-flow-hmc"}, axes={"flow.steps": [1, 2]}, claims=claims)
+
+
 def test_a_training_of_several_processes_is_refused():
     with pytest.raises(SpecError, match=r"system 'dam': training.devices or training.nodes is above 1"):
         plan({"dam": {"spec": "dam", "set": {"training.devices": 2}}})

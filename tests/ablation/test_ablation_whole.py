@@ -92,6 +92,12 @@ def test_nothing_is_run_a_second_time(ablation):
     assert not again.driven.ran and again.driven.done == 21
 
 
+def test_claims_are_judged_by_the_scores(ablation):
+    (finding,) = ablation.findings()
+    assert finding.claim == ablation.grid.claims[0] and finding.verdict == "undecided"
+    assert len(finding.comparison.runs) == 2 and finding.comparison.unpaired == 0
+
+
 def test_the_grid_in_the_folder_is_a_grid_file(ablation):
     again = Ablation.open(ablation.folder.path / "grid.json", ablation.folder.path)
     assert list(again.plan.cells) == list(ablation.plan.cells) and again.grid.claims == ablation.grid.claims

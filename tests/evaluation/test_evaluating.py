@@ -282,11 +282,12 @@ def test_a_damaged_evaluation_is_told_with_its_place(damage, evaluated, tmp_path
         read_evaluation(tmp_path)
 
 
-def scores(name, psnr, capture="c"):
+def scores(name, psnr, capture="c", sequences="ABCDEFGH"):
+    """Scores of frames each of its own sequence, if the names of the sequences are not given."""
     columns = {"psnr": psnr, "error": [0.1] * len(psnr)}
     return ModelScores(
         name=name, system=name, preset="tiny", model=name, identity="0", folder=name, metrics=METRICS,
-        frames=[("A", i) for i in range(len(psnr))], scores={"posterior": columns, "fitted": columns},
+        frames=[(sequences[i], i) for i in range(len(psnr))], scores={"posterior": columns, "fitted": columns},
         provenance={"capture": capture, "capture_name": f"dome {capture}"},
     )  # fmt: skip
 
@@ -309,7 +310,7 @@ def test_the_table_marks_the_best_alone_where_every_frame_says_so():
     assert marked([30.0, 31.0, 32.0], [31.0, 32.1, 32.9], [20.0, 20.0, 20.0]) == {"b"}
 
 
-def test_the_table_marks_what_its_frames_do_not_tell_apart_from_the_best():
+def test_the_table_marks_what_is_not_shown_to_be_worse_than_the_best():
     assert marked([30.0, 31.0], [35.0, 27.0]) == {"a", "b"}
 
 
@@ -317,20 +318,64 @@ def test_the_table_marks_models_that_print_the_same_figure():
     assert marked([30.0, 30.0], [30.001, 30.001]) == {"a", "b"}
 
 
-def test_one_frame_tells_no_spread_so_that_the_best_alone_is_marked():
-    assert marked([30.0], [30.1]) == {"b"}
+def test_frames_of_one_sequence_do_not_tell_which_model_is_best_and_the_table_says_so():
+    one, other = (scores(name, psnr, sequences="AAAA") for name, psnr in (("a", [30.0] * 4), ("b", [31.0, 32.0] * 2)))
+    head, *rest = evaluation_of(one, other).table().split("\n* ")
+    assert "*" not in head
+    assert "no asterisk anywhere: both models have scores of 1 sequence only" in rest[0]
+
+
+def test_few_sequences_are_told_below_the_table_with_the_width_of_their_intervals():
+    evaluation = evaluation_of(scores("a", [30.0, 31.0, 33.0]), scores("b", [31.0, 33.0, 30.0]))
+    assert evaluation.cautions() == [
+        "wide intervals: with 3 sequences the interval reaches 4.3 standard errors to each side; score frames of more "
+        "sequences, since more frames of the same ones hardly help"
+    ]
+
+
+def test_a_metric_of_too_few_sequences_is_named_below_the_table():
+    one, other = scores("a", [30.0] * 6), scores("b", [31.0] * 6)
+    other.scores["fitted"]["error"] = (0.2, *[math.nan] * 5)
+    (caution,) = evaluation_of(one, other).cautions()
+    assert caution.startswith("no asterisk for Error after fitting: both models have scores of 1 sequence only")
+
+
+def test_many_frames_of_few_sequences_do_not_tell_models_apart():
+    apart = [0.1, 0.2, 0.1, 0.2, 1.0, 1.1, 1.0, 1.1]
+    one, other = scores("a", [30.0] * 8), scores("b", [30 + d for d in apart])
+    assert evaluation_of(one, other).to_best(one, "fitted", "psnr").told_apart
+    one, other = (
+        scores("a", [30.0] * 8, sequences="AAAABBBB"),
+        scores("b", other.scores["fitted"]["psnr"], sequences="AAAABBBB"),
+    )
+    assert not evaluation_of(one, other).to_best(one, "fitted", "psnr").told_apart
 
 
 def test_the_table_says_what_its_marks_mean():
     table = evaluation_of(scores("a", [30.0]), scores("b", [31.0])).table()
-    assert "* among the same kind of code the best of the models, or within two standard errors of it" in table
+    assert "* among the same kind of code the best of the models, and those that are not shown to be worse" in table
+
+
+def test_the_json_has_each_difference_to_the_best_with_interval_and_sequences():
+    evaluation = evaluation_of(scores("a", [30.0, 31.0, 33.0]), scores("b", [31.0, 33.0, 35.0]))
+    found = json.loads(evaluation.json_text())["differences"]
+    assert [(one["code"], one["metric"], one["model"], one["best"]) for one in found] == [
+        (code, metric, model, best)
+        for code in ("posterior", "fitted")
+        for metric, model, best in (("psnr", "a", "b"), ("error", "b", "a"))
+    ]
+    assert (found[0]["frames"], found[0]["sequences"], found[0]["left_out"]) == (3, 3, 0)
+    assert found[0]["mean"] == pytest.approx(-5 / 3)
+    assert found[0]["low"] < found[0]["mean"] < found[0]["high"] < 0
+    assert Evaluation.model_validate_json(evaluation.json_text()) == evaluation
 
 
 def test_a_difference_is_paired_over_the_frames_that_both_models_have():
     one, other = scores("a", [30.0, 31.0, math.nan, 20.0]), scores("b", [31.0, 33.0, 40.0])
     difference = evaluation_of(one, other).to_best(one, "fitted", "psnr")
     assert (difference.mean, difference.error) == (-1.5, 0.5)
-    assert str(difference) == "-1.50 ± 0.50" and difference.told_apart
+    assert (difference.frames, difference.left_out, difference.sequences) == (2, 1, 2)
+    assert str(difference) == "-1.50 ± 6.35" and not difference.told_apart
 
 
 def test_models_of_different_captures_do_not_compete():

@@ -8,6 +8,8 @@ from lipflow_dam.weight_norm import NormedConv, NormedLinear, NormedUpConv
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from lipflow_core.avatar import frozen
+
 CASES = {
     "narrow to wide": (NormedLinear(3, 40), nn.Linear(3, 40), (5, 3)),
     "wide to narrow": (NormedLinear(40, 3), nn.Linear(40, 3), (5, 40)),
@@ -54,3 +56,28 @@ def test_the_length_of_the_direction_does_not_matter():
     with torch.no_grad():
         layer.weight.mul_(5)
     torch.testing.assert_close(layer(x), before)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_frozen_layer_computes_its_weight_once_and_follows_it_again_afterwards(name):
+    layer, _, shape = CASES[name]
+    x = torch.randn(shape, dtype=layer.weight.dtype, requires_grad=True)
+    expected = layer(x)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    with frozen(layer):
+        got = layer(x)
+        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(torch.autograd.grad(got.sum(), x)[0], slope)
+    with torch.no_grad():
+        layer.gain.mul_(2)
+    torch.testing.assert_close(layer(x) - layer(x * 0), 2 * (expected - layer(x * 0)))
+
+
+def test_a_frozen_layer_within_a_frozen_model_stays_right():
+    layer = NormedLinear(6, 4)
+    x = torch.randn(3, 6)
+    expected = layer(x)
+    with frozen(layer):
+        with frozen(layer):
+            pass
+        torch.testing.assert_close(layer(x), expected)

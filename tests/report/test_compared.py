@@ -26,13 +26,23 @@ def test_models_of_different_captures_are_warned_of_and_none_is_best(evaluation_
     assert 'class="best"' not in text and "In bold" not in text and 'class="error"' not in text
 
 
-def test_models_that_the_frames_do_not_tell_apart_share_the_bold(evaluation_folder, tmp_path):
+def test_models_that_are_not_told_apart_share_the_bold(evaluation_folder, tmp_path):
     data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
     data["models"][1]["scores"]["fitted"]["psnr"] = [28.0, 34.0]
     (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
     text = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'class="best">31.00<span class="error"> best</span></td>' in text
-    assert 'class="best">30.50<span class="error"> ± 2.50</span></td>' in text
+    assert 'class="best">30.50<span class="error"> ± 31.77</span></td>' in text
+    assert "Wide intervals: with 2 sequences the interval reaches 12.7 standard errors to each side" in text
+
+
+def test_nothing_is_bold_where_all_frames_are_of_one_sequence(evaluation_folder, tmp_path):
+    data = json.loads((evaluation_folder / "evaluation.json").read_text(encoding="utf-8"))
+    for model in data["models"]:
+        model["frames"] = [["EXP_smile", 3], ["EXP_smile", 4]]
+    (tmp_path / "evaluation.json").write_text(json.dumps(data), encoding="utf-8")
+    text = write_report(tmp_path, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'class="best"' not in text and "No asterisk anywhere: both models have scores of 1 sequence only" in text
 
 
 @pytest.mark.parametrize("values", [[9.0, 0.1, 0.05], [2.0, 1.5, 1.2], [1.0, 1.0], [0.0, -3.0]])

@@ -2,17 +2,16 @@
 
 numba's own cache considers a kernel valid while the kernel's own file is unchanged, although other files are compiled
 into it. It keeps an index per kernel that processes read, change and write back: of two that compile at the same time,
-one loses its entry. Here each file's name is a digest of all that its content depends on, so files are only added.
+one loses its entry. Here numba reads and writes its files as ever, but each signature has an index of its own, whose
+name is a digest of all that the machine code depends on, so files are only added.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -23,8 +22,8 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import types
+from numba.core.caching import IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
-from numba.core.serialize import dumps
 
 _IMPORT = re.compile(r"^[ \t]*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.+)|import\s+(.+))", re.MULTILINE)
 _LEFT_OUT = sys.stdlib_module_names | {"numba", "llvmlite"}
@@ -54,32 +53,30 @@ class MachineCode:
 
     def load(self, key: tuple) -> Any:
         """Return what was saved under a key, or None; damaged files count as missing."""
-        with suppress(OSError, EOFError, pickle.UnpicklingError):
-            return pickle.loads(self._path(key).read_bytes())
+        with suppress(Exception):  # numba's reading of damaged files raises many kinds
+            return self._file(key).load(key)
         return None
 
     def save(self, key: tuple, data: Any) -> None:
         """Save the machine code of one signature and delete what was compiled from other states of the sources."""
-        path = self._path(key)
-        written = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         with suppress(OSError):  # a folder that became read-only or a full disk: the next process compiles again
-            try:
-                written.write_bytes(dumps(data))
-                os.replace(written, path)
-            finally:
-                written.unlink(missing_ok=True)
-            for other in self._folder.glob(f"{self._name}.*.nbc"):
-                if not other.name.startswith(f"{self._name}.{self._state}."):
-                    other.unlink(missing_ok=True)
+            self._file(key).save(key, data)
+            for path in self._files():
+                if not path.name.startswith(f"{self._name}.{self._state}."):
+                    path.unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Delete the kernel's files."""
-        for path in self._folder.glob(f"{self._name}.*.nbc"):
+        for path in self._files():
             path.unlink(missing_ok=True)
 
-    def _path(self, key: tuple) -> Path:
+    def _file(self, key: tuple) -> IndexDataCacheFile:
         signature, *machine = key
-        return self._folder / f"{self._name}.{self._state}.{_digest(_spelled(signature), repr(machine))}.nbc"
+        name = f"{self._name}.{self._state}.{_digest(_spelled(signature), repr(machine))}"
+        return IndexDataCacheFile(str(self._folder), name, self._state)
+
+    def _files(self) -> Iterator[Path]:
+        return (path for path in self._folder.glob(f"{self._name}.*") if path.suffix in {".nbi", ".nbc"})
 
 
 def sources(module: str) -> Iterator[str]:

@@ -106,6 +106,8 @@ MODULES = [
     Wrong("decoder/dam", "Single", "works in float64", "texture is torch.float32 for float64 inputs"),
     Wrong("coupling/additive", "NeverEmpty", "works for batches of 0 and 1", "no codes"),
     Wrong("coupling/additive", "Leaking", "rows are independent in evaluation", "depends on the others of its batch"),
+    Wrong("decoder/dam", "Misfolded", "frozen, it gives the same", "changes when the model is frozen for a fit"),
+    Wrong("decoder/dam", "StaysFolded", "frozen, it gives the same", "is not what it was before"),
     Wrong(
         "coupling/additive",
         "Untrainable",

@@ -7,6 +7,8 @@ from dataclasses import replace
 import torch
 from lipflow_dam.decoder import DamDecoder
 
+from lipflow_core.interfaces import Foldable
+
 
 class Single(DamDecoder):
     def decode(self, code, view_direction):
@@ -45,3 +47,26 @@ class Mute(DamDecoder):
 class Distant(DamDecoder):
     def _mesh(self, hidden):
         return super()._mesh(hidden) + 10
+
+
+class Misfolded(Foldable, DamDecoder):
+    """Computes something else from its weights once they are constant."""
+
+    offset = 0.0
+
+    def fold(self):
+        self.offset = 1.0
+
+    def unfold(self):
+        self.offset = 0.0
+
+    def _mesh(self, hidden):
+        return super()._mesh(hidden) + self.offset
+
+
+class StaysFolded(Misfolded):
+    def fold(self):
+        pass
+
+    def unfold(self):
+        self.offset = 1.0
