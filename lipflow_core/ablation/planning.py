@@ -13,7 +13,6 @@ from lipflow_core.ablation.code import code_of
 from lipflow_core.ablation.grid import Grid, System, Task
 from lipflow_core.ablation.prefixes import prefix_of, training_key, used_parts
 from lipflow_core.errors import LipflowError, PluginError, SpecError
-from lipflow_core.interfaces.objective import numbered
 from lipflow_core.model_lock import parts_of
 from lipflow_core.parts import Part
 from lipflow_core.planning import Blueprint, plan
@@ -165,6 +164,8 @@ class _Planner:
                     self._note(where, where, error)
 
     def _metrics(self, one: Scored) -> list[str]:
+        from lipflow_core.interfaces.objective import numbered
+
         names = [metric["type"] for metric in self.cells[one.cell].what["evaluation"]["metrics"]]
         return list(numbered(names, names))
 

@@ -18,20 +18,26 @@ from lipflow_core.progress import progress
 HERE = Path(__file__).parent
 
 
-def run(plan: Plan, folder: Path, *, workers: int = 1, crashes: int = 50, **options) -> Driven:
+def run(
+    plan: Plan, folder: Path, *, workers: int = 1, crashes: int = 50, lease_seconds: float = 120.0, **options
+) -> Driven:
     """Drive a plan of trivial cells to its end."""
     grid = GridFolder(folder)
-    executor = LocalExecutor(grid, workers, kinds=trivial.PLACE, crashes=crashes)
+    executor = LocalExecutor(grid, workers, kinds=trivial.PLACE, crashes=crashes, lease_seconds=lease_seconds)
     with progress(len(plan.cells), "trivial", "cell", style="none") as bar, executor:
         return drive(plan, grid, executor, bar, **options)
 
 
-def start(count: int, seconds: float, folder: Path, *, workers: int = 2) -> subprocess.Popen[bytes]:
-    """Start a driver of `trivial.pairs` in a process of its own."""
-    program = f"import grids, trivial, pathlib; grids.run(trivial.pairs({count}, seconds={seconds}), "
-    program += f"pathlib.Path({str(folder)!r}), workers={workers})"
-    paths = [str(HERE), *filter(None, sys.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def start(plan: str, folder: Path, **options) -> subprocess.Popen[bytes]:
+    """Start a driver in a process of its own.
+
+    Args:
+        plan: Call of a function of `trivial` that gives the plan, such as "pairs(60)".
+        folder: Folder of the grid.
+        **options: Options of `run`.
+    """
+    program = f"import grids, trivial, pathlib; grids.run(trivial.{plan}, pathlib.Path({str(folder)!r}), **{options})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}
     return subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
 
 

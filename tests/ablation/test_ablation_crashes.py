@@ -34,7 +34,8 @@ def test_kills_at_random_lose_no_cell_and_run_none_twice_at_once(tmp_path, trivi
     def done() -> int:
         return sum(grid.cell(name).done for name in plan.cells)
 
-    drivers = [grids.start(trivial_cells, 0.02, grid.path), grids.start(trivial_cells, 0.02, grid.path, workers=1)]
+    call = f"pairs({trivial_cells}, seconds=0.02)"
+    drivers = [grids.start(call, grid.path, workers=workers) for workers in (2, 1)]
     for number in range(kills):
         wait_for(lambda share=(number + 1) / (kills + 1): done() >= share * trivial_cells * 0.9)
         slot = chance.randrange(2)
@@ -45,7 +46,7 @@ def test_kills_at_random_lose_no_cell_and_run_none_twice_at_once(tmp_path, trivi
             killed.append(victim)
         if victim == drivers[slot].pid:
             drivers[slot].wait()
-            drivers[slot] = grids.start(trivial_cells, 0.02, grid.path)
+            drivers[slot] = grids.start(call, grid.path, workers=2)
     assert [driver.wait(120) for driver in drivers] == [0, 0]
     results = [grid.cell(name).result() for name in plan.cells]
     assert len(killed) == kills and len(results) == trivial_cells
@@ -57,19 +58,47 @@ def test_kills_at_random_lose_no_cell_and_run_none_twice_at_once(tmp_path, trivi
 
 def test_two_drivers_at_once_run_each_cell_once(tmp_path):
     plan = trivial.pairs(60, seconds=0.01)
-    drivers = [grids.start(60, 0.01, tmp_path / "grid") for _ in range(2)]
+    drivers = [grids.start("pairs(60, seconds=0.01)", tmp_path / "grid", workers=2) for _ in range(2)]
     assert [driver.wait(120) for driver in drivers] == [0, 0]
     assert [grids.starts(tmp_path / "grid", name) for name in plan.cells] == [1] * 60
 
 
-def test_workers_end_when_their_driver_is_killed_and_its_cells_go_on_at_once(tmp_path):
-    driver = grids.start(2, 30.0, tmp_path / "grid", workers=1)
-    grid, plan = GridFolder(tmp_path / "grid"), trivial.pairs(2, seconds=30.0)
-    first = next(iter(plan.cells))
-    wait_for(lambda: (grid.cell(first).path / "starts").exists())
+def test_cells_of_a_killed_driver_and_worker_go_on_at_once(tmp_path):
+    grid, plan = GridFolder(tmp_path / "grid"), trivial.lingering()
+    (name,) = plan.cells
+    driver = grids.start("lingering()", grid.path)
+    wait_for(lambda: (grid.cell(name).path / "starts").exists())
     (worker,) = grids.workers_of(driver)
-    os.kill(driver.pid, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
+    for pid in (driver.pid, worker):
+        os.kill(pid, signal.SIGKILL)
     driver.wait()
-    wait_for(lambda: not grid.is_claimed(first))
-    assert grids.run(trivial.pairs(2), grid.path).done == 2
+    wait_for(lambda: not grid.is_claimed(name))
+    (grid.cell(name).path / "end").touch()
+    assert grids.run(plan, grid.path).ran == [name]
+
+
+def test_a_worker_ends_when_its_driver_was_killed(tmp_path):
+    grid = GridFolder(tmp_path / "grid")
+    driver = grids.start("plan_of(trivial.cell('save'))", grid.path)
+    (name,) = trivial.plan_of(trivial.cell("save")).cells
+    wait_for(lambda: (grid.cell(name).path / "begun").exists())
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    wait_for(lambda: (grid.cell(name).path / "saved").exists())
+    wait_for(lambda: not grid.is_claimed(name))
+
+
+def test_a_worker_that_slept_through_its_lease_ends_and_publishes_nothing(tmp_path):
+    grid, plan = GridFolder(tmp_path / "grid"), trivial.lingering()
+    (name,) = plan.cells
+    driver = grids.start("lingering()", grid.path, lease_seconds=1)
+    wait_for(lambda: (grid.cell(name).path / "starts").exists())
+    (sleeper,) = grids.workers_of(driver)
+    os.kill(sleeper, signal.SIGSTOP)
+    (grid.cell(name).path / "end").touch()
+    try:
+        assert grids.run(plan, grid.path, lease_seconds=1).ran == [name]
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+    assert driver.wait(60) == 0
+    assert grid.cell(name).result().value["worker"] != sleeper and grids.starts(grid.path, name) == 2

@@ -57,7 +57,16 @@ def save(task: Task) -> dict[str, int]:
     raise Interrupted("saved")
 
 
-KINDS = {"count": count, "fail": fail, "hang": hang, "die": die, "fill": fill, "save": save}
+def linger(task: Task) -> dict[str, int]:
+    """Work until the cell's folder holds a sign to end."""
+    with open(task.folder / "starts", "a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    while not (task.folder / "end").exists():
+        time.sleep(0.005)
+    return {"worker": os.getpid()}
+
+
+KINDS = {"linger": linger, "count": count, "fail": fail, "hang": hang, "die": die, "fill": fill, "save": save}
 PLACE = f"{__name__}:KINDS"
 
 
@@ -88,6 +97,11 @@ def after(first: Cell, kind: str = "count", number: int = 1, **options) -> Cell:
         label=f"{kind} {number} after {first.label}",
         options=options,
     )
+
+
+def lingering() -> Plan:
+    """A plan of one cell that works until it is told to end."""
+    return plan_of(cell("linger"))
 
 
 def pairs(count: int, code: str = "0.1.0", **options) -> Plan:
