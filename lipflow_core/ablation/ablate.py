@@ -119,7 +119,8 @@ class Ablation:
             wanted = check_only(self.grid, plan.scored, self.only)
             kept = tuple(one for one in plan.scored if one.matches(wanted))
             plan = Plan(plan.cells, kept, plan.name).restricted([one.cell for one in kept])
-        remember(Planned.of(plan), self._request, self.folder)
+        if self.folder.exists:
+            remember(Planned.of(plan), self._request, self.folder)
         return plan
 
     @property
@@ -138,6 +139,8 @@ class Ablation:
     ) -> Driven:
         """Run every cell that is not done. Arguments and errors are those of `ablate`."""
         plan, grid, execution = self.plan, self.folder, self.grid.execution
+        grid.make()
+        remember(Planned.of(plan), self._request, grid)
         status = status_of(Planned.of(plan), grid)
         stale = status.having("stale")
         if stale and "stale" not in rerun:

@@ -74,6 +74,7 @@ def merge(other: Path, grid: GridFolder) -> tuple[list[str], list[str]]:
     if not (other / "cells").is_dir():
         raise UsageError(f"{other}: holds no ablation", "Give the --out of another `lipflow-core ablate`.")
     source = GridFolder(other)
+    grid.make()
     copied, busy = [], []
     for name in sorted(source.names()):
         if not source.cell(name).done or grid.cell(name).done:

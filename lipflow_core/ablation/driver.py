@@ -112,6 +112,7 @@ def drive(
         HaltedError: If no cell can go on, because the disk is full or code was edited. What is done stays done.
         lipflow_core.errors.Interrupted: If `stop` returned True.
     """
+    grid.make()
     driven, queue = Driven(), _Queue(plan)
     elsewhere: dict[str, None] = {}
     running: set[str] = set()

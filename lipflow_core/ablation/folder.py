@@ -128,21 +128,36 @@ class GridFolder:
     """The folder of a grid.
 
     Args:
-        path: Path of the folder; made if it does not exist.
+        path: Path of the folder, which need not exist.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be made, or holds other files.
+        lipflow_core.errors.StorageError: If it holds other files.
     """
 
     def __init__(self, path: Path):
         self.path = path
         try:
-            if path.is_dir() and any(path.iterdir()) and not self.cells.is_dir():
+            if not self.exists and path.is_dir() and any(path.iterdir()):
                 raise StorageError(f"{path}: is not empty and holds no ablation", "Choose another --out.")
-            self.cells.mkdir(parents=True, exist_ok=True)
-            (path / PLANS).mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(path, error) from error
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder was made."""
+        return self.cells.is_dir()
+
+    def make(self) -> None:
+        """Make the folder, or keep the one there.
+
+        Raises:
+            lipflow_core.errors.StorageError: If it can't be made.
+        """
+        try:
+            self.cells.mkdir(parents=True, exist_ok=True)
+            (self.path / PLANS).mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
     @property
     def cells(self) -> Path:
@@ -160,6 +175,8 @@ class GridFolder:
 
     def names(self) -> list[str]:
         """List the names of all cells on disk, whatever their state."""
+        if not self.exists:
+            return []
         return [entry.name for entry in os.scandir(self.cells) if entry.name.count("-") == 2 and entry.name[0] != "."]
 
     def is_claimed(self, name: str) -> bool:

@@ -144,6 +144,7 @@ def _write_sbatch(ablation, args: argparse.Namespace) -> int:
         workers=args.workers or execution.workers,
         threads=execution.threads,
     )
+    ablation.folder.make()  # for the logs of the job
     write_atomically(Path(args.write_sbatch), text)
     print(f"submit it with: sbatch {args.write_sbatch}")
     return 0

@@ -14,7 +14,9 @@ from lipflow_core.errors import Interrupted
 
 @pytest.fixture
 def grid(tmp_path):
-    return GridFolder(tmp_path / "grid")
+    folder = GridFolder(tmp_path / "grid")
+    folder.make()
+    return folder
 
 
 def test_cells_run_after_those_that_they_need(grid):

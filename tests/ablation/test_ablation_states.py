@@ -16,7 +16,9 @@ from lipflow_core.errors import StorageError, UsageError
 
 @pytest.fixture
 def grid(tmp_path):
-    return GridFolder(tmp_path / "grid")
+    folder = GridFolder(tmp_path / "grid")
+    folder.make()
+    return folder
 
 
 def status(plan, grid):
@@ -112,6 +114,11 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(StorageError, match="is not empty and holds no ablation"):
         GridFolder(tmp_path)
+
+
+def test_looking_at_a_grid_makes_no_folder(tmp_path):
+    grid = GridFolder(tmp_path / "grid")
+    assert status(trivial.pairs(4), grid).count("waiting") == 4 and not grid.path.exists()
 
 
 def test_a_damaged_result_counts_as_failed(grid):

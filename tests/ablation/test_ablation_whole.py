@@ -128,6 +128,7 @@ def test_scores_are_those_of_evaluate(ablation):
 def test_a_stopped_training_cell_goes_on_from_its_checkpoint(ablation, tmp_path):
     wanted = cell(ablation, "train dam seed=0")
     grid, steps = GridFolder(tmp_path / "grid"), []
+    grid.make()
     (capture,) = (ablation.plan.cells[name] for name in wanted.needs.values())
     assert work_on(capture, grid, KINDS).status == "done"
     threads = torch.get_num_threads()
@@ -186,6 +187,13 @@ def test_a_failed_cell_gives_an_exit_code_and_its_reason(command):
     assert code == 1 and "1 cell failed, 4 that need them were not run" in text
     code, text = command("--status", *arguments)
     assert code == 1 and "it ran longer than its limit of 0.001 s" in text
+
+
+def test_a_failed_cell_is_run_again_when_asked(command):
+    arguments = ("axes.seed=[6]", "--only", "system=dam", "--only", "task=decode")
+    assert command(*arguments, "limits.train=0.001")[0] == 1
+    assert command(*arguments)[0] == 1
+    assert command(*arguments, "--rerun", "failed")[0] == 0
 
 
 @pytest.fixture
