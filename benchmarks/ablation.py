@@ -50,6 +50,7 @@ def main() -> None:
     trivial = Plan({cell.name: cell for cell in cells})
     with tempfile.TemporaryDirectory() as folder:
         place = GridFolder(Path(folder) / "grid")
+        place.make()
         remember(Planned.of(trivial), "benchmark", place)
         executor = LocalExecutor(place, args.workers, kinds="ablation:KINDS")
         with progress(None, "trivial", style="none") as bar, executor:

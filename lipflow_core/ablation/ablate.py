@@ -16,8 +16,9 @@ from lipflow_core.ablation.executors import Executor
 from lipflow_core.ablation.executors.local import LocalExecutor
 from lipflow_core.ablation.folder import ERROR, GRID, GridFolder, changes
 from lipflow_core.ablation.grid import Grid, load_grid
+from lipflow_core.ablation.only import check_only
 from lipflow_core.ablation.planned import Planned, recall, remember, request_of
-from lipflow_core.ablation.planning import check_only, plan_grid
+from lipflow_core.ablation.planning import plan_grid
 from lipflow_core.ablation.status import Status, former_of, stale_text, status_of
 from lipflow_core.errors import UsageError
 from lipflow_core.progress import Style, progress

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lipflow_core.errors import SpecError
 from lipflow_core.model_lock import parts_of
 from lipflow_core.parts import Part, SameAs
 from lipflow_core.planning import Blueprint, PlannedPart, plan
@@ -32,16 +33,28 @@ def prefix_of(blueprint: Blueprint, stages: int, registry: Registry, device: str
         registry: Registry that the components come from.
         device: Device type to train on.
     """
+    priors = [_prior_of(blueprint, number) for number in range(stages)]
+    # The slot of a prior decides its initial weights. One without weights may move to the main slot.
+    alike = all(prior.part == priors[0].part for prior in priors) and not has_weights(priors[0])
+    if alike and stages < len(blueprint.spec.training.stages):
+        try:
+            return _planned(blueprint, stages, registry, device, only=priors[0])
+        except SpecError:  # an objective may need what was left out
+            pass
+    return _planned(blueprint, stages, registry, device, only=None)
+
+
+def _planned(
+    blueprint: Blueprint, stages: int, registry: Registry, device: str, *, only: PlannedPart | None
+) -> Blueprint:
+    """Plan the first stages; with `only`, a prior without weights, also without what this prior does not use."""
     spec = blueprint.spec
     data = spec.model_dump(mode="json")
     data |= {"name": TRAINED, "preset": "paper", "device": device}
     kept = data["training"]["stages"] = data["training"]["stages"][:stages]
-    whole = stages == len(spec.training.stages)
-    priors = [_prior_of(blueprint, number) for number in range(stages)]
-    if not whole and all(prior.part == priors[0].part for prior in priors) and not has_weights(priors[0]):
-        # The slot of a prior decides its initial weights. One without weights may move to the main slot.
-        data["prior"], data["flow"], data["fitting"]["prior"] = priors[0].part.as_data(), None, None
-        if "driving" not in priors[0].plan.needs and not isinstance(spec.encoder, SameAs):
+    if only is not None:
+        data["prior"], data["flow"], data["fitting"]["prior"] = only.part.as_data(), None, None
+        if "driving" not in only.plan.needs and not isinstance(spec.encoder, SameAs):
             data["driving"] = None
     if data["fitting"]["prior"] == data["prior"]:
         data["fitting"]["prior"] = None

@@ -8,7 +8,8 @@ import pytest
 
 from lipflow_core.ablation.cells import Name
 from lipflow_core.ablation.grid import load_grid
-from lipflow_core.ablation.planning import check_only, plan_grid
+from lipflow_core.ablation.only import check_only
+from lipflow_core.ablation.planning import plan_grid
 from lipflow_core.errors import CompatibilityError, SpecError
 
 
