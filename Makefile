@@ -28,7 +28,7 @@ flow-entropy-kept = prior=flow prior.posterior_entropy=keep
 flow-student = prior=flow-student
 flow-matching = prior=flow-matching flow=null
 
-.PHONY: demo systems priors test lint clean
+.PHONY: demo systems priors test fuzz kill lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/lipflow-core train dam preset=small --out $(DEMO)/dam --resume
@@ -57,6 +57,17 @@ priors: $(VENV)/.ready
 
 test: lint
 	LIPFLOW_CORE_CACHE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+# `make fuzz COUNT=1000 FIRST=300`: so many mutated specs, overrides, models, captures and results, from this seed on.
+COUNT ?= 10000
+FIRST ?= 0
+fuzz: $(VENV)/.ready-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz_run.py --count $(COUNT) --first $(FIRST)
+
+# `make kill KILLS=10`: so many kills of each long command, each followed by the same command.
+KILLS ?= 100
+kill: $(VENV)/.ready-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/kill_run.py --count $(KILLS)
 
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -41,7 +41,8 @@ from lipflow_core.interfaces import Split
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Encoding, Keypoints
-from lipflow_core.splits import load_frames, spread
+from lipflow_core.selection import spread
+from lipflow_core.splits import load_frames
 
 COUPLINGS = ("additive", "affine", "affine-clamped", "spline")
 BATCHES = (2, 4, 16, 64)

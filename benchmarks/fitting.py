@@ -23,8 +23,9 @@ from lipflow_core.fitting import fit
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Frame
+from lipflow_core.selection import spread
 from lipflow_core.specs import Spec
-from lipflow_core.splits import load_frames, spread
+from lipflow_core.splits import load_frames
 
 
 def main() -> None:

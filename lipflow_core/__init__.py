@@ -19,7 +19,7 @@ _PUBLIC = {
     "fit": "lipflow_core.fitting",
     "load_spec": "lipflow_core.specs",
     "open_model": "lipflow_core.model_directory",
-    "sample": "lipflow_core.sampling",
+    "register": "lipflow_core.registering",
     "save_model": "lipflow_core.model_directory",
     "train": "lipflow_core.training",
 }
@@ -35,7 +35,7 @@ __all__ = [
     "fit",
     "load_spec",
     "open_model",
-    "sample",
+    "register",
     "save_model",
     "train",
 ]
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from lipflow_core.evaluation import evaluate
     from lipflow_core.fitting import fit
     from lipflow_core.model_directory import open_model, save_model
-    from lipflow_core.sampling import sample
+    from lipflow_core.registering import register
     from lipflow_core.specs import Spec, load_spec
     from lipflow_core.training import train
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lipflow_core.avatar import Avatar
-from lipflow_core.errors import CompatibilityError, PluginError
+from lipflow_core.errors import CompatibilityError, PluginError, SpecError
 from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.planning import Blueprint, PlannedPart, plan
 from lipflow_core.plans import CaptureInputs
@@ -102,7 +102,12 @@ def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
     digest = hashlib.sha256(f"{seed}/{planned.slot}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest[:7], "big"))
-        module = planned.build()
+        try:
+            module = planned.build()
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise SpecError(f"{planned} needs more memory than there is", "Choose smaller sizes.") from error
     expected = _SLOTS[planned.part.kind]
     if not isinstance(module, expected):
         raise PluginError(
@@ -150,6 +155,7 @@ def blank_template(blueprint: Blueprint) -> Template:
         texture_mean=torch.zeros(surface["texture"]),
         texture_scale=torch.ones(()),
         landmarks=landmarks,
+        regions={name: torch.zeros(vertices) for name in blueprint.regions},
     )
 
 

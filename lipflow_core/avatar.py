@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from einops import rearrange, repeat
@@ -13,7 +14,12 @@ from torch import Tensor, nn
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import Decoder, Foldable, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.plans import Plan, Roles
-from lipflow_core.records import Camera, Encoding, FaceState, Frame, Rendering, Template, Topology
+from lipflow_core.records import Camera, Encoding, FaceState, Frame, Record, Rendering, Template, Topology
+
+R = TypeVar("R", bound=Record)
+
+REGION = "region "
+"""Prefix of the names of buffers that hold a template's regions."""
 
 
 class TemplateBuffers(nn.Module):
@@ -25,8 +31,12 @@ class TemplateBuffers(nn.Module):
 
     def set(self, template: Template) -> None:
         """Store a template in place of the present one."""
+        for name in [name for name in self._buffers if name.startswith(REGION)]:
+            delattr(self, name)
         for name, tensor in template.tensors():
-            self.register_buffer(name.removeprefix("topology."), tensor.detach().clone())
+            # Names of buffers have no dots.
+            stored = name.removeprefix("topology.").replace("regions.", REGION)
+            self.register_buffer(stored, tensor.detach().clone())
 
     @property
     def record(self) -> Template:
@@ -36,7 +46,9 @@ class TemplateBuffers(nn.Module):
 def template_of(tensors: Mapping[str, Tensor]) -> Template:
     """Make a template from the tensors that `TemplateBuffers` holds, by name."""
     topology = {field.name: tensors[field.name] for field in fields(Topology)}
-    return Template(Topology(**topology), **{name: t for name, t in tensors.items() if name not in topology})
+    regions = {name.removeprefix(REGION): t for name, t in tensors.items() if name.startswith(REGION)}
+    plain = {name: t for name, t in tensors.items() if name not in topology and not name.startswith(REGION)}
+    return Template(Topology(**topology), **plain, regions=regions)
 
 
 class Avatar(nn.Module):
@@ -133,6 +145,11 @@ class Avatar(nn.Module):
             if id(prior) not in seen:
                 seen.add(id(prior))
                 yield prior
+
+    def bring(self, record: R) -> R:
+        """Move a record to the model's device, and convert its floating-point tensors to the model's precision."""
+        like = self.template_buffers.vertices_mean
+        return record.apply(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else None))
 
     def encode(self, frame: Frame) -> Encoding:
         """Encode each sample to Q's posterior; the frame needs the observation `encoder.modality`."""

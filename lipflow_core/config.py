@@ -1,4 +1,4 @@
-"""The base of every component's options and of every block of a spec. Imports pydantic, not torch.
+"""Defines the base of every component's options and of every block of a spec. Imports pydantic, not torch.
 
 An option is a field with a type, a default and a docstring of its own, the string below it:
 
@@ -14,13 +14,20 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from lipflow_core.plans import Plan
+
+Size = Annotated[int, Field(gt=0, le=2**16)]
+"""Number of units or channels of a layer. Bounded, since a stranger's spec must not ask for any amount of memory."""
+Depth = Annotated[int, Field(gt=0, le=2**10)]
+"""Number of layers or blocks, bounded like `Size`."""
+WidthFactor = Annotated[float, Field(gt=0, le=64)]
+"""Factor on numbers of channels, bounded like `Size`."""
 
 
 class SlotMarker:
@@ -166,7 +173,7 @@ def lay_defaults_under(
 
 def _without_booleans(value: Any, field: FieldInfo) -> Any:
     """Turn true and false into words for fields that are not boolean: pydantic would read them as 1 and 0."""
-    if bool in (field.annotation, *_arguments(field.annotation)):
+    if bool in types_in(field.annotation):
         return value
     # Values inside a block or a component are checked by its own fields.
     nested = _is_slot(field) or _is_block(field)
@@ -270,17 +277,22 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_slot(field: FieldInfo) -> bool:
-    return any(isinstance(item, SlotMarker) for item in [*field.metadata, *_arguments(field.annotation)])
+    return any(isinstance(item, SlotMarker) for item in (*field.metadata, *types_in(field.annotation)))
 
 
 def _is_block(field: FieldInfo) -> bool:
-    kinds = [field.annotation, *_arguments(field.annotation)]
-    return any(isinstance(kind, type) and issubclass(kind, Config) for kind in kinds)
+    return block_in(field.annotation) is not None
 
 
-def _arguments(annotation: Any) -> list[Any]:
-    """Collect all type arguments, nested ones included, of a type such as `Annotated[Part, SlotOf("flow")] | None`."""
-    found = []
+def block_in(annotation: Any) -> type[Config] | None:
+    """Find the first Config in a type such as `Grid | None` or `tuple[Stage, ...]`; None if there is none."""
+    types = (kind for kind in types_in(annotation) if isinstance(kind, type) and get_origin(kind) is None)
+    return next((kind for kind in types if issubclass(kind, Config)), None)
+
+
+def types_in(annotation: Any) -> list[Any]:
+    """List a type such as `Annotated[Part, SlotOf("flow")] | None` and all its arguments, nested ones included."""
+    found = [annotation]
     for argument in get_args(annotation):
-        found += [argument, *_arguments(argument)]
+        found += types_in(argument)
     return found

@@ -1,4 +1,4 @@
-"""Errors that lipflow-core raises, each with the command line's exit code.
+"""Defines the errors that lipflow-core raises, each with the command line's exit code.
 
 Every message says what was wrong, where, and what to do. Catch `LipflowError` for all of them; the subclasses tell
 where to look.

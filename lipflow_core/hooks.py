@@ -1,4 +1,4 @@
-"""What a plugin and the core say to each other: two hooks, their descriptors, the API version.
+"""Defines the interface between plugins and the core: two hooks, their descriptors, and the API version.
 
 A plugin implements at least one of the two hooks. Imports neither torch nor pydantic, so that listing plugins stays
 fast.
@@ -26,21 +26,21 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """Describes a component, so that the core knows it without importing it.
+    """Describes a component, so that the core can list it without importing it.
 
     Args:
-        kind: The contract that it fulfils; one of `KINDS`.
-        name: The name used in specs; lower case with hyphens.
+        kind: Contract that the component fulfils; one of `KINDS`.
+        name: Name in specs; lower case with hyphens.
         implementation: Import path of the class, "package.module:Class".
         config: Import path of its pydantic Config, "package.module:Class". Neither this module nor the one that
             holds the descriptor may import torch.
         summary: One line for listings.
-        api: Plugin API that it was written for, (major, minor). It runs on the same major with this minor or a later.
-        capabilities: Free-form facts to choose by, such as "cuda" or "volume-preserving".
+        api: Plugin API that it was written for, (major, minor). It runs on the same major with this or a later minor.
+        capabilities: Facts that help users to choose, such as "cuda" or "volume-preserving".
         aliases: Other names that specs may use.
         deprecated: Replacement to use, if this component is deprecated.
-        requires: Import names of optional packages that it needs.
-        install: Command that installs these packages, shown when one is missing.
+        requires: Import names of optional packages that the component needs.
+        install: Command that installs these packages; it is shown if one is missing.
     """
 
     kind: Kind
@@ -61,15 +61,15 @@ class Command:
     """Describes a command of `lipflow-core`, so that `--help` lists it without importing it.
 
     Args:
-        name: The word after `lipflow-core`; lower case with hyphens.
+        name: Word after `lipflow-core` that calls the command; lower case with hyphens.
         summary: One line for `--help`, such as "write a report of an evaluation".
         module: Import path of its module, "package.module". The module is imported when the command is called. It has
             two functions: `add_arguments(parser)`, which adds the command's arguments to an
             `argparse.ArgumentParser`, and `run(args)`, which does the work and returns the exit code. `run` raises an
             error of `lipflow_core.errors` where the user must act; any other error is taken for a fault of the plugin.
-        api: Plugin API that it was written for, (major, minor). It runs on the same major with this minor or a later.
-        requires: Import names of optional packages that it needs.
-        install: Command that installs these packages, shown when one is missing.
+        api: Plugin API that it was written for, (major, minor). It runs on the same major with this or a later minor.
+        requires: Import names of optional packages that the command needs.
+        install: Command that installs these packages; it is shown if one is missing.
     """
 
     kind: ClassVar[Literal["command"]] = "command"

@@ -21,8 +21,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lipflow_core.assembly import build, on_device, usable_devices
-from lipflow_core.avatar import Avatar, template_of
+from lipflow_core.avatar import REGION, Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
+from lipflow_core.file_names import check_file_name
+from lipflow_core.given_parts import given_parts, how_to_reopen, missing_parts, warning_of
 from lipflow_core.model_lock import (
     FORMAT,
     LOCK,
@@ -39,12 +41,15 @@ from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
+from lipflow_core.registry.registered import DISTRIBUTION
 from lipflow_core.specs import Spec, dump_spec, load_spec
-from lipflow_core.storage import check_folder, write_together
+from lipflow_core.storage import check_folder, read_file, write_together
 from lipflow_core.weights import load_weights, weights_of
 
 _TEMPLATE = "template_buffers."
-_TEMPLATE_NAMES = [f.name for record in (Topology, Template) for f in fields(record) if f.name != "topology"]
+_TEMPLATE_NAMES = [
+    f.name for record in (Topology, Template) for f in fields(record) if f.name not in ("topology", "regions")
+]
 _TRAINING = ("training", "seed", "name", "preset", "version")
 """Blocks and options of a spec that only training uses."""
 _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name", "training")
@@ -52,7 +57,7 @@ _FREE = ("fitting", "evaluation", "capture", "renderer", "device", "seed", "name
 
 
 class ModelWarning(UserWarning):
-    """A model was opened with other versions of its plugins than it was made with."""
+    """A model was made with other versions of its plugins, or has parts that its spec does not name."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,14 @@ def save_model(avatar: Avatar, spec: Spec, directory: str | os.PathLike[str], re
     Raises:
         lipflow_core.errors.StorageError: If it can't be written, or if it would overwrite a training run's model or
             files that belong to no model.
+
+    Warns:
+        ModelWarning: If a component was given as an object that the spec does not name.
     """
     path = Path(directory)
     check_place(path)
+    if (warning := warning_of(avatar, spec)) is not None:
+        warnings.warn(warning, ModelWarning, stacklevel=2)
     write_model(avatar, spec, path, registry)
     return path
 
@@ -107,7 +117,8 @@ def write_model(avatar: Avatar, spec: Spec, path: Path, registry: Registry | Non
         WEIGHTS: safetensors.torch.save(weights, {"format": "pt"}),
     }
     capture = avatar.capture or spec.capture.plan(CaptureInputs())
-    lock = make_lock(spec, capture, torch.__version__, content, registry or default_registry())
+    given = given_parts(avatar, spec)
+    lock = make_lock(spec, capture, torch.__version__, content, registry or default_registry(), given)
     content[LOCK] = (json.dumps(lock.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
     write_together(path, content)
 
@@ -144,6 +155,11 @@ def open_model(
     lock = read_lock(path)
     _check_hashes(path, lock)
     spec = _load_spec(path, lock, registry, overrides)
+    for slot, name, part in missing_parts(lock.given, spec):
+        raise ModelError(
+            f"{path}: the {slot} of this model was a {name}, given as an object; its spec names '{part.name}'",
+            how_to_reopen(slot, name),
+        )
     weights = _read_weights(path / WEIGHTS)
     template = _template(weights, path)
     _check_shapes(template, lock, path)
@@ -159,6 +175,11 @@ def open_model(
             f"{path}: the parts of its spec no longer fit together: {error.message}", error.hint
         ) from error
     stored = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    if narrow := stored - {torch.float32, torch.float64}:
+        raise ModelError(
+            f"{path / WEIGHTS}: its weights are of type {narrow.pop()}; models run in float32 or float64",
+            "Convert the weights and save the model again with save_model.",
+        )
     if len(stored) == 1:
         avatar.to(dtype=stored.pop())  # a model trained in float64 stays in float64
     try:
@@ -190,6 +211,7 @@ def check_model(directory: str | os.PathLike[str]) -> None:
 def check_place(directory: str | os.PathLike[str]) -> None:
     """Raise a StorageError if a model can't be written to a folder; call it before the work that it would lose."""
     path = Path(directory)
+    check_file_name(path / RUN, StorageError)
     if (path / RUN).exists():
         raise StorageError(f"{path}: holds a training run, whose model would be lost", "Choose another folder.")
     taken = [name for name in (SPEC, WEIGHTS, LOCK) if (path / name).exists()]
@@ -202,7 +224,7 @@ def check_place(directory: str | os.PathLike[str]) -> None:
 
 def _is_model(directory: Path) -> bool:
     try:
-        return json.loads((directory / LOCK).read_bytes()).get("format") == FORMAT
+        return json.loads(read_file(directory / LOCK)).get("format") == FORMAT
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
@@ -274,6 +296,12 @@ def _shaped_otherwise(path: Path, overrides: list[str]) -> SpecError:
 
 def _cure(absent: list[LockedPart]) -> str:
     # A plugin given by path is not published: a package index may have a stranger's upload of the same name.
+    for part in absent:
+        if part.distribution == DISTRIBUTION:
+            return (
+                f'Call lipflow_core.register("{part.kind}", "{part.name}", CLASS) in this process first; it was '
+                f"{part.version}. A command needs it as a plugin: see docs/plugins.md."
+            )
     local = sorted({part.distribution for part in absent if part.version.startswith("sha256:")})
     if local:
         return f"Add the files of {', '.join(local)} to your project's registry.toml; the version is their hash."
@@ -301,7 +329,15 @@ def _template(weights: Mapping[str, Tensor], path: Path) -> Template:
             f"{path / WEIGHTS}: is not the weights file of a lipflow-core model: it lacks {error.args[0]}"
         ) from error
     _check_mesh(held, path)
-    return template_of(held)
+    regions = {name.removeprefix(_TEMPLATE): t for name, t in weights.items() if name.startswith(_TEMPLATE + REGION)}
+    template = template_of(held | regions)
+    for name, region in template.regions.items():
+        if region.shape != template.vertices_mean.shape[:1] or not ((region >= 0) & (region <= 1)).all():
+            raise ModelError(
+                f"{path / WEIGHTS}: is damaged: its region '{name}' has no weight from 0 to 1 for each vertex",
+                "Copy the model again, or train it again.",
+            )
+    return template
 
 
 def _check_mesh(held: Mapping[str, Tensor], path: Path) -> None:

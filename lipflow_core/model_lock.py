@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lipflow_core.config import Config
 from lipflow_core.errors import ModelError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.hooks import API_VERSION
 from lipflow_core.parts import Part
 from lipflow_core.plans import Plan, Roles
@@ -51,6 +52,7 @@ class Lock(BaseModel):
         shapes: Shapes of the capture's tensors, so that the model opens without the capture.
         roles: Roles of the capture's observations.
         sha256: File's name → hash of its content.
+        given: Slot → class of a component that was given as an object and that the spec does not name.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -63,14 +65,22 @@ class Lock(BaseModel):
     shapes: dict[str, Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(max_length=5)]]
     roles: Roles
     sha256: dict[str, str]
+    given: dict[str, str] = Field(default_factory=dict)
 
     @property
     def capture(self) -> Plan:
         """Plan of the capture, as far as opening the model needs it."""
-        return Plan(outputs=self.shapes, roles=self.roles, differentiable=False)
+        return Plan(outputs=self.shapes, roles=self.roles)
 
 
-def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[str, bytes], registry: Registry) -> Lock:
+def make_lock(
+    spec: Spec,
+    capture: Plan,
+    torch_version: str,
+    content: Mapping[str, bytes],
+    registry: Registry,
+    given: Mapping[str, str],
+) -> Lock:
     """Make the lock of a model.
 
     Args:
@@ -79,6 +89,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         torch_version: Version of torch that made the model.
         content: File's name → content, for the model's other files.
         registry: Registry that versions are looked up in.
+        given: Slot → class of a component that the spec does not name (`lipflow_core.given_parts`).
     """
     parts = [
         LockedPart(
@@ -98,6 +109,7 @@ def make_lock(spec: Spec, capture: Plan, torch_version: str, content: Mapping[st
         shapes=dict(capture.outputs),
         roles=capture.roles,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
+        given=dict(given),
     )
 
 
@@ -107,6 +119,7 @@ def read_lock(directory: Path) -> Lock:
     Raises:
         lipflow_core.errors.ModelError: If the model is missing or damaged, or has another format.
     """
+    check_file_name(directory / LOCK, ModelError)
     if not directory.is_dir():
         if directory.suffix in (".yaml", ".yml") or (not directory.exists() and str(directory) in shipped_specs()):
             raise ModelError(

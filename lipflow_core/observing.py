@@ -1,11 +1,12 @@
-"""Decoding codes, and drawing them as a capture's cameras saw them: once for all objectives or metrics that look.
+"""Decodes codes and renders them for a capture's cameras, once for all objectives or metrics.
 
-Here alone is asked whether what a model made is finite (`faults`) and whether a frame shows anything (`shows_nothing`).
+This module also has the checks whether a model's output is finite (`faults`, `sound`) and whether a frame shows
+anything (`shows_nothing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -74,15 +75,15 @@ def cameras_of(frame: Frame, observations: Sequence[str]) -> dict[str, Camera]:
 
 @torch.no_grad()
 def draw(avatar: Avatar, code: Tensor, camera: Camera) -> tuple[Tensor, dict[int, str]]:
-    """Decode codes and draw them as pictures to look at.
+    """Decode codes and render them as pictures to look at.
 
     Args:
-        avatar: The model, in evaluation mode.
+        avatar: Assembled model, in evaluation mode.
         code: (B, D).
-        camera: Leading axes (B, N).
+        camera: Cameras with leading axes (B, N).
 
     Returns:
-        The pictures (B, N, C, H, W) in [0, 1], and the `faults` of the samples.
+        The pictures (B, N, C, H, W) in [0, 1], and the result of `faults` for the samples.
     """
     face = avatar.decode(code, camera)
     rendering = avatar.render(face, camera)
@@ -95,12 +96,12 @@ def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Render
 
     Args:
         code: (B, D).
-        face: What was decoded, if anything was.
-        renderings: What was drawn, as `observe` gives it.
+        face: Decoded face; None if nothing was decoded.
+        renderings: Renderings of the samples, as `observe` returns them.
 
     Returns:
-        Number of a sample → what of it is not finite, the first thing that was made: "code", "decoded vertices",
-        "decoded texture" or "rendered picture". Samples that are sound are not in it.
+        Number of a sample → the first of "code", "decoded vertices", "decoded texture" and "rendered picture" that is
+        not finite. Samples that are finite are left out.
     """
     made = [("code", code)]
     if face is not None:
@@ -116,13 +117,27 @@ def faults(code: Tensor, face: FaceState | None, renderings: Mapping[str, Render
     return found
 
 
-def sound(face: FaceState) -> Tensor:
-    """Tell which samples have finite vertices, (B,) bool, without waiting for the device and without a gradient."""
-    return face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+def sound(losses: Iterable[Tensor], face: FaceState | None) -> list[Tensor]:
+    """Make the losses of samples NaN whose decoded vertices are not finite.
+
+    Renderers draw nothing where vertices are NaN, which may well cost less than a picture. It does not wait for the
+    device.
+
+    Args:
+        losses: (B,) of each objective.
+        face: What was decoded, if anything was.
+
+    Returns:
+        (B,) of each objective.
+    """
+    if face is None:
+        return list(losses)
+    finite = face.vertices.detach().flatten(1).sum(dim=1).isfinite()
+    return [torch.where(finite, loss, torch.nan) for loss in losses]
 
 
 def not_finite(what: str) -> NumericalError:
-    """Make the error of a model that gives NaN or infinity; `what` names the model, the frame and the part."""
+    """Make the error for a model whose output is NaN or infinity; `what` names the model, the frame and the part."""
     return NumericalError(
         f"{what} holds NaN or infinity",
         "The model's weights are damaged or its training ran away; `metrics.jsonl` of its folder may tell when.",
@@ -130,10 +145,10 @@ def not_finite(what: str) -> NumericalError:
 
 
 def shows_nothing(frame: Frame) -> Tensor:
-    """Tell which samples show nothing to compare with: every mask of their views is empty, every keypoint hidden.
+    """Tell which samples show nothing to compare with: all masks of their views are empty, all keypoints hidden.
 
     Returns:
-        (B,) bool; False where an observation is of another kind, or there is none.
+        (B,) bool; False if there is no observation, or one of another kind.
     """
     shown = torch.zeros(len(frame), dtype=torch.bool, device=frame.numbers.device)
     for observation in frame.observations.values():

@@ -70,7 +70,7 @@ class SlotOf(SlotMarker):
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"x-lipflow-slot": self.kind}  # specs/schema.py replaces it by the registry's components
+        return {"x-lipflow-slot": self.kind}  # the command `schema` replaces it by the registry's components
 
     @property
     def _a_kind(self) -> str:

@@ -1,4 +1,4 @@
-"""Pictures as PNG files: single ones, strips of views, keypoints drawn as dots, and contact sheets."""
+"""Makes pictures to look at: PNG files, strips of several views, and keypoints drawn as dots."""
 
 from __future__ import annotations
 
@@ -21,36 +21,16 @@ def strip(pictures: Tensor) -> Tensor:
     return rearrange(pictures, "n c h w -> c h (n w)")
 
 
-def sheet(pictures: Tensor, columns: int, gap: int = 2) -> Tensor:
-    """Lay out a contact sheet, row by row on white.
-
-    Args:
-        pictures: (N, C, H, W).
-        columns: Pictures in a row.
-        gap: Pixels between pictures and around the sheet.
-
-    Returns:
-        (C, ...) one picture.
-    """
-    count, channels, height, width = pictures.shape
-    rows = -(-count // columns)
-    canvas = pictures.new_ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for i, picture in enumerate(pictures):
-        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
-        canvas[:, top : top + height, left : left + width] = picture
-    return canvas
-
-
 def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
-    """Show one frame's observation as a picture; None if it is not of a kind that can be shown.
+    """Show one frame's observation as a picture; None if this kind of observation can't be shown.
 
     Args:
         frame: B frames.
-        name: An observation: `Views` become a strip of all views, `Keypoints` white dots on black.
-        row: Which of the frames.
+        name: Name of an observation. `Views` are shown as a strip of all views, `Keypoints` as white dots on black.
+        row: Number of the frame in the batch.
 
     Returns:
-        (3 or 1, H, W) in [0, 1].
+        The picture (3 or 1, H, W) in [0, 1].
     """
     match frame.observations.get(name):
         case Views(images=images):
@@ -61,7 +41,7 @@ def observed_picture(frame: Frame, name: str, row: int) -> Tensor | None:
 
 
 def _dots(points: Tensor, height: int, width: int, side: int = 192) -> Tensor:
-    """Dots of 3×3 pixels on a canvas of at least `side` rows; points (K, 2) in pixels of a height × width picture."""
+    """Draw dots of 3×3 pixels on a canvas of about `side` rows; points (K, 2) in pixels of a height × width picture."""
     scale = max(1, round(side / height))
     canvas = points.new_zeros(1, height * scale, width * scale)
     offsets = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2)).to(points.device)

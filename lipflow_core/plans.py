@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 Shape = tuple[int, ...]
 """Shape of one sample, without the batch axis."""
@@ -48,7 +48,6 @@ class Plan:
         inputs: Input's name → shape, without batch axis.
         outputs: Output's name → shape, without batch axis.
         devices: Device types that it runs on.
-        differentiable: Whether gradients flow from outputs to inputs.
         invertible: Whether it has an inverse (flows, couplings).
         volume_preserving: Whether its log|det| depends on neither code nor context (flows, couplings).
         needs: Names of further things that it needs. An encoder names its modality, an objective or metric the
@@ -61,7 +60,6 @@ class Plan:
     inputs: Mapping[str, Shape] = field(default_factory=dict)
     outputs: Mapping[str, Shape] = field(default_factory=dict)
     devices: tuple[str, ...] = ("cpu", "cuda")
-    differentiable: bool = True
     invertible: bool = False
     volume_preserving: bool = False
     needs: tuple[str, ...] = ()
@@ -79,6 +77,12 @@ class Plan:
                 found.setdefault(observation, {})[tensor] = tuple(shape)
         return found
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions of a capture's template, from its outputs "template.regions.NAME"."""
+        prefix = "template.regions."
+        return tuple(name.removeprefix(prefix) for name in self.outputs if name.startswith(prefix))
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -90,6 +94,10 @@ class Needs:
         vertices: Whether decoded vertices are needed.
         prior: Whether the conditioned prior is needed.
         divergence: Whether the prior's divergence from the posterior is needed.
+        neighbours: Whether the decoded vertices of the frames before and after are needed.
+        pose: Whether the error of the driving cameras' pose is needed.
+        regions: Pairs (observation, region), from "region:NAME:REGION": the masks of these pictures are restricted to
+            these regions of the tracked surface.
     """
 
     rendered: tuple[str, ...]
@@ -97,6 +105,9 @@ class Needs:
     vertices: bool
     prior: bool
     divergence: bool
+    neighbours: bool
+    pose: bool
+    regions: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, plans: Iterable[Plan]) -> Needs:
@@ -104,8 +115,16 @@ class Needs:
         needs = [need for plan in plans for need in plan.needs]
         rendered = dict.fromkeys(need.removeprefix("render:") for need in needs if need.startswith("render:"))
         targets = dict.fromkeys(need.removeprefix("target:") for need in needs if need.startswith("target:"))
+        regions = dict.fromkeys(need.removeprefix("region:") for need in needs if need.startswith("region:"))
         return cls(
-            tuple(rendered), tuple(rendered | targets), "vertices" in needs, "prior" in needs, "divergence" in needs
+            rendered=tuple(rendered),
+            targets=tuple(rendered | targets),
+            vertices="vertices" in needs,
+            prior="prior" in needs,
+            divergence="divergence" in needs,
+            neighbours="neighbours" in needs,
+            pose="pose" in needs,
+            regions=tuple((name, region) for name, _, region in (each.rpartition(":") for each in regions)),
         )
 
     @property
@@ -251,17 +270,16 @@ class ObjectiveInputs:
         code: Size of the latent code.
         observations: Observations that the capture offers as targets.
         roles: Roles of these observations.
+        view: Observation whose pictures are compared if its options name none: the training views in training. None in
+            fitting, where such an objective must be told, since a fit to the training views is rarely meant.
         landmarks: Number of landmarks in the template; 0 if it has none.
-        has_driving: Whether the spec has a driving encoder.
-        phase: "training" for a term of a training stage, "fitting" for a term of a fit.
     """
 
     code: int
     observations: Observations
     roles: Roles
+    view: str | None = None
     landmarks: int = 0
-    has_driving: bool = False
-    phase: Literal["training", "fitting"] = "fitting"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Progress of long work: a line that is redrawn on a terminal, a plain line every few seconds elsewhere.
+"""Shows the progress of long work: a line that is redrawn on a terminal, a plain line every few seconds elsewhere.
 
 Imports no torch.
 """
@@ -16,19 +16,19 @@ from typing import Any, Literal, TextIO
 from lipflow_core.tables import printable, terminal_width
 
 Style = Literal["auto", "bar", "lines", "none"]
-"""How progress is shown: "auto" means "bar" on a terminal and "lines" elsewhere, but "none" within a hushed one."""
+"""Style of progress: "auto" means "bar" on a terminal and "lines" elsewhere, but "none" within `hushed("none")`."""
 
 REDRAWN_EVERY = 0.25
 """Seconds between two drawings of a bar."""
 WIDE = 160
-"""Columns from which on a terminal has room for a bar beside the figures."""
+"""Smallest width of a terminal, in columns, at which a bar is drawn beside the figures."""
 
 _hushed: ContextVar[bool] = ContextVar("hushed", default=False)
 
 
 @contextmanager
 def hushed(style: Style) -> Iterator[None]:
-    """Within it, if the style is "none", progress of style "auto" is not shown either.
+    """Hide all progress of style "auto" in this context if `style` is "none"; otherwise change nothing.
 
     Example:
         >>> with hushed("none"), progress(3, "simulate") as bar:
@@ -43,22 +43,22 @@ def hushed(style: Style) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Progress(AbstractContextManager):
-    """Shows the progress of a loop; a context manager.
+    """Shows the progress of a loop. It is used as a context manager.
 
     Args:
-        total: Number of units to do; None if not known.
+        total: Number of units to do; None if it is unknown.
         label: Name of the work, such as "train all".
-        unit: Name of a unit, such as "step"; the singular.
-        style: How progress is shown.
-        initial: Units that were done before.
-        stream: Where it is shown; standard error if None.
-        every: Seconds between plain lines.
-        patience: Seconds before anything is shown. A bar that waited so disappears at the end.
-        held: Show nothing before `resume_at` or the first `advance`, since the work may yet be refused.
-        clock: Gives the time in seconds.
+        unit: Name of a unit in the singular, such as "step".
+        style: Style of progress.
+        initial: Number of units that were done before.
+        stream: Stream to print to; standard error if None.
+        every: Seconds between two plain lines.
+        patience: Seconds before anything is shown. With patience, a bar is erased at the end.
+        held: Whether to show nothing before `resume_at` or the first `advance`, for work that may still be refused.
+        clock: Function that returns the time in seconds.
 
     Attributes:
-        done: Units done so far.
+        done: Number of units done so far.
 
     Example:
         >>> with progress(3, "simulate", "frame", style="none") as bar:
@@ -101,11 +101,11 @@ class Progress(AbstractContextManager):
 
     @property
     def due(self) -> bool:
-        """Whether the next `advance` will be seen: ask before computing costly fields."""
+        """Whether the next `advance` will be shown; check it before computing costly fields."""
         return self.style != "none" and self._start is not None and self.clock() >= self._next
 
     def advance(self, n: int = 1, **fields: Any) -> None:
-        """Count `n` more units, and show `fields` (kept until given anew) beside the count."""
+        """Count `n` more units, and show `fields` beside the count; a field keeps its value until it is set again."""
         if self._start is None:
             self._begin()
         self.done += n
@@ -116,16 +116,16 @@ class Progress(AbstractContextManager):
             self._warm = self.clock(), self.done
 
     def resume_at(self, done: int) -> None:
-        """Count `done` units as done before, so that they do not enter the rate, and begin."""
+        """Begin with `done` units already done, which do not count for the rate."""
         self.done = self.initial = done
         self._begin()
 
     def forget(self) -> None:
-        """Show no fields until they are given anew."""
+        """Clear all fields."""
         self._fields.clear()
 
     def note(self, text: str) -> None:
-        """Print a line of its own, above a bar."""
+        """Print a separate line, above the bar if there is one."""
         if self.style == "none":
             return
         drawn = self._drawn > 0
@@ -166,7 +166,7 @@ class Progress(AbstractContextManager):
             print(self._text(now), file=self.stream, flush=True)
 
     def _draw(self, line: str) -> None:
-        """Put a line in place of the one that is drawn."""
+        """Replace the drawn line by another."""
         if line or self._drawn:
             print("\r" + line.ljust(self._drawn), end="" if line else "\r", file=self.stream, flush=True)
             self._drawn = len(line)
@@ -192,7 +192,7 @@ class Progress(AbstractContextManager):
 
 
 progress = Progress
-"""`with progress(total, label, unit) as bar:` reads as what it does."""
+"""The name under which `Progress` is used as a context manager: `with progress(total, label, unit) as bar:`."""
 
 
 def _clock(seconds: float) -> str:

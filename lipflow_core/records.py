@@ -10,16 +10,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from lipflow_core.errors import CaptureError
+
+_ROUNDING = 1e-3
+"""Farthest that values of a captured picture lie outside [0, 1]: a quarter of a level of 8 bits."""
+
 
 @dataclass(frozen=True)
 class Record:
-    """Base of all records: it walks over every tensor of a record, nested records and mappings included."""
+    """Base of all records: it walks over every tensor of a record, nested records and mappings included.
+
+    Fields that are declared as tensors take nothing else.
+
+    Raises:
+        TypeError: If such a field is given something else, such as a numpy array.
+    """
+
+    AXES: ClassVar[Mapping[str, str]] = {}
+    """Tensor's dotted name → its axes in a captured frame, such as "B N 3 4". A letter is one size in all of them."""
+    UNIT: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors whose values lie in [0, 1] in a captured frame."""
+
+    _DECLARED: ClassVar[tuple[tuple[str, bool], ...]] = ()
+    """Fields that are declared as tensors, and whether they may be None."""
+
+    def __init_subclass__(cls) -> None:
+        # Once for each class and not with functools.cache, which torch.compile warns of.
+        super().__init_subclass__()
+        own = {
+            name: str(getattr(kind, "__name__", kind)) for name, kind in vars(cls).get("__annotations__", {}).items()
+        }
+        new = tuple((name, "None" in kind) for name, kind in own.items() if kind in ("Tensor", "Tensor | None"))
+        cls._DECLARED = cls._DECLARED + new
+
+    def __post_init__(self) -> None:
+        for name, optional in self._DECLARED:
+            value = getattr(self, name)
+            if not (isinstance(value, Tensor) or (optional and value is None)):
+                cure = "; convert it with torch.from_numpy" if type(value).__module__ == "numpy" else ""
+                raise TypeError(
+                    f"{type(self).__name__}.{name} must be a torch tensor, got {_described(value)}{cure}",
+                )
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Make a copy of the record with `function` applied to each tensor."""
@@ -55,6 +92,13 @@ class Record:
                 raise ValueError(f"records that are joined differ in {', '.join(column.keys() ^ columns[0].keys())}")
         joined = iter([torch.cat([column[name] for column in columns]) for name in columns[0]])
         return parts[0].apply(lambda _: next(joined))
+
+
+def _described(value: object) -> str:
+    described = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return described + "".join(
+        f" of {name} {getattr(value, name)}" for name in ("dtype", "shape") if hasattr(value, name)
+    )
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
@@ -172,6 +216,9 @@ class FaceState(Record):
             RGB in [0, 1], or standardised where the contract says so.
     """
 
+    AXES: ClassVar[Mapping[str, str]] = {"vertices": "B V 3", "texture": "B 3 T T"}
+    UNIT: ClassVar[tuple[str, ...]] = ("texture",)
+
     vertices: Tensor
     texture: Tensor | None = None
 
@@ -185,6 +232,14 @@ class Views(Record):
         camera: Cameras with leading axes (B, N); extrinsics map the *head frame* to the camera.
         mask: (B, N, H, W) in [0, 1], 1 for pixels that a mesh can explain; losses use these pixels only.
     """
+
+    AXES: ClassVar[Mapping[str, str]] = {
+        "images": "B N C H W",
+        "camera.intrinsics": "B N 3 3",
+        "camera.extrinsics": "B N 3 4",
+        "mask": "B N H W",
+    }
+    UNIT: ClassVar[tuple[str, ...]] = ("images", "mask")
 
     images: Tensor
     camera: Camera
@@ -200,6 +255,14 @@ class Keypoints(Record):
         visible: (B, K) in [0, 1], 0 for landmarks that are hidden or were not found.
         camera: Camera with leading axis (B,), head frame → camera.
     """
+
+    AXES: ClassVar[Mapping[str, str]] = {
+        "points": "B K 2",
+        "visible": "B K",
+        "camera.intrinsics": "B 3 3",
+        "camera.extrinsics": "B 3 4",
+    }
+    UNIT: ClassVar[tuple[str, ...]] = ("visible",)
 
     points: Tensor
     visible: Tensor
@@ -230,6 +293,79 @@ class Frame(Record):
     def __len__(self) -> int:
         return len(self.segments)
 
+    def check(self, *, values: bool = True) -> None:
+        """Check that every observation has the shapes, types and values that its record promises.
+
+        Floating-point tensors must be finite, pictures, masks and visibilities within [0, 1], and pictures and masks as
+        large as their cameras say.
+
+        Args:
+            values: Whether to look at the values too, which reads all tensors once.
+
+        Raises:
+            lipflow_core.errors.CaptureError: If one has not, naming observation, tensor, value and, where there is one,
+                segment and frame.
+        """
+        if tuple(self.numbers.shape) != (len(self),):
+            raise CaptureError(
+                f"the frame has {len(self)} segments, but numbers of shape {tuple(self.numbers.shape)}",
+                f"Give ({len(self)},), a number for each segment.",
+            )
+        for name, record in self.observations.items():
+            if not isinstance(record, Record):
+                raise CaptureError(
+                    f"observation '{name}' is {_described(record)}, not a record",
+                    "Give one of lipflow_core.records, such as Views(images, camera, mask).",
+                )
+            for label, tensor in record.tensors():
+                what = f"{type(record).__name__}.{label} of observation '{name}'"
+                self._check_type(record, label, tensor, what)
+                if values and tensor.is_floating_point():
+                    self._check_values(tensor, what, unit=label in record.UNIT)
+
+    def _check_type(self, record: Record, label: str, tensor: Tensor, what: str) -> None:
+        axes = record.AXES.get(label)
+        wanted = {"B": len(self), **_sizes(record)}
+        shape = tuple(tensor.shape)
+        if axes is None:
+            fits = tensor.ndim > 0 and shape[0] == len(self)
+        else:
+            expected = [wanted.get(axis, int(axis) if axis.isdecimal() else None) for axis in axes.split()]
+            fits = len(expected) == len(shape) and all(
+                size in (None, found) for size, found in zip(expected, shape, strict=True)
+            )
+        if not fits:
+            known = ", ".join(f"{axis} = {size}" for axis, size in wanted.items() if axes is None or axis in axes)
+            raise CaptureError(
+                f"{what} has shape {shape}, expected ({', '.join((axes or 'B …').split())}) with {known}",
+                "Pictures, masks and cameras of an observation must agree in their sizes.",
+            )
+        if axes is not None and not tensor.is_floating_point():
+            cure = "Convert 8-bit pictures with images.float() / 255." if label in record.UNIT else "Use .float()."
+            raise CaptureError(f"{what} has dtype {tensor.dtype}, expected a floating-point one", cure)
+
+    def _check_values(self, tensor: Tensor, what: str, unit: bool) -> None:
+        """Look for NaN, infinity and, with `unit`, values outside [0, 1]: one pass and no temporary if all is well."""
+        if tensor.numel() == 0:
+            return
+        low, high = tensor.aminmax() if unit else 2 * (tensor.sum(),)
+        inside = (low >= -_ROUNDING) & (high <= 1 + _ROUNDING) if unit else torch.isfinite(low)
+        if inside:
+            return
+        for row, sample in enumerate(tensor):
+            where = f"segment {self.segments[row]}, frame {int(self.numbers[row])}: {what}"
+            if not torch.isfinite(sample).all():
+                raise CaptureError(
+                    f"{where} holds NaN or infinity", "Repair this frame of the capture, or leave it out."
+                )
+            low, high = sample.aminmax()
+            if unit and (low < -_ROUNDING or high > 1 + _ROUNDING):
+                value = high if high > 1 + _ROUNDING else low
+                raise CaptureError(
+                    f"{where} holds {value.item():g}, expected values in [0, 1]",
+                    "Divide pictures of 8 bits by 255, and clamp what resampling has left outside.",
+                )
+
     @classmethod
     def join(cls, parts: Sequence[Frame]) -> Frame:
         segments = tuple(segment for part in parts for segment in part.segments)
@@ -243,6 +379,18 @@ class Frame(Record):
         chosen = torch.arange(len(self))[index.cpu()].tolist()
         picked = super().rows(index)
         return replace(picked, segments=tuple(self.segments[i] for i in chosen))
+
+
+def _sizes(record: Record) -> dict[str, int]:
+    """Read the sizes of a record's axes from its camera, and others from the first tensor that has them."""
+    camera = getattr(record, "camera", None)
+    sizes = {"H": camera.height, "W": camera.width} if isinstance(camera, Camera) else {}
+    for label, tensor in record.tensors():
+        axes = record.AXES.get(label, "").split()
+        for axis, size in zip(axes, tensor.shape, strict=False):
+            if axis.isalpha() and axis != "B":
+                sizes.setdefault(axis, size)
+    return sizes
 
 
 @dataclass(frozen=True)
@@ -297,6 +445,8 @@ class Template(Record):
         texture_mean: (3, T, T) in [0, 1].
         texture_scale: () standard deviation over all frames and texels.
         landmarks: (K,) int64 vertex of each keypoint; empty if the capture has no keypoints.
+        regions: Region's name, such as "eyes" → (V,) weight of each vertex in [0, 1], 1 inside the region and 0 outside
+            it. The capture defines the regions; empty if it has none.
     """
 
     topology: Topology
@@ -305,6 +455,7 @@ class Template(Record):
     texture_mean: Tensor
     texture_scale: Tensor
     landmarks: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    regions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def rows(self, index: Tensor) -> Template:
         return self

@@ -1,4 +1,4 @@
-"""The base of what runs give back and write: pydantic models whose JSON has null for NaN and infinity."""
+"""Defines the base of all results: pydantic models whose JSON has null for NaN and infinity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from lipflow_core.errors import ResultError
+from lipflow_core.storage import read_file
 
 
 def _number(value: object) -> object:
@@ -21,7 +22,7 @@ def _finite(value: float) -> float | None:
 
 
 Number = Annotated[float, BeforeValidator(_number), PlainSerializer(_finite, when_used="json")]
-"""A float that JSON writes as null where it is not finite; null is read as NaN."""
+"""Float that is written to JSON as null if it is not finite; null is read as NaN."""
 
 
 class Result(BaseModel):
@@ -45,17 +46,18 @@ class Result(BaseModel):
 
     @classmethod
     def read(cls, path: Path, hint: str) -> Self:
-        """Read a result from a JSON file, which may be damaged or a stranger's.
+        """Read a result from a JSON file, which may be damaged.
 
         Args:
-            path: The file.
-            hint: What to do if it can't be used.
+            path: File to read.
+            hint: Advice for the user if the file can't be used.
 
         Raises:
-            lipflow_core.errors.ResultError: If it can't be read or is no such result, saying where and why.
+            lipflow_core.errors.ResultError: If the file can't be read or holds no such result; the message names the
+                field and the reason.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_file(path))
         except OSError as error:
             raise ResultError(f"{path}: can't be read: {error.strerror or error}", hint) from error
         except ValidationError as error:
@@ -65,6 +67,6 @@ class Result(BaseModel):
 
 
 def finite_mean(values: Sequence[float]) -> float:
-    """Average what is finite; NaN if nothing is."""
+    """Average the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan

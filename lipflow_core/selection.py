@@ -1,7 +1,8 @@
-"""The one grammar of `--frames`: which frames a user names. Imports no torch."""
+"""Chooses frames: those that a user names by the grammar of `--frames`, or an even spread. Imports no torch."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -44,6 +45,21 @@ def positions(segments: Sequence[str], numbers: Sequence[int] | np.ndarray, text
     if not chosen:
         raise SpecError(f"frames '{text}': no frame is named", hint="name some, such as 0:32 or SEGMENT/NUMBER")
     return np.array(list(dict.fromkeys(chosen)), dtype=np.int64)
+
+
+def spread(count: int, total: int) -> np.ndarray:
+    """Choose at most `count` of `total` positions, evenly spread from the first to the last; (N,) int64, rising."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+
+
+def file_stem(segment: str, number: int) -> str:
+    """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores.
+
+    Segments with other characters get a hash too, so that no two of them share a name.
+    """
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
+    told_apart = "" if safe == segment else f"-{hashlib.sha256(segment.encode()).hexdigest()[:8]}"
+    return f"{safe}{told_apart}-{number:06d}"
 
 
 def _of_piece(segments: Sequence[str], numbers: Sequence[int] | np.ndarray, piece: str) -> list[int]:

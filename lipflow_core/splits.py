@@ -1,4 +1,4 @@
-"""Frames of a capture: opening it for a model, which frames to take, loading them, and whether they are sound."""
+"""Opens a capture for a model, loads frames of its splits, and checks that they are sound."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from lipflow_core.errors import CaptureError, CompatibilityError
 from lipflow_core.interfaces import Capture, FrameRequest, Split
 from lipflow_core.planning.blueprint import Blueprint
 from lipflow_core.plans import CaptureInputs, Mismatch
 from lipflow_core.records import Frame
-from lipflow_core.selection import positions
 
 
 def open_capture(blueprint: Blueprint) -> Capture:
@@ -67,40 +65,9 @@ def load_frames(split: Split, indices: np.ndarray, observations: Sequence[str]) 
         observations: Names of the observations; duplicates are ignored.
 
     Raises:
-        CaptureError: If a frame is damaged or holds NaN or infinity.
+        CaptureError: If a frame is damaged or holds NaN, infinity or pictures outside [0, 1].
     """
     cameras = np.tile(np.arange(len(split.cameras)), (len(indices), 1))
     frame = split.load(FrameRequest(np.asarray(indices), tuple(dict.fromkeys(observations)), cameras))
-    check_finite(frame)
+    frame.check()
     return frame
-
-
-def spread(count: int, total: int) -> np.ndarray:
-    """Choose at most `count` of `total` positions, evenly spread from the first to the last; (N,) int64, rising."""
-    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
-
-
-def check_finite(frame: Frame) -> None:
-    """Raise a CaptureError that names segment, frame and observation if a captured tensor has NaN or infinity."""
-    for name, observation in frame.observations.items():
-        for label, tensor in observation.tensors():
-            # One pass and no temporary: a sum is finite only if everything in it is.
-            if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
-                for row, sample in enumerate(tensor):
-                    if not torch.isfinite(sample).all():
-                        raise CaptureError(
-                            f"segment {frame.segments[row]}, frame {int(frame.numbers[row])}: "
-                            f"{label} of observation '{name}' holds NaN or infinity",
-                            "repair this frame of the capture, or leave it out",
-                        )
-
-
-def select(split: Split, text: str) -> np.ndarray:
-    """Find the positions of the frames of a split that a user names; see `lipflow_core.selection.positions`."""
-    return positions(split.segments, split.numbers, text)
-
-
-def file_stem(segment: str, number: int) -> str:
-    """Make a file name for a frame: its segment's letters, digits, dots, dashes and underscores."""
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in segment)
-    return f"{safe}-{number:06d}"

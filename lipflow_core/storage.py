@@ -1,12 +1,12 @@
-"""Writing files and folders whole or not at all.
+"""Writes files and folders completely or not at all.
 
-Everything is written under a temporary name beside its place, flushed to the disk and renamed. If anything goes wrong,
-the earlier content stays, and nothing temporary remains unless the process is killed; `remove_temporaries` clears that
-away.
+Content is written under a temporary name in the same folder, flushed to the disk and renamed. If that fails, the
+earlier content stays and the temporary file is removed. A process that is killed leaves temporary files, which
+`remove_temporaries` removes.
 
-A path that the user named is taken as it is: a link is followed, and a pipe or terminal is written to. Within a folder
-of results (argument `within`) no link is followed, since such folders are passed on: a link in a stranger's folder must
-not lead a write out of it.
+A path that the user gave is used unchanged: links are followed, and pipes and terminals are written to. Within a folder
+of results (argument `within`) no link is followed: such folders are passed on, and a link in one must not lead a write
+out of the folder.
 """
 
 from __future__ import annotations
@@ -23,33 +23,35 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lipflow_core.errors import StorageError
+from lipflow_core.file_names import check_file_name
 
 CLAIM = ".lock"
 """Name of the file that `claimed` locks in a folder."""
 _NAME_KEPT = 40
-"""Letters of a file's name that its temporary one repeats: a name has at most 255 bytes, a character up to four."""
+"""Characters of a file's name that its temporary name repeats: a name has at most 255 bytes, a character up to four."""
 
 AnyPath = str | os.PathLike[str]
 Content = bytes | str | Callable[[BinaryIO], None]
-"""What a file will hold: bytes, text (written as UTF-8), or a function that writes to the open file it is given."""
+"""Content of a file: bytes, text (written as UTF-8), or a function that writes to the open file that it is given."""
 
 
 def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None = None, durable: bool = True) -> None:
-    """Write a file whole, or leave what was there.
+    """Write a file completely, or leave the earlier one unchanged.
 
     A pipe or character device is written to directly, since nothing can take its place.
 
     Args:
-        path: The file; its folder must exist.
-        content: What it will hold.
-        within: The folder of results that the file lies in. No link below it is followed: a link at the file's own
-            place is replaced, a folder that is a link is refused, and so is anything else that is no regular file.
+        path: File to write; its folder must exist.
+        content: Content of the file.
+        within: Folder of results that contains the file. No link below it is followed: a link in place of the file is
+            replaced; a link in place of a folder is refused, as is anything else that is not a regular file.
         durable: Whether to wait until the content is on the disk.
 
     Raises:
-        lipflow_core.errors.StorageError: If it can't be written: no such folder, no permission, no space, a device.
-        BrokenPipeError: If the reader of a pipe went away.
+        lipflow_core.errors.StorageError: If the file can't be written, for example without permission or disk space.
+        BrokenPipeError: If the reader of a pipe has closed it.
     """
+    check_file_name(path, StorageError)
     try:
         target = Path(os.path.realpath(path)) if within is None else _inside(path, within)
         if within is None and _takes_a_stream(path):
@@ -69,14 +71,14 @@ def write_atomically(path: AnyPath, content: Content, *, within: AnyPath | None 
 
 
 def write_together(folder: AnyPath, contents: Mapping[str, bytes]) -> None:
-    """Write several files into a folder, the last one last, leaving other files in it alone.
+    """Write several files into a folder in the given order; other files in it are left alone.
 
-    Each is whole on the disk before the first takes its place, so that a full disk or missing permission changes
-    nothing. If the machine stops between two renames, the last file must tell by hashes whether all belong together.
-    Links in the folder are replaced, not followed.
+    All files are on the disk under temporary names before the first is renamed, so that a full disk or missing
+    permission changes nothing. If the machine stops between two renames, the last file must tell by hashes whether all
+    belong together. Links in the folder are replaced, not followed.
 
     Args:
-        folder: The folder; if it does not exist, it is made as a whole.
+        folder: Folder to write to; it is created if it does not exist.
         contents: File name → content.
 
     Raises:
@@ -105,11 +107,11 @@ def write_together(folder: AnyPath, contents: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def written_folder(path: AnyPath, *, within: AnyPath | None = None) -> Iterator[Path]:
-    """Fill a folder that takes its place, or replaces the one there, once it is complete.
+    """Fill a temporary folder, which becomes the folder at `path`, or replaces the one there, once it is complete.
 
     Args:
-        path: The folder; folders above it are made.
-        within: The folder of results that it lies in, as in `write_atomically`.
+        path: Folder to write; folders above it are created.
+        within: Folder of results that contains it, as in `write_atomically`.
 
     Yields:
         An empty temporary folder to write plain files into.
@@ -157,7 +159,7 @@ def written_folder(path: AnyPath, *, within: AnyPath | None = None) -> Iterator[
 
 
 def make_folder(path: AnyPath, *, within: AnyPath) -> Path:
-    """Make a folder below a folder of results, or keep the one there.
+    """Create a folder below a folder of results; an existing one is kept.
 
     Returns:
         The folder.
@@ -176,7 +178,7 @@ def make_folder(path: AnyPath, *, within: AnyPath) -> Path:
 
 
 def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:
-    """Open a file in a folder of results to append to it; a new one if there is none.
+    """Open a file in a folder of results to append to it; it is created if it does not exist.
 
     Raises:
         lipflow_core.errors.StorageError: If it can't be opened, or is a link or no regular file.
@@ -192,6 +194,18 @@ def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:
         raise storage_error(path, error) from error
 
 
+def read_file(path: AnyPath) -> bytes:
+    """Read a file of a folder that may be a stranger's. Raises OSError if it can't be read or is no regular file."""
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
+def check_regular(path: AnyPath) -> None:
+    """Raise an OSError unless a path, links followed, is a regular file: the reader of a pipe would wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, f"it is {_kind(Path(os.path.realpath(path)))}, not a file")
+
+
 def refuse_links(folder: AnyPath) -> None:
     """Raise a StorageError if a folder of results holds a link, at any depth."""
     for place, folders, files in os.walk(folder):
@@ -203,11 +217,11 @@ def refuse_links(folder: AnyPath) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
-    """Keep other processes from writing a folder of results; a folder that was made for it and stays empty goes again.
+    """Keep other processes from writing to a folder of results. On exit an empty folder is removed.
 
     Args:
-        folder: The folder; made if it does not exist.
-        doing: What is done there, for the message that others get, such as "fitting".
+        folder: Folder to claim; it is created if it does not exist.
+        doing: Work that is done there, such as "fitting", for the message that other processes show.
 
     Raises:
         lipflow_core.errors.StorageError: If another process has claimed the folder, or it can't be made.
@@ -239,9 +253,9 @@ def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
 
 
 def remove_temporaries(folder: AnyPath) -> None:
-    """Remove what killed processes left in a folder; only where no other process may be writing.
+    """Remove the temporary files that killed processes left in a folder; no other process may write to it meanwhile.
 
-    A folder that was about to be replaced takes its place again if the new one had not come to it yet.
+    If a process was killed while it replaced a folder, the earlier folder is put back unless the new one is in place.
     """
     if os.path.islink(folder):
         return
@@ -264,12 +278,13 @@ def is_temporary(path: Path) -> bool:
 
 
 def is_leftover(path: Path) -> bool:
-    """Tell whether a file or folder may have been left by a process that was killed before it wrote any result."""
+    """Tell whether a file or folder is a remnant of a process that was killed before it wrote any result."""
     return path.name == CLAIM or is_temporary(path)
 
 
 def check_folder(path: AnyPath) -> None:
-    """Raise a StorageError if a folder can't be made or written there: a file in the way, no permission."""
+    """Raise a StorageError if a folder can't be created or written: a file is in the way, or permission is missing."""
+    check_file_name(path, StorageError)
     place = Path(os.path.realpath(path))
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
@@ -280,7 +295,7 @@ def check_folder(path: AnyPath) -> None:
 
 
 def storage_error(path: AnyPath, error: OSError) -> StorageError:
-    """Make the StorageError that tells a user of an OSError met while writing `path`."""
+    """Make a StorageError from an OSError that occurred while `path` was written, with advice for the user."""
     elsewhere = "make room, or write elsewhere."
     in_the_way = "remove it, or write elsewhere."
     hints = {
@@ -301,7 +316,7 @@ def storage_error(path: AnyPath, error: OSError) -> StorageError:
 
 
 def _inside(path: AnyPath, within: AnyPath) -> Path:
-    """The place of a path below a folder of results. Raises OSError if a folder between the two is a link."""
+    """Resolve a path below a folder of results. Raises OSError if a folder between the two is a link."""
     relative = Path(path).relative_to(within)
     if ".." in relative.parts:
         raise PermissionError(errno.EPERM, f"{relative} leads out of the folder")
@@ -318,7 +333,7 @@ def _link(path: Path) -> OSError:
 
 
 def _takes_a_stream(path: AnyPath) -> bool:
-    """Whether a path that the user named is written to directly: a pipe, a terminal, or standard output by name."""
+    """Tell whether a path is written to directly: a pipe, a terminal, or standard output by name."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -355,7 +370,7 @@ def _kind(path: Path) -> str:
 
 @contextlib.contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """A temporary name beside a file's place, which is free again afterwards."""
+    """Yield a temporary path in the file's folder; whatever is left there is removed on exit."""
     temporary = _beside(target, "tmp")
     try:
         yield temporary

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lipflow_core.interfaces import FrameRequest
 from lipflow_core.plans import CaptureInputs
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 
 FRAMES = 4
 CAMERAS = (0, 1, 2, 3, 4)

@@ -20,6 +20,7 @@ from lipflow_core.ablation.work import Kinds, Task
 from lipflow_core.errors import ModelError
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.folder import write_model
+from lipflow_core.evaluation.frames import frames_to_score
 from lipflow_core.evaluation.model_evaluation import FITTED, ModelEvaluation
 from lipflow_core.fitting.model_fit import CODES, fit_model, search_grid
 from lipflow_core.fitting.result import FittingResult, GridChoice
@@ -29,7 +30,7 @@ from lipflow_core.parts import CaptureSlot
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import default_registry
 from lipflow_core.specs import load_spec
-from lipflow_core.splits import open_capture, open_split, spread
+from lipflow_core.splits import open_capture, open_split
 from lipflow_core.training import train
 
 RUN, FIT, SCORES = "run", "fit", "scores"
@@ -83,7 +84,7 @@ def score_cell(task: Task) -> dict[str, Any]:
     candidate = replace(Candidate.of(_model(task), _overrides(task)), overrides=())
     capture = open_capture(candidate.blueprint)
     split = open_split(capture, task.cell.what["split"])
-    indices = spread(task.cell.what["frames"], len(split))
+    indices = _indices(task, split)
     fitted = {}
     if "fitted" in task.needs:
         fit = FittingResult.from_tensors(load_file(task.needs["fitted"].path / FIT / CODES))
@@ -143,7 +144,11 @@ def _open(task: Task) -> OpenedModel:
 
 def _frames(task: Task, opened: OpenedModel) -> tuple[Split, np.ndarray]:
     split = open_split(open_capture(opened.blueprint), task.cell.what["split"])
-    return split, spread(task.cell.what["frames"], len(split))
+    return split, _indices(task, split)
+
+
+def _indices(task: Task, split: Split) -> np.ndarray:
+    return frames_to_score(split, task.cell.what["frames"], whole_segments=task.cell.what["whole_segments"])
 
 
 def _chosen(task: Task) -> GridChoice | None:

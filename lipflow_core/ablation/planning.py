@@ -227,8 +227,10 @@ class _Planner:
         spec = asked.spec
         data = spec.model_dump(mode="json", include={"fitting", "evaluation", "capture", "renderer"})
         fitting, evaluation = {**data["fitting"]}, data["evaluation"]
+        evaluation["codes"] = ["posterior", "start", *(["fitted"] if task.score == "fitted" else [])]
         grid = fitting.pop("grid")
-        frames = {"split": task.split, "frames": evaluation["frames"], "renderer": data["renderer"]}
+        frames = {"split": task.split, "renderer": data["renderer"]}
+        frames |= {name: evaluation[name] for name in ("frames", "whole_segments")}
         capture = self._capture(spec.capture)
         used = [*used_parts(spec), *parts_of(spec.fitting)]
         common = {"data": self._identity(spec.capture), "how": self._how(used, asked), "options": {"spec": data}}

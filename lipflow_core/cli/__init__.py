@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lipflow_core.errors import LipflowError
+from lipflow_core.errors import LipflowError, StorageError
 from lipflow_core.tables import printable, shortened
 
 TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
@@ -44,12 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"lipflow-core: warning: {_shown(message)}\n"
     try:
-        return _called(common, rest)
+        code = _called(common, rest)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         _drop_output()
         return 141
     except (Exception, KeyboardInterrupt) as error:
-        return explain(error, debug=common.debug)
+        from lipflow_core.cli.commands import is_full_output
+
+        if not is_full_output(error):
+            return explain(error, debug=common.debug)
+        _drop_output()
+        what = StorageError(f"standard output can't be written: {error}", "Make room on the disk, or write elsewhere.")
+        return explain(what, debug=common.debug)
     finally:
         warnings.formatwarning = plain
 
@@ -80,8 +88,8 @@ def explain(error: BaseException, *, debug: bool) -> int:
     """Say on stderr what ended a command, and give its exit code.
 
     Args:
-        error: What it raised.
-        debug: Whether the traceback is shown; that of a bug always is.
+        error: Exception that the command raised.
+        debug: Whether the traceback is shown; for a bug it is always shown.
     """
     known = isinstance(error, LipflowError | KeyboardInterrupt)
     if debug or not known:
@@ -99,7 +107,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
 
 
 def _shown(message: object) -> str:
-    """A message as it may be printed: it may hold any number of words of a spec, a plugin or a capture."""
+    """Make a message safe to print: it may quote long or hostile text of a spec, a plugin or a capture."""
     return printable(shortened(str(message)))
 
 

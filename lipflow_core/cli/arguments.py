@@ -143,7 +143,7 @@ def _check_overrides(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def _asked(parser: Parser, args: argparse.Namespace) -> Parser:
-    """The parser of the command, or of the command's command, that was asked for."""
+    """Find the parser of the command, or of its subcommand, that was called."""
     commands = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
     chosen = None if commands is None else getattr(args, commands.dest, None)
     return parser if chosen is None else _asked(commands.choices[chosen], args)

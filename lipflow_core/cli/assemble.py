@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from lipflow_core.planning import PlannedPart
@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         blueprint = plan(spec)
         stages = (term for terms in blueprint.stage_objectives.values() for term in terms)
-        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, *blueprint.metrics)
-        _print(args, spec.name, [row for part in planned for row in _planned_rows(part)])
+        _print(args, spec.name, _rows([*blueprint.distinct(), *stages, *blueprint.objectives, *blueprint.metrics]))
         return 0
 
     if args.out:
@@ -63,19 +62,20 @@ def run(args: argparse.Namespace) -> int:
 
         check_place(args.out)  # before a capture is made for it
     from lipflow_core.assembly import blank_template, build, on_device, usable_devices
-    from lipflow_core.description import describe
+    from lipflow_core.measuring import measure
     from lipflow_core.plans import CaptureInputs
 
     blueprint = plan(on_device(spec, None), devices=usable_devices())
     # Only a model that is kept needs the subject's own template, for which the capture may have to be made first.
     template = spec.capture.build(CaptureInputs()).template() if args.out else blank_template(blueprint)
     avatar = build(blueprint, template)
-    described = [vars(row) for row in describe(avatar, blueprint)]
+    sizes = measure(avatar, blueprint)
+    rows = [{**row, **vars(sizes[row["slot"]])} for row in _rows(blueprint.distinct()) if row["slot"] in sizes]
     if args.out:
         from lipflow_core.model_directory import save_model
 
         save_model(avatar, spec, args.out)
-    _print(args, spec.name, described)
+    _print(args, spec.name, rows)
     if args.out and not args.json:
         print(f"wrote {args.out}")
     return 0
@@ -97,14 +97,17 @@ def _list_shipped() -> None:
     print("Each is trained by: lipflow-core train NAME preset=small --out DIR")
 
 
-def _planned_rows(planned: PlannedPart) -> Iterator[dict[str, Any]]:
+def _rows(parts: Iterable[PlannedPart]) -> list[dict[str, Any]]:
+    """Describe each part and the flow within it."""
     from lipflow_core.registry import default_registry
 
-    entries = [(planned.slot, planned.part, planned.plan)]
-    if "flow" in planned.plan.parts:
-        entries.append((f"{planned.slot}.flow", planned.given.flow, planned.plan.parts["flow"]))
-    for slot, part, plan in entries:
-        yield {
+    entries = []
+    for planned in parts:
+        entries.append((planned.slot, planned.part, planned.plan))
+        if "flow" in planned.plan.parts:
+            entries.append((f"{planned.slot}.flow", planned.given.flow, planned.plan.parts["flow"]))
+    return [
+        {
             "slot": slot,
             "kind": part.kind,
             "component": part.name,
@@ -113,6 +116,8 @@ def _planned_rows(planned: PlannedPart) -> Iterator[dict[str, Any]]:
             "inputs": dict(plan.inputs),
             "outputs": dict(plan.outputs),
         }
+        for slot, part, plan in entries
+    ]
 
 
 def _print(args: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> None:

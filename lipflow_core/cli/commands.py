@@ -1,4 +1,4 @@
-"""Which commands there are: the core's own in a table, and those that plugins bring."""
+"""Lists and calls commands: the core's own, which stand in a table, and those of plugins."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ OWN = {
     "fit": ("fit a trained model to poor observations", "lipflow_core.cli.fit"),
     "evaluate": ("score fits on held-out frames", "lipflow_core.cli.evaluate"),
     "ablate": ("run a grid of systems and tasks", "lipflow_core.cli.ablate"),
-    "sample": ("draw faces from a trained model's prior", "lipflow_core.cli.sample"),
-    "schema": ("print the JSON Schema of specs, with every enabled plugin", "lipflow_core.cli.schema"),
-    "plugins": ("list, explain and check plugins", "lipflow_core.cli.plugins"),
 }
 """The core's own commands: name → summary and module."""
 
@@ -37,12 +34,11 @@ CORE = "lipflow-core"
 
 
 def listed(common: argparse.Namespace) -> str:
-    """List all commands for `--help`: a line each, plugins that fail to load among them. Imports no command."""
-    try:
-        troubles = dict(_rows(_registry(common)))
-    except PluginError as error:
-        troubles = {"…": f"commands of plugins can't be listed: {error.message}"}
-    rows = {**{name: summary for name, (summary, _) in OWN.items()}, **troubles}
+    """List all commands for `--help`, one line each, and plugins that fail to load. Imports no command."""
+    registry, fault = _registry(common)
+    rows = {**{name: summary for name, (summary, _) in OWN.items()}, **dict(_rows(registry))}
+    if fault is not None:
+        rows["…"] = f"commands of other plugins can't be listed: {fault.message}"
     indent, width = max(map(len, rows)) + 4, terminal_width(sys.stdout)
     lines = [f"  {name:<{indent - 2}}{text}" for name, text in rows.items()]
     lines = [printable(line, lines=False) for line in lines]
@@ -50,7 +46,7 @@ def listed(common: argparse.Namespace) -> str:
 
 
 def _rows(registry: Registry) -> Iterator[tuple[str, str]]:
-    """Name and text of every command of plugins, of clashes, and of plugins that can't be used."""
+    """Yield name and text of every command of plugins, of clashes, and of plugins that can't be used."""
     for command in registry.commands():
         lacking = registry.missing(command)
         yield command.name, f"{command.summary} (needs {', '.join(lacking)})" if lacking else command.summary
@@ -65,11 +61,11 @@ def _rows(registry: Registry) -> Iterator[tuple[str, str]]:
 
 
 def offers_of(name: str, registry: Registry) -> list[tuple[Plugin | None, Command | None]]:
-    """List who offers a command, as (plugin, command); (None, None) stands for the core.
+    """List the offers of a command as pairs (plugin, command); (None, None) stands for the core.
 
     Args:
-        name: The command, or "PLUGIN:NAME" or "DISTRIBUTION:NAME" for the one of this owner only.
-        registry: The plugins.
+        name: Name of the command, or "PLUGIN:NAME" or "DISTRIBUTION:NAME" for the offer of this owner only.
+        registry: Registry of the plugins.
     """
     owner, _, bare = name.rpartition(":")
     offers = [(registry.plugin(command), command) for command in registry.commands() if command.name == bare]
@@ -85,7 +81,7 @@ def offers_of(name: str, registry: Registry) -> list[tuple[Plugin | None, Comman
 
 
 def clashes(registry: Registry) -> dict[str, list[tuple[Plugin | None, Command | None]]]:
-    """Give the offers of every name that more than one brings, the core counted."""
+    """Collect the offers of every name that more than one plugin offers; the core counts as one."""
     groups = {command.name: offers_of(command.name, registry) for command in registry.commands()}
     return {name: offers for name, offers in groups.items() if len(offers) > 1}
 
@@ -112,10 +108,7 @@ def call_own(name: str, common: argparse.Namespace, arguments: list[str]) -> int
     command, parser = import_module(module), command_parser(bare, summary)
     command.add_arguments(parser)
     args = parse(parser, arguments, common)
-    try:
-        offers = offers_of(name, _registry(common))
-    except PluginError:  # in a registry.toml: the command tells it, if it needs plugins
-        offers = []
+    offers = offers_of(name, _registry(common)[0])
     if len(offers) > 1:
         raise clash(name, offers)
     try:
@@ -132,10 +125,12 @@ def call(name: str, common: argparse.Namespace, arguments: list[str], top: Parse
     Raises:
         PluginError: If several offer it, if it is for another plugin API, or if it fails by a fault of its own.
     """
-    registry = _registry(common)
+    registry, fault = _registry(common)
     offers = offers_of(name, registry)
     if len(offers) > 1:
         raise clash(name, offers)
+    if not offers and fault is not None:
+        raise fault
     if not offers:
         _refuse(name, registry, top)
     plugin, command = offers[0]
@@ -172,9 +167,17 @@ def load(command: Command) -> ModuleType:
     return module
 
 
+def is_full_output(error: BaseException) -> bool:
+    """Tell whether standard output could not be written for lack of room; storage tells of named files itself."""
+    import errno
+
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.filename is None and error.errno in full
+
+
 @contextmanager
 def _blamed(plugin: Plugin, command: Command, *, exits: bool = False) -> Iterator[None]:
-    """Take an error that is none of `lipflow_core.errors` for a fault of the plugin."""
+    """Turn an exception that is not of `lipflow_core.errors` into a PluginError that names the plugin."""
     from lipflow_core.registry.discovery import describe
 
     try:
@@ -182,7 +185,7 @@ def _blamed(plugin: Plugin, command: Command, *, exits: bool = False) -> Iterato
     except (LipflowError, BrokenPipeError):
         raise
     except (Exception, SystemExit) as error:
-        if exits and isinstance(error, SystemExit):
+        if is_full_output(error) or (exits and isinstance(error, SystemExit)):
             raise
         raise PluginError(
             f"command '{command.name}' of plugin {plugin.name} ({plugin.distribution}) failed: {describe(error)}",
@@ -204,8 +207,15 @@ def _distribution(plugin: Plugin | None) -> str:
     return CORE if plugin is None else plugin.distribution
 
 
-def _registry(common: argparse.Namespace) -> Registry:
-    from lipflow_core.registry import default_registry, set_command_line
+def _registry(common: argparse.Namespace) -> tuple[Registry, PluginError | None]:
+    """Return the registry. If a registry.toml can't be read, return that of installed plugins, and the error.
+
+    The command that diagnoses such errors is itself a plugin's. A command that needs the registry raises the error.
+    """
+    from lipflow_core.registry import default_registry, installed_registry, set_command_line
 
     set_command_line(common.registry, common.disable)
-    return default_registry()
+    try:
+        return default_registry(), None
+    except PluginError as error:
+        return installed_registry(), error

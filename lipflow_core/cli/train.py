@@ -55,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
         )
         for warning in stage.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    print(f"trained {spec.name} in {result.seconds:.0f} s: {result.path}")
+    print(f"trained {spec.name} in {result.summary.seconds:.0f} s: {result.path}")
     return 0

@@ -1,9 +1,9 @@
-"""Is a prior right about Q's codes: how likely are they, do its credible regions hold them, and how wide is it?
+"""Tests the calibration of a prior on Q's codes: their likelihood, the coverage of its credible regions, its width.
 
-Any prior that gives `sample` and `log_prob` can be asked. Where Q's code z ranks among M draws of the prior tells in
-which credible regions it lies; were z drawn from the prior itself, each of the M + 1 ranks would be as likely as any
-other (Talts et al., "Validating Bayesian inference algorithms with simulation-based calibration", 2018), so that a
-region of level c holds z in c of all frames, whatever M is.
+Any prior with `sample` and `log_prob` can be tested. The rank of Q's code z among M draws of the prior tells which
+credible regions hold z. If z were a draw of the prior itself, all M + 1 ranks would be equally likely (Talts et al.,
+"Validating Bayesian inference algorithms with simulation-based calibration", 2018). A region of level c then holds z in
+a share c of all frames, for any M.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lipflow_core.records import Encoding, Record
 from lipflow_core.results import Number, Result, finite_mean
 
 DRAWS = 199
-"""Draws of the prior for each frame: 200 ranks, so that every level is a whole number of them."""
+"""Number of draws of the prior for each frame. They give 200 ranks, so that every level is a whole number of ranks."""
 SAMPLES = 16
-"""Samples of Q for each frame."""
+"""Number of samples of Q for each frame."""
 SEED = 0
 
 _LEVELS = tuple(level / 100 for level in range(5, 100, 5))
@@ -52,11 +52,11 @@ CALIBRATION_DEFINITIONS = {
     "Width": "Standard deviation of the prior given a frame, over that of Q's codes of all frames, as a geometric mean "
     "over dimensions and frames; 1 knows no more than how codes are spread.",
 }
-"""What the table's figures mean."""
+"""Definitions of the table's figures."""
 
 
 class Calibration(Result):
-    """How right the prior that fits is about Q's codes; see `CALIBRATION_DEFINITIONS`."""
+    """Holds the calibration of the fitting prior on Q's codes; see `CALIBRATION_DEFINITIONS`."""
 
     nll: dict[Literal["q_mean", "q_samples"], tuple[Number, ...]]
     """"q_mean", Q's mean code, and "q_samples", the average over samples of Q → nats per dimension, a value per frame;
@@ -74,7 +74,7 @@ class Calibration(Result):
     draws: int
     """Draws of the prior for each frame."""
     samples: int
-    """Samples of Q for each frame."""
+    """Number of samples of Q for each frame."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -110,7 +110,7 @@ class Calibration(Result):
 
 @dataclass(frozen=True)
 class Ranks(Record):
-    """Q's codes of N frames among draws of the prior.
+    """Holds the ranks of Q's codes of N frames among draws of the prior.
 
     Args:
         nll_mean: (N,) −log p(μ^q) / D, nats per dimension.
@@ -137,9 +137,9 @@ def rank(prior: ConditionedPrior, posterior: Encoding, generator: torch.Generato
     """Rank `SAMPLES` samples of Q for each frame among `DRAWS` draws of the prior.
 
     Args:
-        prior: Given N frames' driving signal, or a row that broadcasts.
+        prior: Conditioned prior of N frames, or one row that broadcasts.
         posterior: Q's Gaussians of the same frames.
-        generator: Of the draws and of Q's samples.
+        generator: Generator of the draws and of Q's samples.
     """
     normal = bounded_normal(posterior)
     frames, size = normal.mean.shape
@@ -166,7 +166,7 @@ def rank(prior: ConditionedPrior, posterior: Encoding, generator: torch.Generato
 
 
 def calibration(ranks: Ranks) -> Calibration:
-    """Sum up the ranks of all frames. Frames whose code of Q is not finite count as outside of every region."""
+    """Summarise the ranks of all frames. If Q's code of a frame is not finite, it counts as outside every region."""
     sound = ranks.mean.isfinite().all(dim=1) & ranks.variance.isfinite().all(dim=1)
     mean, variance = ranks.mean[sound], ranks.variance[sound]
     spread = (mean.var(dim=0, correction=0) + variance.mean(dim=0)).sqrt()
@@ -185,6 +185,6 @@ def calibration(ranks: Ranks) -> Calibration:
 
 
 def _draw(prior: ConditionedPrior, frames: int, generator: torch.Generator) -> Tensor:
-    """Draw (M, N, D), or (M, 1, D) of a row that broadcasts; a few at once, as flows copy their rows for each."""
+    """Draw (M, N, D), or (M, 1, D) if one row broadcasts; in portions, since flows copy their rows for each draw."""
     together = max(1, _TOGETHER // frames)
     return torch.cat([prior.sample(min(together, DRAWS - i), generator) for i in range(0, DRAWS, together)])

@@ -1,4 +1,4 @@
-"""Models to be evaluated, whether they lie in a folder or were assembled in this process."""
+"""Opens models for evaluation, from a folder or as they were assembled in this process."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from lipflow_core.specs import Spec, load_spec
 from lipflow_core.weights import weights_of
 
 Model = str | os.PathLike[str] | OpenedModel | tuple[Avatar, Spec]
-"""What `evaluate` takes for a model: its folder, what `open_model` gave, or an avatar with its spec."""
+"""Model as `evaluate` takes it: a model directory, the result of `open_model`, or an avatar with its spec."""
 _CHANGEABLE = ("fitting", "evaluation", "capture")
-"""Blocks of a spec that can be changed for an avatar, whose parts are built already."""
+"""Blocks of a spec that overrides can change for an avatar, whose parts are already built."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be evaluated.
+    """Holds a model to evaluate.
 
     Args:
-        avatar: The model.
-        spec: Its spec, with the overrides.
-        blueprint: The spec's plan.
-        weights: Hash of its weights.
-        path: Its folder; None if it was given as an avatar.
-        overrides: Options that the evaluation changes.
+        avatar: Assembled model.
+        spec: Spec of the model, with the overrides.
+        blueprint: Plan of the spec.
+        weights: Hash of the weights.
+        path: Model directory; None if the model was given as an avatar.
+        overrides: Options of the spec that the evaluation changes.
     """
 
     avatar: Avatar
@@ -65,7 +65,7 @@ class Candidate:
 
     @property
     def parts(self) -> dict[str, object]:
-        """Class and options of the model's components, which decide with the weights what it makes."""
+        """Class and options of the model's components, by slot."""
         slots = ("encoder", "driving", "fitting_prior", "decoder", "renderer")
         modules = {slot: getattr(self.avatar, slot) for slot in slots}
         return {
@@ -76,13 +76,13 @@ class Candidate:
 
 
 def candidates(models: Model | Iterable[Model], overrides: Sequence[str]) -> list[Candidate]:
-    """Open all models, each once; a single one need not be in a list."""
+    """Open all models; a single model may be given without a list."""
     single = isinstance(models, str | os.PathLike | OpenedModel | Avatar) or _is_pair(models)
     return [Candidate.of(model, overrides) for model in ([models] if single else models)]
 
 
 def names_of(found: Sequence[Candidate]) -> list[str]:
-    """Name models for tables and folders: by system, where that is not unique by folder, or else by a number."""
+    """Name models for tables and folders: by system; if that is not unique, by folder, or else by system and number."""
     systems = [candidate.spec.name for candidate in found]
     folders = [candidate.spec.name if candidate.path is None else candidate.path.resolve().name for candidate in found]
     if len(set(systems)) == len(systems):
@@ -123,7 +123,7 @@ def _overridden(spec: Spec, overrides: Sequence[str]) -> Spec:
 
 
 def _plans(avatar: Avatar, spec: Spec) -> dict[str, Plan]:
-    """Slot → plan of the component that the avatar has there."""
+    """Collect the plans of the avatar's components by slot."""
     slots = ["driving", "prior", "decoder", "renderer"]
     if avatar.encoder is not avatar.driving:
         slots.append("encoder")
@@ -137,6 +137,6 @@ def _plans(avatar: Avatar, spec: Spec) -> dict[str, Plan]:
 
 
 def _hash(avatar: Avatar) -> str:
-    """Hash the weights as `save_model` would write them, so that a model in a folder and in memory are the same."""
+    """Hash the weights as `save_model` writes them, so that a model has one hash in a folder and in memory."""
     weights = {name: tensor.cpu().contiguous() for name, tensor in weights_of(avatar).items()}
     return hashlib.sha256(save(weights, {"format": "pt"})).hexdigest()

@@ -1,4 +1,4 @@
-"""Evaluating trained models: the public entry."""
+"""Evaluates trained models: the public entry."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import torch
 from lipflow_core.errors import SpecError, UsageError
 from lipflow_core.evaluation.candidate import Candidate, Model, candidates, names_of
 from lipflow_core.evaluation.folder import finished, write_evaluation, write_model
+from lipflow_core.evaluation.frames import frames_to_score
 from lipflow_core.evaluation.model_evaluation import ModelEvaluation
 from lipflow_core.evaluation.result import Evaluation, ModelScores
 from lipflow_core.interfaces import Capture
 from lipflow_core.progress import Style
-from lipflow_core.splits import open_capture, open_split, select, spread
+from lipflow_core.selection import positions
+from lipflow_core.splits import open_capture, open_split
 from lipflow_core.storage import check_folder, claimed, remove_temporaries
 from lipflow_core.version import __version__
 
@@ -38,20 +40,21 @@ def evaluate(
 ) -> Evaluation:
     """Fit held-out frames with trained models and score Q's code, the start of the fit and the fitted code.
 
-    The scores are those of the specs' `evaluation.metrics`, the same for all models. A model that `out` holds already,
-    with the same weights, options and frames, is not run again.
+    The metrics are those of the specs' `evaluation.metrics`, the same for all models. If `out` already has the scores
+    of a model, with the same weights, options and frames, it is not run again.
 
     Args:
-        models: Model directories, models as `open_model` gives them, or pairs (avatar, spec); one or several.
+        models: One or several models: model directories, results of `open_model`, or pairs (avatar, spec).
         count: Number of frames, evenly spread over the split; the spec's `evaluation.frames` if None.
-        frames: Which frames instead, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `lipflow_core.splits.select`).
-        split: Which split.
-        out: Folder for the scores, codes, curves and pictures (see `lipflow_core.evaluation.folder`); nothing is
-            written if None.
+        frames: Frames to take instead of a count, such as "0:32" or "EXP_smile/000012,EXP_blink" (see
+            `lipflow_core.selection.positions`).
+        split: Split of the capture.
+        out: Folder for scores, codes, curves and pictures (see `lipflow_core.evaluation.folder`); nothing is written
+            if None.
         overrides: Options of the specs' fitting, evaluation, capture, renderer and device, such as "fitting.steps=50".
-        without_likelihood: Fit a second time, without the objectives that ask the prior.
-        force: Run models again that are done.
-        style: How progress is shown.
+        without_likelihood: Whether to fit a second time, without the objectives that ask the prior.
+        force: Whether to run finished models again.
+        style: Style of progress.
 
     Raises:
         lipflow_core.errors.SpecError: If the models are scored by different metrics or on different views, or an
@@ -83,8 +86,12 @@ def evaluate(
         if key not in captures:
             captures[key] = open_capture(candidate.blueprint)
         source = open_split(captures[key], split)
-        wanted = candidate.spec.evaluation.frames if count is None else count
-        indices = spread(wanted, len(source)) if frames is None else select(source, frames)
+        options = candidate.spec.evaluation
+        wanted = options.frames if count is None else count
+        if frames is None:
+            indices = frames_to_score(source, wanted, whole_segments=options.whole_segments)
+        else:
+            indices = positions(source.segments, source.numbers, frames)
         runs[name] = ModelEvaluation(candidate, captures[key], source, split, indices, without_likelihood)
     folder = None if out is None else Path(out)
     with contextlib.nullcontext() if folder is None else claimed(folder, "evaluating"):
@@ -103,7 +110,7 @@ def evaluate(
 
 
 def _scores(run: ModelEvaluation, name: str, folder: Path | None, force: bool, style: Style) -> ModelScores:
-    """Run one model, unless the folder has its scores."""
+    """Run one model, or read its scores if the folder has them."""
     done = None if folder is None or force else finished(folder / name, run.identity)
     if done is not None:
         return done

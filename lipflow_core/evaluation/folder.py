@@ -1,11 +1,11 @@
-"""What an evaluation leaves on disk.
+"""Writes and reads the folder of an evaluation.
 
 ```
 OUT/
   evaluation.json         all models' scores, means and per frame; differences to the best; columns, definitions
   scores.csv              the same in long form: a row for each model, frame, code and metric
   MODEL/
-    result.json           this model's scores; its presence means done
+    result.json           this model's scores; written last, so the model is done if it exists
     fits.safetensors      codes, poses and loss curves
     pictures/FRAME.KIND.png
     spec.yaml, lock.json, metrics.jsonl   copied from the model's folder
@@ -26,6 +26,7 @@ from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.model_evaluation import Fits
 from lipflow_core.evaluation.result import OPTIONS, Evaluation, ModelScores
 from lipflow_core.evaluation.text import long_csv
+from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import LOCK, SPEC
 from lipflow_core.pictures import png
 from lipflow_core.specs import dump_spec
@@ -40,7 +41,7 @@ _AGAIN = "Run lipflow-core evaluate again."
 
 
 def finished(folder: Path, identity: str) -> ModelScores | None:
-    """Read a model's scores of an earlier run of this identity; None if there are none or they can't be read."""
+    """Read the scores that an earlier run of this identity wrote; None if there are none, or they can't be read."""
     try:
         scores = ModelScores.read(folder / RESULT, _AGAIN)
     except ResultError:
@@ -51,12 +52,12 @@ def finished(folder: Path, identity: str) -> ModelScores | None:
 def write_model(
     folder: Path, candidate: Candidate, scores: ModelScores, fits: Fits, pictures: Mapping[str, Tensor]
 ) -> None:
-    """Write a model's folder, whole or not at all, in place of an earlier one.
+    """Write a model's folder, completely or not at all; it replaces an earlier one.
 
     Raises:
         lipflow_core.errors.StorageError: If it can't be written.
     """
-    tensors = {"posterior.codes": fits.posterior.cpu().contiguous()}
+    tensors = {"posterior.codes": fits.posterior.cpu().contiguous(), "start.codes": fits.starts.cpu().clone()}
     for code, result in fits.fits.items():
         tensors |= {f"{code}.{name}": tensor for name, tensor in result.as_tensors().items()}
     with written_folder(folder, within=folder.parent) as new:
@@ -88,6 +89,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         lipflow_core.errors.ResultError: If it holds one that is damaged or of another version.
     """
     path = folder / EVALUATION
+    check_file_name(path, UsageError)
     if not path.exists():
         raise UsageError(
             f"{folder} holds no evaluation: there is no {EVALUATION}",

@@ -1,4 +1,4 @@
-"""One model's evaluation: its frames loaded, fitted and scored."""
+"""Evaluates one model: loads, fits and scores its frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,23 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import frozen
+from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.calibration import DRAWS, SAMPLES, SEED, Ranks, calibration, rank
 from lipflow_core.evaluation.candidate import Candidate
 from lipflow_core.evaluation.result import CODES, Code, Column, Failure, ModelScores, Provenance
-from lipflow_core.fitting.fit import choose, first_codes, fit
+from lipflow_core.fitting.fit import choose, first_codes, fit, visible_pictures
+from lipflow_core.fitting.grid import frames_to_choose_on
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Capture, Metric, Split
 from lipflow_core.observing import draw, not_finite
 from lipflow_core.pictures import observed_picture, strip
+from lipflow_core.plans import Needs
 from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
-from lipflow_core.scoring import build_metrics, score
+from lipflow_core.scoring import build_metrics, neighbouring, score
+from lipflow_core.selection import file_stem, spread
 from lipflow_core.specs.model import Fitting
-from lipflow_core.splits import file_stem, load_frames, spread
+from lipflow_core.splits import load_frames
 from lipflow_core.version import __version__
 
 FITTED: Code = "fitted"
@@ -37,16 +41,18 @@ WITHOUT: Code = "fitted-without-likelihood"
 
 @dataclass(frozen=True)
 class Fits(Record):
-    """What was computed for a model's frames.
+    """Holds what was computed for N frames of a model.
 
     Args:
         posterior: (N, D) Q's codes.
-        fits: Fitted code → what fitting gave.
-        scores: Code → metric → (N,).
-        ranks: Q's codes among draws of the prior; None where that says nothing.
+        starts: (N, D) codes that fitting starts from.
+        fits: Kind of fit → its result.
+        scores: Kind of code → metric → (N,) scores.
+        ranks: Ranks of Q's codes among draws of the prior; None if the prior's calibration is not tested.
     """
 
     posterior: Tensor
+    starts: Tensor
     fits: Mapping[Code, FittingResult]
     scores: Mapping[Code, Mapping[str, Tensor]]
     ranks: Ranks | None
@@ -54,11 +60,11 @@ class Fits(Record):
 
 @dataclass
 class _Gathered:
-    """What grows while the frames are gone through, batch by batch.
+    """Collects results while the frames are evaluated batch by batch.
 
     Args:
-        parts: Of each batch.
-        failures: Code → the frames that could not be scored.
+        parts: Results of each batch.
+        failures: Kind of code → the frames that could not be scored.
         pictures: Name such as "EXP_smile-000012.fitted" → picture (C, H, W).
         seconds: Wall-clock time of the fits.
     """
@@ -71,17 +77,17 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """The evaluation of one model.
+    """Evaluates one model on chosen frames.
 
     Args:
-        candidate: The model.
-        capture: Where frames come from.
-        split: A split of it.
-        split_name: Its name.
-        indices: (N,) positions of the frames within it.
-        without_likelihood: Fit a second time, without the objectives that ask the prior.
-        fitted: Fits of these frames that were made before, and how their hyper-parameters were chosen; empty if only
-            Q's codes and the starts are scored. None to fit now.
+        candidate: Model to evaluate.
+        capture: Capture that the frames come from.
+        split: Split of the capture.
+        split_name: Name of the split.
+        indices: (N,) positions of the frames within the split.
+        without_likelihood: Whether to fit a second time, without the objectives that ask the prior.
+        fitted: Fits of these frames that were made before, each with its choice of hyper-parameters; empty if nothing
+            is fitted. None to fit now.
     """
 
     candidate: Candidate
@@ -94,7 +100,7 @@ class ModelEvaluation:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all that the scores depend on: weights, parts, options, frames and code version."""
+        """Hash of everything that the scores depend on: weights, parts, options, frames and version of lipflow-core."""
         spec = self.candidate.spec
         options = {
             "version": __version__,
@@ -113,19 +119,29 @@ class ModelEvaluation:
         """Fit and score all frames.
 
         Args:
-            name: How tables call the model, and the name of its folder.
-            style: How progress is shown.
+            name: Name of the model in tables, and of its folder.
+            style: Style of progress.
 
         Returns:
-            The scores, what they were computed from, and the pictures of the report's frames by name.
+            The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
-            lipflow_core.errors.NumericalError: If no frame could be scored since the model makes NaN, naming the part.
+            lipflow_core.errors.SpecError: If `evaluation.codes` names a code that does not exist.
+            lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
+                message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
         """
         candidate, indices, fitting = self.candidate, self.indices, self.candidate.spec.fitting
         metrics = build_metrics(candidate.avatar, candidate.spec.evaluation.metrics, candidate.blueprint.view)
         variants = self._variants()
+        if not variants and not {"posterior", "start"} & set(candidate.spec.evaluation.codes):
+            raise SpecError(
+                f"{candidate.spec.name}: evaluation.codes names {', '.join(candidate.spec.evaluation.codes)}, but "
+                "fitting has no objectives that ask the prior and others beside them",
+                "Name other codes, such as fitted.",
+            )
+        along = {metric: built for metric, built in metrics.items() if Needs.of([built.planned]).neighbours}
+        alone = {metric: built for metric, built in metrics.items() if metric not in along}
         gathered = _Gathered()
         generator = torch.Generator(candidate.avatar.device).manual_seed(SEED)
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
@@ -133,23 +149,25 @@ class ModelEvaluation:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
             for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
                 chunk = indices[part]
-                frame = load_frames(self.split, chunk, self._observations).to(candidate.avatar.device)
+                frame = candidate.avatar.bring(load_frames(self.split, chunk, self._observations))
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
                 begun = time.perf_counter()
                 fits = self._fit(frame, torch.from_numpy(part), variants, chosen, bar)
                 gathered.seconds += time.perf_counter() - begun
-                self._batch(gathered, frame, fits, metrics, rows, generator)
+                self._batch(gathered, frame, fits, alone, rows, generator)
         self._check_any(gathered.failures)
         fits = Fits.join(gathered.parts)
+        if along:
+            fits = self._along_sequences(fits, along)
         return self._scores(name, metrics, fits, gathered, chosen), fits, gathered.pictures
 
     @cached_property
     def _observations(self) -> tuple[str, ...]:
-        """What has to be loaded: for fitting, scoring, encoding, and calibration, and what the report shows."""
+        """Observations to load: those of fitting, scoring, Q, calibration, and the view that the report shows."""
         blueprint, avatar = self.candidate.blueprint, self.candidate.avatar
         calibrated = avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         names = (
-            *blueprint.fitted_observations,
+            *self._looked_at,
             *blueprint.scored_observations,
             avatar.encoder.modality,
             *((avatar.driving.modality,) if calibrated else ()),
@@ -157,20 +175,26 @@ class ModelEvaluation:
         )
         return tuple(dict.fromkeys(names))
 
+    @property
+    def _looked_at(self) -> tuple[str, ...]:
+        """The observations that fitting sees, or the start of a fit alone."""
+        blueprint = self.candidate.blueprint
+        return blueprint.fitted_observations if self.fitted or self._variants() else blueprint.started_observations
+
     def _variants(self) -> dict[Code, Fitting]:
-        """The fits to make: as the spec says, and without the objectives that ask the prior."""
+        """List the kinds of fits: that of the spec, and one without the objectives that ask the prior."""
         if self.fitted is not None:
             return {}
-        fitting = self.candidate.spec.fitting
-        variants = {FITTED: fitting}
+        fitting, codes = self.candidate.spec.fitting, self.candidate.spec.evaluation.codes
+        variants = {FITTED: fitting} if FITTED in codes else {}
         planned = self.candidate.blueprint.objectives
         kept = tuple(term.part for term in planned if "prior" not in term.plan.needs)
-        if self.without_likelihood and 0 < len(kept) < len(planned):
+        if (self.without_likelihood or WITHOUT in codes) and 0 < len(kept) < len(planned):
             variants[WITHOUT] = fitting.model_copy(update={"objectives": kept})
         return variants
 
     def _fits(self, variants: Mapping[Code, Fitting]) -> int:
-        """Fits of one frame that will be made, those of grid searches included."""
+        """Count the fits of single frames, including those of grid searches."""
         frames = len(self.indices)
         total = frames * len(variants)
         for name, fitting in variants.items():
@@ -180,12 +204,12 @@ class ModelEvaluation:
         return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
-        """Search each variant's grid, if it has one, on a batch spread over the evaluated frames."""
+        """Search each variant's grid, if it has one."""
         chosen = {name: result.grid for name, result in (self.fitted or {}).items() if result.grid is not None}
         for name, fitting in variants.items():
             if fitting.grid is not None:
-                batch = self.indices[spread(fitting.grid.frames, len(self.indices))]
-                frame = load_frames(self.split, batch, self._observations)
+                split, batch = frames_to_choose_on(fitting.grid, self.split, self.indices, lambda: self.capture)
+                frame = load_frames(split, batch, self._observations)
                 chosen[name] = choose(self.candidate.avatar, frame, fitting, metric=metric, progress=bar)
         return chosen
 
@@ -215,16 +239,20 @@ class ModelEvaluation:
         shown: Sequence[int],
         generator: torch.Generator,
     ) -> None:
-        """Score one batch; `shown` are the rows of which pictures are kept, `generator` ranks."""
+        """Score one batch; pictures of the rows `shown` are kept, and `generator` draws for the ranks."""
         avatar = self.candidate.avatar
-        starts = fits[FITTED].starts if FITTED in fits else first_codes(avatar, frame, self.candidate.spec.fitting)
         with frozen(avatar), torch.no_grad():
-            posterior = avatar.encode(frame)
-            codes: dict[Code, Tensor] = {"posterior": posterior.mean, "start": starts}
+            posterior, spec = avatar.encode(frame), self.candidate.spec
+            first = next(iter(fits.values()), None)
+            start = first_codes(avatar, frame, spec.fitting) if first is None else first.starts
+            made: dict[Code, Tensor] = {"posterior": posterior.mean, "start": start}
+            codes = {name: code for name, code in made.items() if name in spec.evaluation.codes}
             codes |= {name: result.codes for name, result in fits.items()}
+            poses = {name: result.residual for name, result in fits.items()}
+            poses["start"] = None if first is None else first.start_residual
             scores = {}
             for name, code in codes.items():
-                scores[name], found = score(avatar, code, frame, metrics)
+                scores[name], found = score(avatar, code, frame, metrics, pose=poses.get(name))
                 for row, part in sorted(found.items()):
                     failure = Failure(segment=frame.segments[row], number=int(frame.numbers[row]), part=part)
                     gathered.failures.setdefault(name, []).append(failure)
@@ -234,32 +262,58 @@ class ModelEvaluation:
                 driving = avatar.drive(frame) if "driving" in prior.planned.needs else None
                 ranks = rank(prior.condition(driving), posterior, generator)
             gathered.pictures |= dict(self._pictures(frame, codes, shown))
-        gathered.parts.append(Fits(codes["posterior"], fits, scores, ranks))
+        gathered.parts.append(Fits(posterior.mean, start, fits, scores, ranks))
+
+    def _along_sequences(self, fits: Fits, metrics: Mapping[str, Metric]) -> Fits:
+        """Score by the metrics that need the frames before and after, once all frames have codes."""
+        avatar, spec = self.candidate.avatar, self.candidate.spec
+        segments = [self.split.segments[index] for index in self.indices]
+        numbers = [int(self.split.numbers[index]) for index in self.indices]
+        targets = Needs.of(metric.planned for metric in metrics.values()).targets
+        made = {"posterior": fits.posterior, "start": fits.starts}
+        made |= {name: result.codes for name, result in fits.fits.items()}
+        scores = {name: dict(columns) for name, columns in fits.scores.items()}
+        for name, columns in scores.items():
+            around, parts = neighbouring(made[name], segments, numbers), []
+            for rows in torch.arange(len(numbers)).split(2 * spec.fitting.batch):
+                chunk = self.indices[rows.numpy()]
+                seen = Frame(tuple(segments[row] for row in rows), torch.tensor([numbers[row] for row in rows]), {})
+                if targets:
+                    seen = load_frames(self.split, chunk, targets)
+                seen, code = seen.to(avatar.device), made[name][rows]
+                with frozen(avatar):
+                    parts.append(score(avatar, code, seen, metrics, neighbours=around[rows])[0])
+            columns |= {metric: torch.cat([part[metric] for part in parts]) for metric in metrics}
+        return replace(fits, scores=scores)
 
     @property
     def _not_calibrated(self) -> str | None:
-        """Why Q's codes tell nothing of the prior that fits; None if they do."""
+        """Reason why Q's codes can't test the prior's calibration; None if they can."""
         avatar = self.candidate.avatar
         if avatar.encoder is avatar.driving and "driving" in avatar.fitting_prior.planned.needs:
-            return "Q is the driving encoder itself, so that the prior is asked about codes that it was made from"
+            return "Q is the driving encoder itself: the prior would be tested on the codes that it is built from"
         return None
 
     def _pictures(
         self, frame: Frame, codes: Mapping[Code, Tensor], rows: Sequence[int]
     ) -> Iterator[tuple[str, Tensor]]:
-        """What frames are compared with, where (the mask), what fitting saw of them, and what codes look like."""
+        """Yield pictures of frames: target, mask, the observations that were fitted, and the decoded codes."""
         if not rows:
             return
         blueprint = self.candidate.blueprint
         frame = frame.rows(torch.tensor(rows, device=frame.numbers.device))
         codes = {name: code[list(rows)] for name, code in codes.items()}
+        avatar, fitting = self.candidate.avatar, self.candidate.spec.fitting
+        hidden = visible_pictures(avatar, frame, fitting) if self.fitted or self._variants() else {}
         view = frame[blueprint.view]
         stems = [file_stem(*named) for named in zip(frame.segments, frame.numbers.tolist(), strict=True)]
         for row, stem in enumerate(stems):
             yield f"{stem}.target", strip(view.images[row])
             yield f"{stem}.mask", strip(view.mask[row][:, None])
-            for name in blueprint.fitted_observations:
+            for name in self._looked_at:
                 picture = None if name == blueprint.view else observed_picture(frame, name, row)
+                if name in hidden:
+                    picture = strip(hidden[name][row])
                 if picture is not None:
                     yield f"{stem}.seen-{name}", picture
         for name, code in codes.items():
@@ -304,7 +358,7 @@ class ModelEvaluation:
             metrics={metric: Column.of(metric, built.config) for metric, built in metrics.items()},
             frames=tuple((self.split.segments[i], int(self.split.numbers[i])) for i in self.indices),
             scores={
-                code: {metric: tuple(values.tolist()) for metric, values in columns.items()}
+                code: {metric: tuple(columns[metric].tolist()) for metric in metrics}
                 for code, columns in fits.scores.items()
             },
             distance={code: tuple((fit.distance / spread_of_codes).tolist()) for code, fit in fits.fits.items()},

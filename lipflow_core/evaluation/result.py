@@ -1,4 +1,4 @@
-"""What an evaluation gives back and writes: the scores of every frame, and what a reader needs to show them."""
+"""Holds the results of an evaluation: the scores of every frame, and the columns that tables show them in."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from lipflow_core.evaluation.calibration import CALIBRATION_DEFINITIONS, Calibra
 from lipflow_core.evaluation.text import calibration_table, cautions, notes, score_table
 from lipflow_core.fitting.result import GridChoice
 from lipflow_core.results import Number, Result, finite_mean
+from lipflow_core.specs.model import ScoredCode
 
-Code = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
-"""Which code of a frame is decoded and scored."""
+Code = ScoredCode
+"""Kind of code of a frame that is decoded and scored."""
 CODES: dict[Code, str] = {
     "posterior": "Q's code",
     "start": "before fitting",
     "fitted": "after fitting",
     "fitted-without-likelihood": "after, without likelihood",
 }
-"""Code → how tables call it."""
+"""Kind of code → its name in tables."""
 OPTIONS = ("system", "preset", "seed", "prior", "fitting_prior", "driving", "flow", "overrides")
 """Fields of `ModelScores` that tell how models differ: columns of `scores.csv`."""
 
 
 class Column(Result):
-    """A column of figures: how tables show it, and what it means."""
+    """Describes a column of figures: heading, unit, format and definition."""
 
     heading: str
     """Short name, such as "PSNR"."""
@@ -40,9 +41,9 @@ class Column(Result):
     digits: int = Field(default=2, ge=0, le=12)
     """Decimal places that tables print."""
     higher_is_better: bool | None = None
-    """Whether a larger value is a better one; null if neither is."""
+    """Whether larger values are better; null if the column does not rank models."""
     definition: str = ""
-    """What exactly is computed."""
+    """Exact definition of the values."""
 
     @classmethod
     def of(cls, name: str, config: MetricConfig) -> Self:
@@ -76,40 +77,40 @@ TRAVELLED = Column(
 )
 """The column of `ModelScores.distance`."""
 DEFINITIONS = {"Travelled": TRAVELLED.definition, **CALIBRATION_DEFINITIONS}
-"""What the figures mean that an evaluation has beside its metrics."""
+"""Definitions of the figures of an evaluation that are not metrics."""
 
 
 class Failure(Result):
-    """A frame that could not be scored, since a model made NaN or infinity of it."""
+    """Names a frame that could not be scored because the model gave NaN or infinity."""
 
     segment: str
     """Segment of the frame."""
     number: int
     """Number of the frame within the segment."""
     part: str
-    """What was not finite, such as "decoded vertices"."""
+    """Part that was not finite, such as "decoded vertices"."""
 
 
 class Provenance(Result):
-    """Where scores come from."""
+    """Tells which capture and machine the scores come from."""
 
     capture: str = ""
-    """Identity of the capture: models of the same one compare."""
+    """Identity of the capture; only scores on the same capture are comparable."""
     capture_name: str = ""
-    """How tables call the capture, such as "studio p01"."""
+    """Name of the capture in tables, such as "studio p01"."""
     device: str = ""
     """Device that the model was on."""
     threads: int = 0
-    """Torch's threads."""
+    """Number of torch's threads."""
     parameters: int = 0
     """Number of the model's parameters."""
 
 
 class ModelScores(Result):
-    """One model's scores, frame by frame."""
+    """Holds one model's scores, frame by frame."""
 
     name: str
-    """How tables call the model."""
+    """Name of the model in tables."""
     system: str
     """The spec's name."""
     preset: str
@@ -151,11 +152,11 @@ class ModelScores(Result):
     grid: dict[Code, GridChoice] = Field(default_factory=dict)
     """Fitted code → the grid search's choice; empty without a grid."""
     calibration: Calibration | None = None
-    """Calibration of the prior that fits, on the same frames; null where Q's codes say nothing of it."""
+    """Calibration of the fitting prior on the same frames; null if Q's codes can't test it."""
     not_calibrated: str | None = None
-    """Why there is no calibration."""
+    """Reason why there is no calibration; null if there is one."""
     seconds: Number = 0.0
-    """Wall-clock time of fitting, all fits together."""
+    """Wall-clock time in seconds of all fits together."""
     provenance: Provenance = Provenance()
     """Capture, device and size of the model."""
 
@@ -180,7 +181,7 @@ class ModelScores(Result):
     @computed_field
     @property
     def means(self) -> dict[Code, dict[str, Number]]:
-        """Code → metric, or "distance" → the mean over the frames that have a value."""
+        """Kind of code → metric, or "distance" → mean over the frames with a finite value."""
         found = {}
         for code, columns in self.scores.items():
             travelled = {"distance": self.travelled(code)} if code in self.distance else {}
@@ -197,11 +198,11 @@ class ModelScores(Result):
 
     @property
     def capture(self) -> str:
-        """What tells the capture best: its name, if it is known, or its identity."""
+        """Name of the capture for tables, or its identity if it has no name."""
         return self.provenance.capture_name or self.provenance.capture or "–"
 
     def notes(self) -> list[str]:
-        """Say what is amiss with single frames, a line for each."""
+        """List problems with single frames, one line each."""
         return list(notes(self, CODES))
 
 
@@ -219,20 +220,20 @@ class ToBest(Difference):
 
 
 class Evaluation(Result):
-    """Scores of several models on the same split, by the same metrics."""
+    """Holds the scores of several models on the same split, by the same metrics."""
 
     format: Literal[2] = 2
     """Format of evaluation.json."""
     created: str = ""
-    """When the evaluation was made, ISO 8601, UTC."""
+    """Time of the evaluation, ISO 8601, UTC."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of lipflow-core, Python and torch."""
     split: str
-    """Split that the frames are of."""
+    """Split that the frames come from."""
     view: str
-    """Observation that pictures were compared in."""
+    """Observation whose pictures were compared."""
     definitions: dict[str, str] = DEFINITIONS
-    """What the figures mean that are not metrics."""
+    """Definitions of the figures that are not metrics."""
     models: tuple[ModelScores, ...]
     """Scores in the order in which the models were given."""
 
@@ -255,24 +256,24 @@ class Evaluation(Result):
 
     @property
     def competing(self) -> bool:
-        """Whether there are several models that compare."""
+        """Whether there are several models with comparable scores."""
         return len(self.models) > 1 and self.comparable
 
     @property
     def captures(self) -> str:
-        """What the models were scored on, such as "studio p01"; of each model where they differ."""
+        """Name of the capture, such as "studio p01"; the captures of all models if they differ."""
         if self.comparable:
             return next((model.capture for model in self.models), "")
         return ", ".join(f"{model.name} on {model.capture}" for model in self.models)
 
     def warning(self) -> str | None:
-        """Say what stands against comparing the models; None if nothing does."""
+        """Warn that the models' scores are not comparable; None if they are."""
         if self.comparable:
             return None
         return f"the models were scored on different captures ({self.captures}), so that their scores do not compare"
 
     def best(self, code: Code, metric: str) -> ModelScores | None:
-        """Find the model of the best mean of a metric, for one of the codes; None if there is no competition."""
+        """Find the model with the best mean of a metric, for one kind of code; None if there is no competition."""
         scored = [model for model in self.models if code in model.scores and math.isfinite(model.mean(code, metric))]
         if not self.competing or not scored:
             return None
@@ -337,7 +338,7 @@ class Evaluation(Result):
                     yield model, code
 
     def table(self) -> str:
-        """Print the scores as plain text; an asterisk marks the best of each kind of code where models compete.
+        """Print the scores as plain text.
 
         It marks as well every model that is not shown to be worse than the best. Lines below tell where nothing can be
         marked: the frames are of too few sequences, or the models were scored on different captures.
@@ -345,7 +346,7 @@ class Evaluation(Result):
         return score_table(self, CODES, TRAVELLED)
 
     def calibration_table(self) -> str:
-        """Print how right each model's prior is about Q's codes; a line below tells why one is not asked."""
+        """Print the calibration of each model's prior; a line below says why a prior has none."""
         return calibration_table(self)
 
     def __repr__(self) -> str:

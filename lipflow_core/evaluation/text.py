@@ -1,4 +1,4 @@
-"""Evaluations as plain text: tables, notes on single frames, and CSV."""
+"""Prints evaluations as plain text: tables, notes on single frames, and CSV."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def score_table(evaluation: Evaluation, codes: Mapping[str, str], travelled: Col
     """Print a row for each model and code; see `Evaluation.table`.
 
     Args:
-        evaluation: The scores.
-        codes: Code → how it is called.
-        travelled: The column of the distance that fitted codes travelled.
+        evaluation: Scores of the models.
+        codes: Kind of code → its name in tables.
+        travelled: Column of the distance that fitted codes travelled.
     """
     rows: list[list[str]] = []
     rules: list[int] = []
@@ -78,7 +78,7 @@ def calibration_table(evaluation: Evaluation) -> str:
 
 
 def notes(model: ModelScores, codes: Mapping[str, str]) -> Iterator[str]:
-    """Say what is amiss with single frames, a line for each; see `ModelScores.notes`."""
+    """Yield a line for each problem with single frames; see `ModelScores.notes`."""
     for code, count in model.nonfinite.items():
         if count:
             told = counted(count, "frame")
@@ -96,31 +96,35 @@ def notes(model: ModelScores, codes: Mapping[str, str]) -> Iterator[str]:
                 f"made NaN or infinity (the first is {first.segment}/{first.number:06d}: {first.part})"
             )
     for metric, column in model.metrics.items():
+        values = {code: columns[metric] for code, columns in model.scores.items()}
+        # A kind of code may have no value at all, as Q's has no pose; then the others tell.
+        values = {code: found for code, found in values.items() if any(map(math.isfinite, found))} or values
         without = [
             frame
             for position, frame in enumerate(model.frames)
             if any(
-                not math.isfinite(columns[metric][position]) and frame not in failed.get(code, ())
-                for code, columns in model.scores.items()
+                not math.isfinite(found[position]) and frame not in failed.get(code, ())
+                for code, found in values.items()
             )
         ]
         if without:
             segment, number = without[0]
             yield (
                 f"{model.name}: {counted(len(without), 'frame')} left out of {column.heading}, which has no finite "
-                f"value there, as where a mask is empty (the first is {segment}/{number:06d})"
+                f"value there, as where a mask is empty or a frame beside it is not scored "
+                f"(the first is {segment}/{number:06d})"
             )
 
 
 def long_csv(evaluation: Evaluation, options: Sequence[str]) -> str:
     """Write all values as CSV in long form: a row for each model, frame, code and metric.
 
-    Beside the metrics' there are rows of "distance" and "steps" of fitted codes, and of "nll", the calibration's.
-    Values that are not finite are left empty.
+    Further rows have the "distance" and "steps" of fitted codes, and the "nll" of the calibration. Values that are not
+    finite are left empty.
 
     Args:
-        evaluation: The scores.
-        options: Fields of the models that are columns.
+        evaluation: Scores of the models.
+        options: Fields of the models that become columns.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

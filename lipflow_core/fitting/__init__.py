@@ -4,8 +4,8 @@ Networks are frozen; only each row's code, and the pose of the driving device if
 independent: every row has its own loss, learning rate, weights, stopping and best code.
 """
 
-from lipflow_core.fitting.fit import choose, fit, observations_of
+from lipflow_core.fitting.fit import choose, first_codes, fit, observations_of
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.result import FittingResult, GridChoice
 
-__all__ = ["FittingResult", "GridChoice", "Problem", "choose", "fit", "observations_of"]
+__all__ = ["FittingResult", "GridChoice", "Problem", "choose", "first_codes", "fit", "observations_of"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.avatar import Avatar, frozen
+from lipflow_core.errors import CompatibilityError, SpecError
 from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
@@ -17,7 +18,7 @@ from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
-from lipflow_core.plans import ObjectiveInputs, Shape
+from lipflow_core.plans import Mismatch, Needs, ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
 from lipflow_core.specs.model import Fitting
@@ -53,7 +54,8 @@ def fit(
         The result of B fitted rows.
 
     Raises:
-        lipflow_core.errors.CaptureError: If a target holds NaN or infinity.
+        lipflow_core.errors.CaptureError: If an observation has other shapes, types or values than its record promises,
+            such as NaN or pictures outside [0, 1] (see `lipflow_core.records.Frame.check`).
         lipflow_core.errors.SpecError: If an objective's observation is missing.
 
     Example:
@@ -62,7 +64,12 @@ def fit(
     """
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation)
+        if chosen is None and fitting.grid is not None and fitting.grid.choose_on != "scored":
+            raise SpecError(
+                f"fitting.grid.choose_on is '{fitting.grid.choose_on}', but only frames to be fitted were given",
+                hint="choose on other frames with lipflow_core.fitting.choose(), and pass the result as chosen=…",
+            )
         if chosen is None and fitting.grid is not None and len(problem):
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
@@ -77,6 +84,54 @@ def fit(
             progress=progress,
         )
     return replace(result, grid=chosen)
+
+
+def first_codes(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
+    """Give the code that a fit of each frame would start from, without fitting: what the driving encoder does alone.
+
+    Args:
+        avatar: Assembled model.
+        target: B frames with the driving observation, if the prior needs it.
+        fitting: Options of fitting; `start` decides.
+
+    Returns:
+        (B, D).
+
+    Raises:
+        lipflow_core.errors.SpecError: If the driving observation is missing.
+        lipflow_core.errors.CaptureError: If it holds NaN or infinity.
+    """
+    with frozen(avatar):
+        return Problem.of(avatar, target, {}, fitting.start).start(fitting.start)
+
+
+def visible_pictures(avatar: Avatar, target: Frame, fitting: Fitting) -> dict[str, Tensor]:
+    """Blacken the pixels that all objectives hide by their regions, to look at what fitting sees.
+
+    Args:
+        avatar: Assembled model.
+        target: As in `fit`.
+        fitting: As in `fit`.
+
+    Returns:
+        Observation's name → pictures (B, N, C, H, W), for the observations that no objective sees whole.
+    """
+    objectives = build_objectives(avatar, target, fitting.objectives)
+    if not Needs.of(objective.planned for objective in objectives.values()).regions:
+        return {}
+    problem = Problem.of(avatar, target, objectives, fitting.start)
+    whole = {
+        name
+        for key, objective in objectives.items()
+        for name in Needs.of([objective.planned]).rendered
+        if name not in problem.masks.get(key, {})
+    }
+    found: dict[str, Tensor] = {}
+    for masks in problem.masks.values():
+        for name, mask in masks.items():
+            if name not in whole:
+                found[name] = torch.maximum(found[name], mask) if name in found else mask
+    return {name: problem.target[name].images * mask[:, :, None] for name, mask in found.items()}
 
 
 def choose(
@@ -96,41 +151,29 @@ def choose(
         return None
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation)
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
 
 
-def first_codes(avatar: Avatar, target: Frame, fitting: Fitting) -> Tensor:
-    """Give the code that fitting of each frame starts from, (B, D), without fitting.
-
-    Args:
-        avatar: The assembled model.
-        target: B frames with the driving observation, if the prior needs it.
-        fitting: Options of fitting; its objectives are not used.
-    """
-    with frozen(avatar):
-        return Problem.of(avatar, target, {}, fitting.start).start(fitting.start)
-
-
 def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
-    """Say what of the first frame is not finite before the first step of a fit; "loss" if nothing else is.
+    """Name the first thing computed for the first frame that is not finite before any step; "loss" if none is found.
 
     Args:
-        avatar: The assembled model.
-        target: As in `fit`.
-        fitting: As in `fit`.
+        avatar: Assembled model.
+        target: Frames as in `fit`; only the first one is examined.
+        fitting: Options of fitting.
 
     Returns:
-        Such as "driving encoding", "first code", "decoded vertices", or "loss of objective 'photometric'".
+        A name such as "driving encoding", "first code", "decoded vertices" or "loss of objective 'photometric'".
     """
     one = target.rows(torch.tensor([0]))
     objectives = build_objectives(avatar, one, fitting.objectives)
     with frozen(avatar), torch.no_grad():
         if avatar.driving is not None and avatar.driving.modality in one.observations:
-            encoding = avatar.drive(one.to(avatar.device))
+            encoding = avatar.drive(avatar.bring(one))
             if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
                 return "driving encoding"
-        problem = Problem.of(avatar, one, objectives, fitting.start)
+        problem = Problem.of(avatar, one, objectives, fitting.start, fitting.perturbation)
         code = problem.start(fitting.start)
         face, renderings = observe(avatar, problem.template, code, problem.needs, problem.cameras, problem.directions)
         found = faults(code, face, renderings).get(0)
@@ -143,15 +186,18 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
 
 def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> dict[str, Objective]:
     """Build the objectives for the frames' observations, by name; repeated names get "#2" and so on."""
+    target.check(values=False)
     given = ObjectiveInputs(
         code=avatar.decoder.given.code,
         observations=observations_of(target),
         roles=avatar.roles,
         landmarks=avatar.template.landmarks.numel(),
-        has_driving=avatar.driving is not None,
     )
     dtype = avatar.template.vertices_mean.dtype
-    return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    try:
+        return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
+    except Mismatch as mismatch:
+        raise CompatibilityError(str(mismatch)) from mismatch
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:

@@ -101,6 +101,7 @@ def minimize(
         codes=every.best[:, :size],
         starts=starts,
         poses=None if fitting.pose is None else rigid(every.best[:, size:], fitting.pose.translation_scale),
+        perturbations=None if problem.displacement is None else problem.displacement[frames],
         losses=every.best_loss,
         steps=every.adam.steps,
         best_steps=every.best_step,

@@ -1,11 +1,11 @@
-"""Fitting a trained model to frames of its capture, batch by batch, so that a run that was killed goes on.
+"""Fits a trained model to frames of its capture, batch by batch; a fit that was killed continues where it ended.
 
 ```
 OUT/
-  fit.json            frames, losses, steps, distances and mean curves; its presence means done
+  fit.json            frames, losses, steps, distances and mean curves; written last, so the fit is done if it exists
   codes.safetensors   every tensor of the `FittingResult`
-  pictures/           what the fitted codes look like, beside their targets, if asked for
-  request.json, grid.json, batches/   of a run under way
+  pictures/           pictures of the targets, each beside its fit, if asked for
+  request.json, grid.json, batches/   the state of a fit that is not done
 ```
 """
 
@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from safetensors.torch import load_file, save
 
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import CaptureError, ResultError, StorageError
-from lipflow_core.fitting.fit import choose, first_fault, fit
+from lipflow_core.fitting.fit import choose, first_fault, fit, visible_pictures
+from lipflow_core.fitting.grid import frames_to_choose_on
+from lipflow_core.fitting.pose import pose_errors
 from lipflow_core.fitting.result import Curve, FitSummary, FittedFrame, FittingResult, GridChoice
 from lipflow_core.interfaces import Split
 from lipflow_core.model_directory import OpenedModel, open_model
@@ -37,9 +40,11 @@ from lipflow_core.plans import Needs
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
-from lipflow_core.splits import file_stem, load_frames, open_capture, open_split, select, spread
+from lipflow_core.selection import file_stem, positions
+from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
+    check_regular,
     claimed,
     is_leftover,
     make_folder,
@@ -68,17 +73,18 @@ def fit_model(
 ) -> FitSummary:
     """Fit frames with a trained model and write codes, losses and curves.
 
-    Called again with the same arguments after it was ended at any instant, it goes on with the first batch that is not
-    yet written; when all is done, it returns what is there. A fit that fails before its first batch is written leaves
-    nothing behind.
+    If an earlier call with the same arguments was interrupted, the fit continues with the first batch that was not
+    written yet. A finished fit is read and returned. A fit that fails before its first batch is written leaves nothing
+    behind.
 
     Args:
         model: Model directory.
-        out: Folder to write, see above; empty, or of the same fit.
-        frames: Which, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `select`); all of the split if None.
-        split: Which split.
-        overrides: Of the spec, such as "fitting.steps=50".
-        pictures: Write pictures of the fitted codes.
+        out: Folder to write; it must be empty or hold the same fit.
+        frames: Frames to fit, such as "0:32" or "EXP_smile/000012,EXP_blink" (see `lipflow_core.selection.positions`);
+            all frames of the split if None.
+        split: Split of the capture.
+        overrides: Changes to the spec, such as "fitting.steps=50".
+        pictures: Whether to write pictures of the fitted codes.
         chosen: Result of an earlier grid search, which replaces a new search.
         style: How progress is shown.
 
@@ -94,11 +100,9 @@ def fit_model(
     """
     check_folder(out)
     opened = open_model(model, overrides=overrides)
-    spec, blueprint = opened.spec, opened.blueprint
-    capture = open_capture(blueprint)
+    capture = open_capture(opened.blueprint)
     source = open_split(capture, split)
-    indices = np.arange(len(source)) if frames is None else select(source, frames)
-    folder = Path(out)
+    indices = np.arange(len(source)) if frames is None else positions(source.segments, source.numbers, frames)
     request = {
         "version": __version__,
         "weights": opened.lock.sha256["weights.safetensors"],
@@ -106,27 +110,22 @@ def fit_model(
         "split": split,
         "frames": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
         "pictures": pictures,
-        "spec": spec.model_dump(mode="json", include={"renderer", "fitting", "evaluation"}),
+        "spec": opened.spec.model_dump(mode="json", include={"renderer", "fitting", "evaluation"}),
         **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
+    folder = Path(out)
     with claimed(folder, "fitting"):
         _open(folder, request)
         if (folder / RESULT).exists():
             return FitSummary.read(folder / RESULT, "Remove that file and fit again.")
         with _nothing_left_of_a_failure(folder):
-            chosen = chosen or _choose(folder, opened, source, indices, style)
-            observations = dict.fromkeys((*blueprint.fitted_observations, *((blueprint.view,) if pictures else ())))
-            result = _fit(folder, opened, source, indices, tuple(observations), chosen, pictures, style)
-            _check_any(folder, opened, source, indices, result)
-            summary = _summary(opened, request, source, indices, result, chosen)
-            write_atomically(folder / CODES, save(result.as_tensors()), within=folder)
-            write_atomically(folder / RESULT, summary.json_text(), within=folder)
+            summary = _ModelFit(folder, opened, source, indices, pictures, style).run(request, chosen)
         shutil.rmtree(folder / _BATCHES, ignore_errors=True)
         return summary
 
 
 def _open(folder: Path, request: dict[str, Any]) -> None:
-    """Make the folder, or check that the fit in it is this one."""
+    """Make the folder, or check that it holds the same fit."""
     try:
         found = folder / _REQUEST
         if found.is_file():
@@ -140,7 +139,7 @@ def _open(folder: Path, request: dict[str, Any]) -> None:
         for place in (folder, folder / _BATCHES, folder / PICTURES):
             remove_temporaries(place)
         if not (folder / RESULT).exists():
-            # The request first, so that a fit that is killed is known from then on.
+            # The request is written first: it marks the folder as one of a fit, even if the fit is killed at once.
             write_atomically(found, _json(request), within=folder)
             make_folder(folder / _BATCHES, within=folder)
     except OSError as error:
@@ -151,7 +150,7 @@ def _open(folder: Path, request: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _nothing_left_of_a_failure(folder: Path) -> Iterator[None]:
-    """Remove a fit that failed before it kept a batch, so that it is not in the way of one with other options."""
+    """Remove a fit that failed before its first batch was written, so that another fit can use the folder."""
     try:
         yield
     except Exception:
@@ -164,29 +163,21 @@ def _nothing_left_of_a_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray, style: Style) -> GridChoice | None:
-    """Choose by the grid once, and keep the choice beside the batches."""
-    if opened.spec.fitting.grid is None:
-        return None
-    if (folder / _GRID).exists():
-        return GridChoice.read(folder / _GRID, "Remove that file, and what was chosen is searched for again.")
-    chosen = search_grid(opened, split, indices, style)
-    write_atomically(folder / _GRID, chosen.json_text(), within=folder)
-    return chosen
-
-
 def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: Style = "none") -> GridChoice:
-    """Choose learning rate and latent weight by `fitting.grid` of a model's spec, on frames spread over those given.
+    """Choose learning rate and latent weight by `fitting.grid` of a model's spec.
 
     Args:
         opened: The model.
         split: A split of its capture.
         indices: (N,) positions of the frames that will be fitted.
         style: How progress is shown.
+
+    Raises:
+        lipflow_core.errors.UsageError: If the grid is to be tried on frames that are not fitted, but all are.
     """
     avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     grid = spec.fitting.grid
-    batch = indices[spread(grid.frames, len(indices))]
+    split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
     rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
@@ -195,120 +186,143 @@ def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: S
         return choose(avatar, frame, spec.fitting, metric=metric, progress=bar)
 
 
-def _fit(
-    folder: Path,
-    opened: OpenedModel,
-    split: Split,
-    indices: np.ndarray,
-    observations: Sequence[str],
-    chosen: GridChoice | None,
-    pictures: bool,
-    style: Style,
-) -> FittingResult:
-    """Fit batch by batch; those that an earlier run wrote are read."""
-    avatar, spec = opened.avatar, opened.spec
-    parts = []
-    chunks = np.array_split(indices, range(spec.fitting.batch, len(indices), spec.fitting.batch))
-    with progress(len(indices), f"fit {spec.name}", "frame", style=style) as bar:
-        for number, chunk in enumerate(chunks):
-            place = folder / _BATCHES / f"{number:06d}.safetensors"
-            part = _read(place, opened, len(chunk))
-            if part is None:
-                frame = load_frames(split, chunk, observations)
-                part = fit(avatar, frame, spec.fitting, chosen=chosen, progress=bar)
-                if pictures:
-                    _write_pictures(folder / PICTURES, opened, part, frame)
-                write_atomically(place, save(part.as_tensors()), within=folder)
-            else:
-                bar.advance(len(chunk))
-            parts.append(part.to("cpu"))
-    return FittingResult.join(parts)
+@dataclass(frozen=True)
+class _ModelFit:
+    """Runs a fit in its folder, which is claimed and open.
 
+    Args:
+        folder: Folder of the fit.
+        opened: Model to fit.
+        split: Split that frames are loaded from.
+        indices: (N,) positions of the frames within the split.
+        pictures: Whether pictures of the fitted codes are written.
+        style: How progress is shown.
+    """
 
-def _check_any(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray, result: FittingResult) -> None:
-    """Raise an error if not a single frame was fitted, and keep no batch then."""
-    if result.fitted.any() and not result.unseen.all():
-        return
-    shutil.rmtree(folder / _BATCHES, ignore_errors=True)
-    index = int(indices[0])
-    first = f"segment {split.segments[index]}, frame {int(split.numbers[index])}"
-    if not result.fitted.any():
-        frame = load_frames(split, indices[:1], opened.blueprint.fitted_observations)
-        fault = first_fault(opened.avatar, frame, opened.spec.fitting)
-        raise not_finite(f"{opened.spec.name}: no frame could be fitted: before the first step the {fault} of {first}")
-    raise CaptureError(
-        f"none of the frames shows anything to fit to; the first is {first}: the masks or keypoints of its targets are "
-        "empty",
-        "Name other frames with --frames, or repair the capture's masks.",
-    )
+    folder: Path
+    opened: OpenedModel
+    split: Split
+    indices: np.ndarray
+    pictures: bool
+    style: Style
 
+    def run(self, request: dict[str, Any], chosen: GridChoice | None) -> FitSummary:
+        """Fit all frames, and write codes and summary; search the grid unless a choice is given."""
+        chosen = chosen or self._choose()
+        result = self._fit(chosen)
+        self._check_any(result)
+        summary = self._summary(request, result, chosen)
+        write_atomically(self.folder / CODES, save(result.as_tensors()), within=self.folder)
+        write_atomically(self.folder / RESULT, summary.json_text(), within=self.folder)
+        return summary
 
-def _read(place: Path, opened: OpenedModel, count: int) -> FittingResult | None:
-    """A batch that was fitted before; None if there is none, or it is damaged and has to be fitted again."""
-    try:
-        part = FittingResult.from_tensors(load_file(place)) if place.exists() else None
-    except (SafetensorError, OSError, TypeError):
-        return None
-    if part is None or part.codes.shape != (count, opened.spec.code):
-        return None
-    curves = {tuple(curve.shape) for curve in part.curves.values()}
-    return part if curves == {(count, opened.spec.fitting.steps + 1)} else None
+    def _choose(self) -> GridChoice | None:
+        """Search the grid, or read the choice of an earlier run; None without a grid."""
+        place = self.folder / _GRID
+        if self.opened.spec.fitting.grid is None:
+            return None
+        if place.exists():
+            return GridChoice.read(place, "Remove that file, and what was chosen is searched for again.")
+        chosen = search_grid(self.opened, self.split, self.indices, self.style)
+        write_atomically(place, chosen.json_text(), within=self.folder)
+        return chosen
 
+    def _fit(self, chosen: GridChoice | None) -> FittingResult:
+        """Fit batch by batch; batches that an earlier run wrote are read."""
+        spec, blueprint, indices = self.opened.spec, self.opened.blueprint, self.indices
+        names = dict.fromkeys((*blueprint.fitted_observations, *((blueprint.view,) if self.pictures else ())))
+        observations = tuple(names)
+        chunks = np.array_split(indices, range(spec.fitting.batch, len(indices), spec.fitting.batch))
+        parts = []
+        with progress(len(indices), f"fit {spec.name}", "frame", style=self.style) as bar:
+            for number, chunk in enumerate(chunks):
+                place = self.folder / _BATCHES / f"{number:06d}.safetensors"
+                part = self._read(place, len(chunk))
+                if part is None:
+                    frame = load_frames(self.split, chunk, observations)
+                    part = fit(self.opened.avatar, frame, spec.fitting, chosen=chosen, progress=bar)
+                    if self.pictures:
+                        self._write_pictures(part, frame)
+                    write_atomically(place, save(part.as_tensors()), within=self.folder)
+                else:
+                    bar.advance(len(chunk))
+                parts.append(part.to("cpu"))
+        return FittingResult.join(parts)
 
-def _write_pictures(folder: Path, opened: OpenedModel, result: FittingResult, frame: Frame) -> None:
-    """Write one PNG a frame: the target, and what the fitted code looks like. Frames without a picture have none."""
-    make_folder(folder, within=folder.parent)
-    avatar = opened.avatar
-    views = frame[opened.blueprint.view].to(avatar.device)
-    with frozen(avatar):
-        rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
-    for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):
-        if row not in found:
-            target = strip(views.images[row]).expand(len(rendered[row][0]), -1, -1)  # grey ones in as many channels
-            both = torch.cat([target, strip(rendered[row])], dim=2)
-            write_atomically(folder / f"{file_stem(segment, number)}.png", png(both), within=folder.parent)
+    def _read(self, place: Path, count: int) -> FittingResult | None:
+        """Read a batch that was fitted before; None if there is none, or if it is damaged and must be fitted again."""
+        try:
+            check_regular(place)
+            part = FittingResult.from_tensors(load_file(place))
+        except (SafetensorError, OSError, TypeError):
+            return None
+        if part.codes.shape != (count, self.opened.spec.code):
+            return None
+        curves = {tuple(curve.shape) for curve in part.curves.values()}
+        return part if curves == {(count, self.opened.spec.fitting.steps + 1)} else None
 
-
-def _summary(
-    opened: OpenedModel,
-    request: dict[str, Any],
-    split: Split,
-    indices: np.ndarray,
-    result: FittingResult,
-    chosen: GridChoice | None,
-) -> FitSummary:
-    losses = result.losses.masked_fill(result.unseen, torch.nan)
-    columns = zip(
-        indices.tolist(),
-        losses.tolist(),
-        result.steps.tolist(),
-        result.distance.tolist(),
-        result.nonfinite.tolist(),
-        result.unseen.tolist(),
-        strict=True,
-    )
-    frames = tuple(
-        FittedFrame(
-            segment=split.segments[index],
-            number=int(split.numbers[index]),
-            loss=loss,
-            steps=steps,
-            distance=distance,
-            stopped_not_finite=nonfinite,
-            shows_nothing=unseen,
+    def _check_any(self, result: FittingResult) -> None:
+        """Raise an error if not a single frame was fitted, and keep no batch then."""
+        if result.fitted.any() and not result.unseen.all():
+            return
+        shutil.rmtree(self.folder / _BATCHES, ignore_errors=True)
+        index, spec = int(self.indices[0]), self.opened.spec
+        first = f"segment {self.split.segments[index]}, frame {int(self.split.numbers[index])}"
+        if not result.fitted.any():
+            frame = load_frames(self.split, self.indices[:1], self.opened.blueprint.fitted_observations)
+            fault = first_fault(self.opened.avatar, frame, spec.fitting)
+            raise not_finite(f"{spec.name}: no frame could be fitted: before the first step the {fault} of {first}")
+        raise CaptureError(
+            f"none of the frames shows anything to fit to; the first is {first}: the masks or keypoints of its targets "
+            "are empty",
+            "Name other frames with --frames, or repair the capture's masks.",
         )
-        for index, loss, steps, distance, nonfinite, unseen in columns
-    )
-    # The order of the curves, as batches that were read have them in another than those that were just fitted.
-    names = sorted(result.curves, key=lambda name: (name == "total", name))
-    curves = {
-        name: Curve(
-            mean=tuple(result.curves[name].nanmean(dim=0).tolist()),
-            rows=tuple(result.curves[name].isfinite().sum(dim=0).tolist()),
+
+    def _write_pictures(self, result: FittingResult, frame: Frame) -> None:
+        """Write a PNG of each frame: its target, what a region leaves of it, its fit.
+
+        Frames that can't be drawn have none.
+        """
+        folder, avatar = make_folder(self.folder / PICTURES, within=self.folder), self.opened.avatar
+        views = avatar.bring(frame[self.opened.blueprint.view])
+        hidden = visible_pictures(avatar, frame, self.opened.spec.fitting).get(self.opened.blueprint.view)
+        with frozen(avatar):
+            rendered, found = draw(avatar, result.codes.to(avatar.device), views.camera)
+        for row, (segment, number) in enumerate(zip(frame.segments, frame.numbers.tolist(), strict=True)):
+            if row not in found:
+                pictures = [views.images[row], *([] if hidden is None else [hidden[row]]), rendered[row]]
+                channels = len(rendered[row][0])  # grey pictures in as many
+                together = torch.cat([strip(each).expand(channels, -1, -1) for each in pictures], dim=2)
+                write_atomically(folder / f"{file_stem(segment, number)}.png", png(together), within=self.folder)
+
+    def _summary(self, request: dict[str, Any], result: FittingResult, chosen: GridChoice | None) -> FitSummary:
+        columns = {
+            "loss": result.losses.masked_fill(result.unseen, torch.nan),
+            "steps": result.steps,
+            "distance": result.distance,
+            "stopped_not_finite": result.nonfinite,
+            "shows_nothing": result.unseen,
+        }
+        if result.residual is not None:
+            columns["pose_degrees"], columns["pose_millimetres"] = pose_errors(result.residual)
+        rows = zip(self.indices.tolist(), *(column.tolist() for column in columns.values()), strict=True)
+        frames = tuple(
+            FittedFrame(
+                segment=self.split.segments[index],
+                number=int(self.split.numbers[index]),
+                **dict(zip(columns, values, strict=True)),
+            )
+            for index, *values in rows
         )
-        for name in names
-    }
-    return FitSummary(request=request, name=opened.spec.name, grid=chosen, frames=frames, curves=curves)
+        curves = {
+            name: Curve(
+                mean=tuple(result.curves[name].nanmean(dim=0).tolist()),
+                rows=tuple(result.curves[name].isfinite().sum(dim=0).tolist()),
+            )
+            # One order, whether the first batch was fitted or read.
+            for name in sorted(result.curves, key=lambda name: (name == "total", name))
+        }
+        return FitSummary(request=request, name=self.opened.spec.name, grid=chosen, frames=frames, curves=curves)
 
 
 def _json(data: Any) -> str:

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
+from lipflow_core.fitting.pose import perturbations
+from lipflow_core.fitting.regions import restricted_masks, with_masks
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
 from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Template
-from lipflow_core.splits import check_finite
+from lipflow_core.specs.model import Perturbation
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Problem:
         template: Template of the subject.
         needs: Needs of the objectives.
         moving: Observations whose cameras move with the fitted pose.
-        cameras: Observation's name → its cameras before the pose is applied.
+        masks: Objective's name → observation's name → mask (B, N, H, W) restricted to the objective's regions.
+        displacement: (B, 3, 4) [R|t] by which the moving cameras are displaced from the true ones; None for none.
+        cameras: Observation's name → its cameras, displaced, before the pose is applied.
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
     """
 
@@ -43,11 +47,20 @@ class Problem:
     template: Template
     needs: Needs
     moving: frozenset[str]
+    masks: Mapping[str, Mapping[str, Tensor]]
+    displacement: Tensor | None
     cameras: Mapping[str, Camera]
     directions: Tensor | None
 
     @classmethod
-    def of(cls, avatar: Avatar, target: Frame, objectives: Mapping[str, Objective], start: str = "prior") -> Problem:
+    def of(
+        cls,
+        avatar: Avatar,
+        target: Frame,
+        objectives: Mapping[str, Objective],
+        start: str = "prior",
+        perturbation: Perturbation | None = None,
+    ) -> Problem:
         """Make the problem of some frames: condition the prior once and precompute everything that stays constant.
 
         Args:
@@ -55,31 +68,46 @@ class Problem:
             target: B frames with all targets, and with the driving observation if the prior is used and needs it.
             objectives: Objectives by name.
             start: Code that fitting starts from, "prior" or "zero"; "zero" does not need the prior.
+            perturbation: Random error of the driving cameras' pose.
 
         Raises:
-            lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack.
-            lipflow_core.errors.CaptureError: If a target or driving observation holds NaN or infinity.
+            lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack, or a region that
+                the template lacks.
+            lipflow_core.errors.CaptureError: If a target or driving observation is not as its record promises (see
+                `lipflow_core.records.Frame.check`).
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
         asked = needs.prior or start == "prior"
         driven = asked and avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
-        used = dict.fromkeys([*needs.targets, *([avatar.driving.modality] if driven else [])])
+        surface = [avatar.roles.surface] if needs.regions else []
+        used = dict.fromkeys([*needs.targets, *surface, *([avatar.driving.modality] if driven else [])])
         for name in used:
             if name not in target.observations:
                 raise SpecError(
                     f"fitting needs the observation '{name}', but the frames have {', '.join(target.observations)}",
                     hint="choose objectives for observations of the capture, or load this observation too",
                 )
-        target = replace(target, observations={name: target[name] for name in used}).to(avatar.device)
-        check_finite(target)
+        target = replace(target, observations={name: target[name] for name in used})
+        target.check()
+        target = avatar.bring(target)
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
+        # By the true cameras: they tell which pixels show a region.
+        masks = restricted_masks(avatar, target, objectives)
         compared = replace(target, observations={name: target[name] for name in needs.targets})
         cameras = cameras_of(target, needs.targets)
         # The pose is that of the driving device. A model without a driving encoder does not tell which cameras those
         # are, so all its targets move.
         driving = None if avatar.driving is None else avatar.driving.modality
+        moving = frozenset({driving} if driving in cameras else cameras)
+        displacement = None
+        if perturbation is not None and moving:
+            drawn = perturbations(target.segments, target.numbers.tolist(), perturbation)
+            displacement = drawn.to(avatar.template.vertices_mean)
+            cameras = {n: _moved(camera, displacement) if n in moving else camera for n, camera in cameras.items()}
+            displaced = {name: replace(compared[name], camera=cameras[name]) for name in moving}
+            compared = replace(compared, observations={**compared.observations, **displaced})
         return cls(
             avatar=avatar,
             objectives=objectives,
@@ -87,7 +115,9 @@ class Problem:
             prior=prior,
             template=avatar.template,
             needs=needs,
-            moving=frozenset({driving} if driving in cameras else cameras),
+            moving=moving,
+            masks=masks,
+            displacement=displacement,
             cameras=cameras,
             directions=view_directions(cameras, needs.rendered),
         )
@@ -103,6 +133,11 @@ class Problem:
             target=self.target.rows(index),
             prior=None if self.prior is None else self.prior.rows(index),
             cameras=cameras,
+            masks={
+                objective: {name: mask[index] for name, mask in masks.items()}
+                for objective, masks in self.masks.items()
+            },
+            displacement=None if self.displacement is None else self.displacement[index],
             directions=None if self.directions is None else self.directions[index],
         )
 
@@ -116,7 +151,18 @@ class Problem:
     @property
     def unseen(self) -> Tensor:
         """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
-        return shows_nothing(self.target)
+        seen = []
+        for name, objective in self.objectives.items():
+            targets, whole = Needs.of([objective.planned]).targets, self.target_of(name)
+            seen.append(replace(whole, observations={target: whole[target] for target in targets}))
+        shown = [~shows_nothing(frame) for frame in seen if frame.observations]
+        if not shown:
+            return torch.zeros(len(self), dtype=torch.bool, device=self.target.numbers.device)
+        return ~torch.stack(shown).any(dim=0)
+
+    def target_of(self, objective: str) -> Frame:
+        """Give what an objective compares with: the target, with the masks restricted to the objective's regions."""
+        return with_masks(self.target, self.masks.get(objective, {}))
 
     @property
     def code_size(self) -> int:
@@ -142,9 +188,8 @@ class Problem:
         state = State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
-        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
-        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
+        losses = [objective(state, self.target_of(name)) for name, objective in self.objectives.items()]
+        return torch.stack(sound(losses, face), dim=1)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

@@ -1,4 +1,4 @@
-"""What fitting gives back."""
+"""Holds the results of fits: fitted codes with their losses, the choice of a grid search, and the summary on disk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
+from lipflow_core.fitting.pose import composed
 from lipflow_core.records import Record
 from lipflow_core.results import Number, Result
 from lipflow_core.tables import counted
 
 
 class GridPoint(Result):
-    """One point of a hyper-parameter grid."""
+    """Holds one point of a hyper-parameter grid and its score."""
 
     learning_rate: float
     """Learning rate of the code."""
@@ -26,7 +28,7 @@ class GridPoint(Result):
 
 
 class GridChoice(Result):
-    """The point of a hyper-parameter grid that scored best."""
+    """Holds the point of a hyper-parameter grid that scored best."""
 
     learning_rate: float
     """Learning rate of the code."""
@@ -41,16 +43,19 @@ class GridChoice(Result):
     points: tuple[GridPoint, ...]
     """Every point with its score."""
     at_edge: tuple[Literal["learning_rate", "latent_weight"], ...]
-    """Which of the two lies at the edge of its axis, so that better values may lie beyond."""
+    """Hyper-parameters whose chosen value is the first or last of its axis; better values may lie beyond."""
     frames: int
     """Number of frames that the points were tried on."""
+    chosen_on: Literal["scored", "training", "apart"] = "scored"
+    """Which frames these were; see the option `fitting.grid.choose_on`."""
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""
         weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
         score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
         told = "no frame could be scored" if math.isnan(self.score) else score
-        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} frames tried)"
+        which = {"scored": "frames", "training": "training frames", "apart": "frames that are not scored"}
+        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} {which[self.chosen_on]} tried)"
 
     def warning(self) -> str | None:
         """Name the axes that should be wider; None if the choice lies within all of them."""
@@ -62,44 +67,48 @@ class GridChoice(Result):
 
 
 class FittedFrame(Result):
-    """How the fit of one frame ended."""
+    """Tells how the fit of one frame ended."""
 
     segment: str
     """Segment of the frame."""
     number: int
     """Number of the frame within the segment."""
     loss: Number
-    """Lowest total loss; NaN if it never was finite, or if the frame shows nothing to fit to."""
+    """Lowest total loss; NaN if it was never finite, or if the frame shows nothing to fit to."""
     steps: int
-    """Updates made."""
+    """Number of updates that were made."""
     distance: Number
     """Euclidean distance between the fitted code and its start."""
     stopped_not_finite: bool
-    """Whether it stopped because its loss was not finite."""
+    """Whether the fit stopped because its loss was not finite."""
     shows_nothing: bool
-    """Whether its targets show nothing, as views with empty masks do: the prior alone decided."""
+    """Whether the targets show nothing, as views with empty masks do; the prior alone then decides the code."""
+    pose_degrees: Number | None = None
+    """Angle by which the driving cameras' pose is off after the fit; null if it was neither fitted nor perturbed."""
+    pose_millimetres: Number | None = None
+    """Distance by which that pose displaces the head's origin; null like the angle."""
 
 
 class Curve(Result):
-    """A loss over the steps of a fit."""
+    """Holds a loss over the steps of a fit, averaged over frames."""
 
     mean: tuple[Number, ...]
-    """Mean over the frames still at work, after 0, 1, … updates."""
+    """Mean loss after 0, 1, … updates, over the frames that had not stopped by then."""
     rows: tuple[int, ...]
-    """Number of frames still at work."""
+    """Number of frames that had not stopped by then."""
 
 
 class FitSummary(Result):
-    """What `fit.json` says of a fit."""
+    """Holds the content of `fit.json`."""
 
     request: dict[str, Any]
-    """Everything that the fit depends on: weights, options, frames and version."""
+    """Weights, options, frames and version that the fit depends on."""
     name: str
     """The spec's name."""
     grid: GridChoice | None
-    """How learning rate and latent weight were chosen; null without a grid."""
+    """Choice of the grid search; null without a grid."""
     frames: tuple[FittedFrame, ...]
-    """The frames in the order that they were asked for."""
+    """Fitted frames, in the order in which they were requested."""
     curves: dict[str, Curve]
     """Objective, or "total" → its loss over the steps."""
 
@@ -120,26 +129,30 @@ class FitSummary(Result):
 
 @dataclass(frozen=True)
 class FittingResult(Record):
-    """B fitted rows. Each row's code, pose and loss are those of the step at which its total loss was lowest.
+    """Holds B fitted rows. Each row keeps the code, pose and loss of the step at which its total loss was lowest.
 
     Args:
         codes: (B, D) fitted codes.
-        starts: (B, D) the codes that fitting started from.
+        starts: (B, D) codes that fitting started from.
         poses: (B, 3, 4) fitted [R|t] of the driving device, millimetres; None if the pose was not fitted.
+        perturbations: (B, 3, 4) [R|t] by which the driving cameras that the fit was given are displaced from the true
+            ones; None if they were the true ones.
         losses: (B,) lowest total loss.
-        steps: (B,) int64 updates made before the row stopped.
-        best_steps: (B,) int64 updates after which the loss was lowest.
-        nonfinite: (B,) bool, rows that stopped because their loss was not finite.
-        skipped: (B,) int64 updates made without a gradient because it was not finite.
-        unseen: (B,) bool, rows whose targets show nothing, such as views with empty masks: only the prior decided.
-        curves: Objective's name → (B, S+1) its unweighted loss after 0, 1, … S updates, and "total" → the weighted sum;
+        steps: (B,) int64 number of updates before the row stopped.
+        best_steps: (B,) int64 number of updates after which the loss was lowest.
+        nonfinite: (B,) bool, True for rows that stopped because their loss was not finite.
+        skipped: (B,) int64 number of updates without a gradient, because it was not finite.
+        unseen: (B,) bool, True for rows whose targets show nothing, such as views with empty masks; the prior alone
+            decides their codes.
+        curves: Objective's name → (B, S+1) unweighted loss after 0, 1, … S updates, and "total" → the weighted sum;
             NaN after a row stopped.
-        grid: How learning rate and latent weight were chosen; None without a grid.
+        grid: Choice of the grid search; None without a grid.
     """
 
     codes: Tensor
     starts: Tensor
     poses: Tensor | None
+    perturbations: Tensor | None
     losses: Tensor
     steps: Tensor
     best_steps: Tensor
@@ -162,13 +175,30 @@ class FittingResult(Record):
         """(B,) Euclidean distance between each fitted code and its start."""
         return (self.codes - self.starts).norm(dim=1)
 
+    @property
+    def start_residual(self) -> Tensor | None:
+        """(B, 3, 4) the same before the fit, when the fitted pose is the identity; None like `residual`."""
+        if self.poses is None or self.perturbations is not None:
+            return self.perturbations
+        return torch.eye(3, 4).to(self.poses).expand_as(self.poses)
+
+    @property
+    def residual(self) -> Tensor | None:
+        """(B, 3, 4) [R|t] by which the driving cameras are displaced from the true ones after the fit.
+
+        None if the pose was neither fitted nor perturbed.
+        """
+        if self.poses is None or self.perturbations is None:
+            return self.perturbations if self.poses is None else self.poses
+        return composed(self.perturbations, self.poses)
+
     def as_tensors(self) -> dict[str, Tensor]:
-        """Name every tensor, on the CPU, curves as "curves.OBJECTIVE", for safetensors; `from_tensors` reads it."""
+        """Collect all tensors by name on the CPU, for safetensors; curves are named "curves.OBJECTIVE"."""
         return {name: tensor.cpu().contiguous() for name, tensor in self.tensors()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Read what `as_tensors` made; without the grid, and with the curves in alphabetical order."""
+        """Undo `as_tensors`. The grid's choice is lost, and the curves are in alphabetical order."""
         curves = {name.removeprefix("curves."): tensors[name] for name in sorted(tensors) if name.startswith("curves.")}
         plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("curves.")}
-        return cls(**{"poses": None, **plain}, curves=curves)
+        return cls(**{"poses": None, "perturbations": None, **plain}, curves=curves)

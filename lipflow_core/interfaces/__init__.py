@@ -1,4 +1,4 @@
-"""The contracts: an abstract base class for each kind of component.
+"""Defines the contracts: an abstract base class for each kind of component.
 
 Each tells what to implement and checks shapes, so that implementations need no checks. A component is constructed as
 `Implementation(config, given)` with its Config and the inputs of its kind from `lipflow_core.plans`; `self.planned`

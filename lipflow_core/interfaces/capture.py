@@ -1,4 +1,4 @@
-"""The contract of captures, which provide frames."""
+"""Defines the contract of captures, which provide frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lipflow_core.records import Frame, Template
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """A request for frames, with the observations and cameras to load.
+    """Requests frames, with the observations and cameras to load.
 
     Args:
         indices: (B,) positions of the frames within the split.
@@ -30,7 +30,7 @@ class FrameRequest:
 
 
 class Split(ABC):
-    """The frames of one split ("train" or "held-out") of a capture.
+    """Gives access to the frames of one split ("train" or "held-out") of a capture.
 
     Attributes:
         segments: Name of each frame's segment, in order.
@@ -55,12 +55,13 @@ class Split(ABC):
 
 
 class Capture(ABC):
-    """A recorded or simulated subject.
+    """Provides the frames of a recorded or simulated subject.
 
     The `outputs` of the Config's plan list the shape of each tensor of each observation, named "OBSERVATION.TENSOR": a
     surface has `S.vertices` (V, 3) and `S.texture` (3, T, T), views have `V.images` (N, C, H, W) and `V.mask`
     (N, H, W), keypoints have `K.points` (K, 2) and `K.visible` (K,). They also list "topology.triangles": (F, 3) and
-    "template.landmarks": (K,). The `roles` of the plan name the observations that the core uses.
+    "template.landmarks": (K,), and "template.regions.R": (V,) for each region R of the mesh. The `roles` of the plan
+    name the observations that the core uses.
 
     Args:
         config: Options of the capture.
@@ -74,7 +75,7 @@ class Capture(ABC):
 
     @abstractmethod
     def template(self) -> Template:
-        """Return what is the same in every frame: topology, means and scales, landmarks."""
+        """Return the constants of the subject: topology, means and scales, landmarks."""
 
     @abstractmethod
     def split(self, name: str) -> Split:

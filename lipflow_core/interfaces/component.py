@@ -1,4 +1,4 @@
-"""The base of all component classes that are torch modules, and the check of a tensor's shape."""
+"""Defines the base of all component classes that are torch modules, and the check of a tensor's shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of decoders."""
+"""Defines the contract of decoders."""
 
 from __future__ import annotations
 

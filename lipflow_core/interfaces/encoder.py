@@ -1,4 +1,4 @@
-"""The contract of observation encoders."""
+"""Defines the contract of observation encoders."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class ObservationEncoder(ComponentModule, ABC):
 
     @property
     def modality(self) -> str:
-        """The name of the observation that it encodes."""
+        """Name of the observation that the encoder takes."""
         return self.planned.needs[0]
 
     def forward(self, observation: Record) -> Encoding:
-        """Encode a batch.
+        """Encode a batch, and check the shapes of the result.
 
         Args:
-            observation: The record of this modality, B samples.
+            observation: Record of this modality, B samples.
 
         Returns:
-            mean and log_std (B, D), features (B, h).
+            The encoding, with mean and log_std (B, D) and features (B, h).
         """
         encoding = self.encode(observation)
         outputs = self.planned.outputs
@@ -42,13 +42,14 @@ class ObservationEncoder(ComponentModule, ABC):
         return encoding
 
     def augment(self, observation: Record, streams: Sequence[np.random.Generator]) -> Record:
-        """Change an observation at random, as training does for the driving encoder; unchanged unless overridden.
+        """Augment an observation at random; training calls it for the driving encoder. By default nothing changes.
 
-        Runs on the CPU, in threads that load batches ahead: it must touch nothing of the module but its options.
+        It runs on the CPU, in threads that load batches in advance, so it must read nothing of the module but its
+        options.
 
         Args:
-            observation: As captured, B samples.
-            streams: A random stream for each sample, which determines its change.
+            observation: Captured observation, B samples.
+            streams: One random stream for each sample, from which alone the sample's augmentation is drawn.
 
         Returns:
             A new observation of the same type and shapes.
@@ -57,4 +58,4 @@ class ObservationEncoder(ComponentModule, ABC):
 
     @abstractmethod
     def encode(self, observation: Record) -> Encoding:
-        """What `forward` does, without its checks."""
+        """Encode a batch; argument and result as in `forward`, which checks the result."""

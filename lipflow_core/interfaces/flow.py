@@ -1,4 +1,4 @@
-"""The contracts of flows and of the couplings that they are built from."""
+"""Defines the contracts of flows and of the couplings that they are built from."""
 
 from __future__ import annotations
 
@@ -10,38 +10,63 @@ from torch import Tensor
 from lipflow_core.interfaces.component import ComponentModule, check_shape
 
 
-class Flow(ComponentModule, ABC):
-    """An invertible map of codes, conditioned on a context: z^p = F(z^q; h), from Q's space to P's.
+class InvertibleMap(ComponentModule, ABC):
+    """Maps codes invertibly, given a context or unconditionally: what flows and couplings share.
 
-    Implement `transform` and `invert`. Override `condition` if a fixed context allows work to be done once, and
-    `initialize` if parameters are set from data. Each direction returns log|det| of its own Jacobian.
+    Implement `transform` and `invert`. Each returns log|det| of its own Jacobian.
     """
 
     def forward(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map codes of Q's space to P's.
+        """Map codes, after checking their shapes.
 
         Args:
             code: (B, D).
-            context: (B, h); None for an unconditional flow.
+            context: (B, h); None if the map is unconditional.
 
         Returns:
-            Codes (B, D) and log|det ∂F/∂z| (B,).
+            Codes (B, D) and log|det| of the Jacobian (B,).
+
+        Raises:
+            ValueError: If code or context has another shape, or a context is missing or not expected.
         """
         self.check_inputs(code, context)
         return self.transform(code, context)
 
     def inverse(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map codes of P's space back to Q's; arguments and results as in `forward`."""
+        """Undo `forward`; arguments and results as there."""
         self.check_inputs(code, context)
         return self.invert(code, context)
 
     @abstractmethod
     def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map codes of Q's space to P's; arguments and results as in `forward`, shapes already checked."""
+        """Map codes; arguments and results as in `forward`, shapes already checked."""
 
     @abstractmethod
     def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Map codes of P's space back to Q's; arguments and results as in `forward`, shapes already checked."""
+        """Undo `transform`; arguments and results as in `inverse`, shapes already checked."""
+
+    def check_inputs(self, code: Tensor, context: Tensor | None) -> None:
+        """Check the shapes of code and context.
+
+        Raises:
+            ValueError: If `forward` does not take them; the message names the component and what it takes.
+        """
+        check_shape(self, "code", code, "B D", D=self.given.features)
+        if self.given.context == 0:
+            if context is not None:
+                raise ValueError(f"{type(self).__name__}: this component is unconditional, but a context was given")
+        elif context is None:
+            raise ValueError(f"{type(self).__name__}: this component needs a context (B, {self.given.context})")
+        else:
+            check_shape(self, "context", context, "B h", B=code.shape[0], h=self.given.context)
+
+
+class Flow(InvertibleMap):
+    """Maps codes from Q's space to P's, conditioned on a context: z^p = F(z^q; h).
+
+    Implement `transform` and `invert`. Override `condition` if a fixed context allows work to be done once, and
+    `initialize` if parameters are set from data.
+    """
 
     def condition(self, context: Tensor | None) -> ConditionedFlow:
         """Fix the context, for many evaluations at the same context in evaluation mode.
@@ -63,21 +88,6 @@ class Flow(ComponentModule, ABC):
             code: (N, D) with N ≥ 256 where the capture has that many.
             context: (N, h), or None for an unconditional flow.
         """
-
-    def check_inputs(self, code: Tensor, context: Tensor | None) -> None:
-        """Check the shapes of code and context.
-
-        Raises:
-            ValueError: If `forward` does not take them; the message names the flow and what it takes.
-        """
-        check_shape(self, "code", code, "B D", D=self.given.features)
-        if self.given.context == 0:
-            if context is not None:
-                raise ValueError(f"{type(self).__name__}: this flow is unconditional, but a context was given")
-        elif context is None:
-            raise ValueError(f"{type(self).__name__}: this flow needs a context (B, {self.given.context})")
-        else:
-            check_shape(self, "context", context, "B h", B=code.shape[0], h=self.given.context)
 
 
 class ConditionedFlow:
@@ -116,29 +126,8 @@ class ConditionedFlow:
         return ConditionedFlow(self.flow, self.context[index])
 
 
-class Coupling(ComponentModule, ABC):
-    """One coupling layer of a flow; it transforms half of the features given the other half and the context.
-
-    Implement `transform` and `invert`, with shapes as in `Flow`.
-    """
-
-    def forward(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Transform codes: code (B, D), context (B, h) or None → code (B, D), log|det| (B,)."""
-        check_shape(self, "code", code, "B D", D=self.given.features)
-        return self.transform(code, context)
-
-    def inverse(self, code: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo `forward`; shapes are the same."""
-        check_shape(self, "code", code, "B D", D=self.given.features)
-        return self.invert(code, context)
-
-    @abstractmethod
-    def transform(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Transform codes; arguments and results as in `forward`, shapes already checked."""
-
-    @abstractmethod
-    def invert(self, code: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Undo `transform`; arguments and results as in `inverse`, shapes already checked."""
+class Coupling(InvertibleMap):
+    """Transforms half of the features given the other half and the context; flows are built from such layers."""
 
 
 def no_log_det(code: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract of metrics: the scores of decoded codes."""
+"""Defines the contract of metrics, which score decoded codes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from lipflow_core.records import Frame
 
 
 class Metric(ComponentModule, ABC):
-    """One score of each sample. Implement `score`.
+    """Computes one score for each sample. Implement `score`.
 
-    Its Config derives from `lipflow_core.config.MetricConfig` and says how tables show it. The plan's `needs` are those
-    of objectives, without "prior", "posterior" and "divergence".
+    The Config derives from `lipflow_core.config.MetricConfig`, whose class variables tell tables how to show the score.
+    The plan's `needs` are those of objectives, without "prior", "posterior", "divergence" and regions. There are two
+    more: "neighbours" for the decoded vertices of the frames before and after, and "pose" for the error of the driving
+    cameras' pose (see `State`).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:
         """Score each sample.
 
         Args:
-            state: The samples, with what the plan needs.
-            target: The observations that the plan needs, B samples.
+            state: B samples, with everything that the plan's `needs` name.
+            target: Observations that the plan's `needs` name, B samples.
 
         Returns:
             (B,); NaN where a sample can't be scored.
@@ -34,4 +36,4 @@ class Metric(ComponentModule, ABC):
 
     @abstractmethod
     def score(self, state: State, target: Frame) -> Tensor:
-        """Compute what `forward` returns, without its checks."""
+        """Score each sample; arguments and result as in `forward`, which checks the result."""

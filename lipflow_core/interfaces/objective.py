@@ -1,4 +1,4 @@
-"""The contract of objectives: the terms that training and fitting minimise."""
+"""Defines the contract of objectives, the terms that training and fitting minimise."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ Term = TypeVar("Term")
 
 
 class Objective(ComponentModule, ABC):
-    """One term of what a training stage or a fit minimises: a loss for each sample.
+    """Computes one term of the loss that a training stage or a fit minimises, a value for each sample.
 
     Implement `loss`. The Config has an option `weight` (see `lipflow_core.config.ObjectiveConfig`); the core multiplies
     by it, so that it can be ramped over a stage and differ from row to row of a grid search. The plan's `needs` name
-    what must be made for it: "vertices"; "render:NAME" for pictures of observation NAME; "target:NAME" for that
-    observation itself; "prior" (fitting only); "posterior" and "divergence" (training only).
+    what the core must compute or load: "vertices"; "render:NAME" for renderings of observation NAME; "target:NAME" for
+    that observation itself; "region:NAME:REGION" to restrict the mask of observation NAME to a region of the tracked
+    surface, or to several (fitting only); "prior" (fitting only); "posterior" and "divergence" (training only).
     """
 
     def forward(self, state: State, target: Frame) -> Tensor:
         """Compute the unweighted loss of each sample.
 
         Args:
-            state: The samples, with what the plan needs.
-            target: The observations that the plan needs, B samples.
+            state: B samples, with everything that the plan's `needs` name.
+            target: Observations that the plan's `needs` name, B samples.
 
         Returns:
             (B,).
@@ -40,11 +41,11 @@ class Objective(ComponentModule, ABC):
 
     @abstractmethod
     def loss(self, state: State, target: Frame) -> Tensor:
-        """Compute what `forward` returns, without its checks."""
+        """Compute the loss of each sample; arguments and result as in `forward`, which checks the result."""
 
 
 def numbered(names: Sequence[str], terms: Sequence[Term]) -> dict[str, Term]:
-    """Name objectives or metrics apart: a second one of a name gets "#2" and so on."""
+    """Give objectives or metrics unique names: a second one of the same name gets "#2" and so on."""
     found: dict[str, Term] = {}
     for name, term in zip(names, terms, strict=True):
         copies = sum(existing.split("#")[0] == name for existing in found)

@@ -1,4 +1,4 @@
-"""The contract of latent priors."""
+"""Defines the contract of latent priors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of renderers."""
+"""Defines the contract of renderers."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Renderer(ComponentModule, ABC):
         Args:
             vertices: (B, V, 3) millimetres in the frame that the camera's extrinsics map from.
             texture: (B, C, Ht, Wt), or (1, C, Ht, Wt) shared by all samples.
-            topology: Triangles and texture atlas: one for all samples, or a sequence with one for each.
+            topology: Triangles and texture atlas: one topology for all samples, or a sequence with one for each.
             camera: Cameras with leading axis (B,), (1,) if all samples share one, or (B, N) for N pictures of each.
-            background: One (C, H, W) for each picture, or (1, C, H, W) for all; black if None.
+            background: (B, C, H, W), or (B · N, C, H, W) with N pictures of each sample, or (1, C, H, W) for all
+                pictures; black if None.
 
         Returns:
             The rendering of B pictures of the camera's size, or of B · N pictures, sample by sample.
@@ -122,8 +123,8 @@ class Renderer(ComponentModule, ABC):
         Args:
             vertices: (B, V, 3), float32 or float64.
             texture: (B or 1, C, Ht, Wt), in the same precision.
-            topology: One for all samples. Its indices are not checked yet.
-            camera: Leading axis (B,) or (1,), in any precision.
+            topology: Triangles and texture atlas of all samples. Their indices are not checked yet.
+            camera: Cameras with leading axis (B,) or (1,), in any precision.
             background: (B or 1, C, H, W), in the precision of the vertices; black if None.
 
         Returns:

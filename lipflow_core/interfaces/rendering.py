@@ -1,4 +1,4 @@
-"""Renderings whose parts are computed when they are read: many losses read the image only."""
+"""Defines renderings whose parts are computed when they are first read, since many losses read the image only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = tuple(field.name for field in fields(Rendering))
 
 
 class LazyRendering(Rendering):
-    """A rendering that computes some of its parts when they are first read, and keeps them.
+    """Computes some parts of a rendering when they are first read, and keeps them.
 
     These parts carry gradients if gradients were recorded when the picture was drawn, even if they are read under
     `torch.no_grad`.

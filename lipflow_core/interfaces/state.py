@@ -1,4 +1,4 @@
-"""The state of a step, which objectives and metrics take."""
+"""Defines the state of a step, which objectives and metrics take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lipflow_core.records import Camera, Encoding, FaceState, Rendering, Templat
 
 @dataclass(frozen=True)
 class State:
-    """Codes of B samples and what was computed from them, at one step of training or fitting, or for scoring.
+    """Holds codes of B samples and what was computed from them, at one step of training or fitting, or for scoring.
 
     Only what the plans of the objectives or metrics name in their `needs` is computed; the rest is None or empty.
 
@@ -30,6 +30,10 @@ class State:
         posterior: Q's Gaussian over the code; in training, for need "posterior".
         divergence: (B,) divergence of the posterior from the stage's prior, nats per dimension; in training, for need
             "divergence".
+        neighbours: (B, 2, V, 3) millimetres, vertices decoded for the frames whose numbers are one lower and one higher
+            in the same segment; NaN where such a frame is not scored. For need "neighbours" of metrics.
+        pose: (B, 3, 4) [R|t] by which the driving cameras are displaced from the true ones, millimetres, in the head
+            frame; for need "pose" of metrics.
     """
 
     code: Tensor
@@ -40,3 +44,5 @@ class State:
     prior: ConditionedPrior | None = None
     posterior: Encoding | None = None
     divergence: Tensor | None = None
+    neighbours: Tensor | None = None
+    pose: Tensor | None = None

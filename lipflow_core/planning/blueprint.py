@@ -88,12 +88,25 @@ class Blueprint:
         return self.capture.observations
 
     @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions of the capture's template."""
+        return self.capture.regions
+
+    @property
     def fitted_observations(self) -> tuple[str, ...]:
         """Names of the observations that fitting loads: the objectives' targets, and the prior's driving signal."""
         needs = Needs.of(planned.plan for planned in self.objectives)
         asked = needs.prior or self.spec.fitting.start == "prior"
         driven = asked and self.driving is not None and "driving" in self.fitting_prior.plan.needs
-        return tuple(dict.fromkeys([*needs.targets, *(self.driving.plan.needs if driven else ())]))
+        surface = (self.roles.surface,) if needs.regions else ()
+        return tuple(dict.fromkeys([*needs.targets, *surface, *(self.driving.plan.needs if driven else ())]))
+
+    @property
+    def started_observations(self) -> tuple[str, ...]:
+        """Names of the observations that the start of a fit needs: the prior's driving signal."""
+        if self.spec.fitting.start != "prior" or self.driving is None:
+            return ()
+        return self.driving.plan.needs if "driving" in self.fitting_prior.plan.needs else ()
 
     @property
     def scored_observations(self) -> tuple[str, ...]:

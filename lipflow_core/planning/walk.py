@@ -17,11 +17,12 @@ from lipflow_core.plans import (
     DecoderInputs,
     EncoderInputs,
     MetricInputs,
+    Needs,
     ObjectiveInputs,
     Plan,
     RendererInputs,
 )
-from lipflow_core.specs.model import PartName, SameAs, Spec, Stage
+from lipflow_core.specs.model import PartName, SameAs, Spec
 from lipflow_core.spelling import did_you_mean
 
 _AXES = {"vertices": 2, "texture": 3, "images": 4, "mask": 3, "points": 2}
@@ -83,6 +84,7 @@ class _Walk:
             self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
             self._check_device(planned)
+            self._check_given(planned, driving)
         if self.findings.problems:
             raise self.findings.error()
         check_installed([planned.part for planned in used if planned is not None])
@@ -197,9 +199,8 @@ class _Walk:
             code=self.spec.code,
             observations=self.observations,
             roles=self.roles,
+            view=self.roles.training_views if phase == "training" else None,
             landmarks=self._landmarks,
-            has_driving=self.spec.driving is not None,
-            phase=phase,
         )
         planned = self._terms(slot, parts, given)
         for term in planned:
@@ -209,6 +210,15 @@ class _Walk:
                     term.slot,
                     f"{term} needs Q's posterior, which only training has; in fitting name an objective of the code, "
                     "such as one that asks the prior for its likelihood",
+                )
+            if phase == "training" and Needs.of([term.plan]).regions:
+                self._note(
+                    term.slot, f"{term} is restricted to regions of the surface, which is for fitting; leave them out"
+                )
+            if needs & {"neighbours", "pose"}:
+                self._note(
+                    term.slot,
+                    f"{term} needs the frames before and after, or the error of the pose, which only metrics get",
                 )
             if phase == "training" and "prior" in needs:
                 self._note(
@@ -247,9 +257,16 @@ class _Walk:
             if planned is None:
                 continue
             found.append(planned)
-            targets = {need.partition(":")[2] for need in planned.plan.needs if ":" in need}
-            for target in sorted(targets - self.observations.keys()):
+            needs = Needs.of([planned.plan])
+            for target in sorted(set(needs.targets) - self.observations.keys()):
                 self._note(planned.slot, f"{planned} needs the observation '{target}', which {self._offer()} lacks")
+            for region in sorted({region for _, region in needs.regions} - set(self.capture.regions)):
+                defined = ", ".join(f"'{name}'" for name in self.capture.regions) or "none"
+                self._note(
+                    planned.slot,
+                    f"{planned} is restricted to the region '{region}' of the surface, which capture "
+                    f"'{self.spec.capture.name}' does not define (its regions: {defined})",
+                )
         return tuple(found)
 
     @property
@@ -269,7 +286,7 @@ class _Walk:
             )
         if self.spec.driving is None:
             for index, stage in enumerate(training.stages):
-                if "driving" in stage.train and not _trains_all(stage):
+                if "driving" in stage.train and set(stage.train) != set(get_args(PartName)):
                     self._note(
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
@@ -282,6 +299,21 @@ class _Walk:
             self._note(
                 planned.slot, f"{planned} takes a code of shape {taken}, but the spec's code is {self.spec.code}"
             )
+
+    def _check_given(self, planned: PlannedPart, driving: PlannedPart | None) -> None:
+        """Note a part that was built elsewhere, for other shapes than it gets here."""
+        if planned.slot not in self.findings.given:
+            return
+        surface = self.observations[self.roles.surface]
+        here = {**self.capture.outputs, **({} if driving is None else driving.plan.outputs)}
+        here |= {name: surface[name] for name in ("vertices", "texture")}
+        for name, shape in planned.plan.inputs.items():
+            if name in here and tuple(here[name]) != tuple(shape):
+                self._note(
+                    planned.slot,
+                    f"the {planned.part.kind} given for slot '{planned.slot}' was built for {name} of shape "
+                    f"{tuple(shape)}, but here it is {tuple(here[name])}",
+                )
 
     def _check_device(self, planned: PlannedPart) -> None:
         if self.device not in planned.plan.devices:
@@ -301,7 +333,3 @@ def _weighted(term: PlannedPart, prior: PlannedPart) -> PlannedPart:
         return term
     config = term.part.config.model_copy(update={"weight": prior.plan.divergence_weight})
     return replace(term, part=replace(term.part, config=config))
-
-
-def _trains_all(stage: Stage) -> bool:
-    return set(stage.train) == set(get_args(PartName))

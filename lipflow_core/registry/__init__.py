@@ -1,4 +1,4 @@
-"""Which plugins there are, where each comes from, and how a name in a spec finds its component.
+"""Finds plugins, and looks up the component or command that a name means.
 
 Importing this, and listing components and commands, imports no torch and no pydantic. `lipflow_core.registry.layers`
 tells how layers are found; docs/plugins.md is for authors of plugins.
@@ -12,11 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from lipflow_core.errors import PluginError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.registry.admission import Refusal
 from lipflow_core.registry.catalogue import Registry
 from lipflow_core.registry.discovery import load_object
 from lipflow_core.registry.layers import Layer, read_layer
 from lipflow_core.registry.plugin import Plugin
+from lipflow_core.registry.registered import Registered, everything, layer_of
 
 __all__ = [
     "Layer",
@@ -26,6 +28,7 @@ __all__ = [
     "command_line",
     "default_registry",
     "find_layers",
+    "installed_registry",
     "load_object",
     "read_layer",
     "set_command_line",
@@ -51,7 +54,9 @@ def command_line() -> tuple[tuple[Path, ...], tuple[str, ...]]:
 
 
 def default_registry() -> Registry:
-    """Give the registry as seen from the current directory, environment and command line; made once for each of them.
+    """Return the registry for the current directory, environment and command line; it is made once for each of them.
+
+    What `lipflow_core.register` registered lies on top.
 
     Raises:
         PluginError: If a registry file can't be understood.
@@ -59,14 +64,23 @@ def default_registry() -> Registry:
     from lipflow_core.registry.layers import DISABLE_VARIABLE, REGISTRY_VARIABLE
 
     variables = tuple(os.environ.get(name, "") for name in (REGISTRY_VARIABLE, DISABLE_VARIABLE))
-    return _registry(Path.cwd(), variables, _command_line)
+    return _registry(Path.cwd(), variables, _command_line, everything())
 
 
 @cache
 def _registry(
-    directory: Path, variables: tuple[str, str], command_line: tuple[tuple[Path, ...], tuple[str, ...]]
+    directory: Path,
+    variables: tuple[str, str],
+    command_line: tuple[tuple[Path, ...], tuple[str, ...]],
+    registered: tuple[Registered, ...],
 ) -> Registry:
-    return Registry(find_layers(directory, *variables, *command_line))
+    layers = find_layers(directory, *variables, *command_line)
+    return Registry([*layers, layer_of(registered)] if registered else layers)
+
+
+def installed_registry() -> Registry:
+    """Return a registry of shipped and installed plugins; other registry files, variables and options are ignored."""
+    return Registry(_installed_layers())
 
 
 def find_layers(
@@ -79,13 +93,12 @@ def find_layers(
     """Read the stack of layers, lowest first.
 
     Args:
-        directory: Where the project's registry.toml is looked for.
+        directory: Folder in which the search for the project's registry.toml begins.
         environment_files: Value of LIPFLOW_CORE_REGISTRY, files separated as in PATH.
         environment_disabled: Value of LIPFLOW_CORE_DISABLE, plugins separated by commas.
-        files: Those of the command line.
-        disabled: Those of the command line.
+        files: Registry files of the command line.
+        disabled: Plugins that the command line disables.
     """
-    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
     from lipflow_core.registry.layers import (
         DISABLE_VARIABLE,
         REGISTRY_VARIABLE,
@@ -93,17 +106,13 @@ def find_layers(
         project_file,
         user_file,
     )
-    from lipflow_core.shipped import checkout_plugins, shipped
+    from lipflow_core.shipped import shipped
 
-    own = shipped("registry.toml")
-    layers = [_shipped_layer(own)]
-    for entry in layers[0].plugins.values():
-        ensure_importable(entry.module, checkout_plugins())
-    layers.append(entry_point_layer(set(layers[0].plugins)))
+    layers = _installed_layers()
     if (user := user_file()).is_file():
         layers.append(read_layer(user, "user"))
     marks = [mark for layer in layers for mark in layer.marks]
-    if (project := project_file(directory, marks)) is not None and not project.samefile(own):
+    if (project := project_file(directory, marks)) is not None and not project.samefile(shipped("registry.toml")):
         layers.append(read_layer(project, "project"))
     for file in filter(None, environment_files.split(os.pathsep)):
         layers.append(read_layer(_existing(Path(file).expanduser(), REGISTRY_VARIABLE), "environment"))
@@ -115,15 +124,21 @@ def find_layers(
     return layers
 
 
-def _shipped_layer(path: Path) -> Layer:
+def _installed_layers() -> list[Layer]:
     from dataclasses import replace
 
-    layer = read_layer(path, "shipped")
+    from lipflow_core.registry.discovery import ensure_importable, entry_point_layer
+    from lipflow_core.shipped import checkout_plugins, shipped
+
+    layer = read_layer(shipped("registry.toml"), "shipped")
     plugins = {name: replace(entry, distribution="lipflow-core") for name, entry in layer.plugins.items()}
-    return replace(layer, origin="shipped", plugins=plugins)
+    for entry in plugins.values():
+        ensure_importable(entry.module, checkout_plugins())
+    return [replace(layer, origin="shipped", plugins=plugins), entry_point_layer(set(plugins))]
 
 
 def _existing(path: Path, named_by: str) -> Path:
+    check_file_name(path, PluginError)
     if not path.is_file():
         raise PluginError(f"{named_by} names {path}, which is not a file", "correct or remove it")
     return path

@@ -1,4 +1,4 @@
-"""What a plugin offers, and whether it is admitted: sound descriptors, written for this plugin API."""
+"""Collects a plugin's descriptors and admits those that are valid and written for this plugin API."""
 
 from __future__ import annotations
 
@@ -77,11 +77,12 @@ def offered(manager: pluggy.PluginManager, name: str) -> Iterator[Offer]:
         for offer in (offer for result in results for offer in result):
             if not isinstance(offer, descriptor):
                 raise PluginError(f"{hook}() yielded {offer!r}, not a lipflow_core.hooks.{descriptor.__name__}")
-            _check(offer)
+            check_descriptor(offer)
             yield offer
 
 
-def _check(offer: Offer) -> None:
+def check_descriptor(offer: Offer) -> None:
+    """Raise a PluginError that names the field unless every field of a descriptor is sound."""
     for field in fields(offer):
         value = getattr(offer, field.name)
         sound, wanted = _SOUND[field.name]

@@ -37,14 +37,15 @@ captures stand in registry.toml, since the core knows no file format of theirs."
 
 @dataclass(frozen=True)
 class Entry:
-    """What one layer says of one plugin; None where it says nothing.
+    """Holds the settings of one plugin in one layer; None stands for a setting that the layer does not make.
 
     Args:
         module: Import path of the plugin's module, or "module:attribute".
         path: Absolute path of a file or package folder.
-        enabled: Whether it is on.
-        distribution: Distribution that brought it, where the layer knows.
-        damage: Why it can't be loaded, where the layer knows.
+        enabled: Whether the plugin is enabled.
+        distribution: Distribution that brought the plugin, if the layer knows it.
+        damage: Reason why the plugin can't be loaded, if the layer knows one.
+        version: Version of the distribution, if the layer knows it.
     """
 
     module: str | None = None
@@ -52,15 +53,16 @@ class Entry:
     enabled: bool | None = None
     distribution: str | None = None
     damage: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of plugins and aliases.
+    """Holds one source of plugins and aliases.
 
     Args:
-        origin: Its name and place, such as "project (faces/registry.toml)".
-        plugins: Plugin's name → what the layer says of it.
+        origin: Name and place of the layer, such as "project (faces/registry.toml)".
+        plugins: Plugin's name → its settings in this layer.
         aliases: Kind → alias → component's name or "DISTRIBUTION:NAME".
         defaults: Key → the component, or list of components, that options take by default; see
             `lipflow_core.parts.RegistryDefault`.
@@ -80,11 +82,11 @@ def read_layer(path: Path, name: str) -> Layer:
     """Read a registry.toml.
 
     Args:
-        path: The file.
-        name: The layer's name, for the origin.
+        path: File to read.
+        name: Name of the layer, for its origin.
 
     Raises:
-        PluginError: If it can't be read, is no TOML, or says something that is not understood.
+        PluginError: If it can't be read, is not TOML, or holds a key or value that is not known.
     """
     import tomllib
 

@@ -1,4 +1,4 @@
-"""One plugin as the layers settled it: what it is, where it is from, which version."""
+"""Holds one plugin with its source, distribution and version, as the layers of the registry define it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lipflow_core.hooks import Command, Component
 from lipflow_core.registry.layers import Entry
 
 Offer = Component | Command
-"""What a plugin brings."""
+"""Descriptor of a component or command that a plugin offers."""
 
 Status = Literal["ok", "disabled", "broken"]
 
 
 @dataclass(eq=False)
 class Plugin:
-    """One plugin as the layers settled it.
+    """Holds one plugin as the layers of the registry define it.
 
     Attributes:
-        name: Its name in the registry.
-        entry: What all layers together say of it.
-        origin: The layer that decided last.
+        name: Name in the registry.
+        entry: Merged entries of all layers.
+        origin: Layer that decided last.
         status: "ok", "disabled" or "broken".
-        cause: Why it is broken.
-        error: The exception that broke it, if one did.
-        offers: Its descriptors, import paths made absolute.
+        cause: Reason why it is broken; None if it is not.
+        error: Exception that broke it, if one did.
+        offers: Descriptors of its components and commands, with absolute import paths.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Plugin:
 
     @property
     def source(self) -> str:
-        """Module or path."""
+        """Module or path that the plugin is loaded from."""
         return str(self.entry.path or self.entry.module)
 
     @property
@@ -54,6 +54,8 @@ class Plugin:
     @property
     def version(self) -> str:
         """Version of its distribution; for a plugin given by path, "sha256:" and a hash of its code."""
+        if self.entry.version is not None:
+            return self.entry.version
         if self.entry.path is not None:
             return f"sha256:{_hash_of_code(self.entry.path)}"
         import importlib.metadata

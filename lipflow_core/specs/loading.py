@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from lipflow_core.errors import SpecError
+from lipflow_core.file_names import check_file_name
+from lipflow_core.registry import Registry, default_registry
 from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, Origin, Path, read_document
 from lipflow_core.specs.model import PRESETS, Spec
 from lipflow_core.specs.options import apply_overrides, parse_override, parse_path, take_file_presets
 from lipflow_core.specs.problems import spec_error
 from lipflow_core.spelling import closest, did_you_mean
-
-if TYPE_CHECKING:
-    from lipflow_core.registry import Registry
 
 
 def load_spec(
@@ -47,10 +46,7 @@ def load_spec(
         >>> spec.code
         8
     """
-    if registry is None:
-        from lipflow_core.registry import default_registry
-
-        registry = default_registry()
+    registry = registry or default_registry()
     if isinstance(path_or_name, Mapping):
         document, source = Document(_plain(path_or_name)), "spec"
     else:
@@ -92,6 +88,7 @@ def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:
     from lipflow_core.shipped import shipped
 
     path = FilePath(path_or_name)
+    check_file_name(path, SpecError)
     if path.is_file():
         return path
     names = shipped_specs()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Size
 from lipflow_core.parts import (
     CaptureSlot,
     DecoderSlot,
@@ -30,6 +30,7 @@ from lipflow_core.specs.document import Origin, Path
 
 PartName = Literal["encoder", "driving", "prior", "decoder"]
 Preset = Literal["tiny", "small", "medium", "paper"]
+ScoredCode = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
@@ -129,6 +130,19 @@ class PoseFitting(Config):
     """Millimetres per unit of the translation parameters."""
 
 
+class Perturbation(Config):
+    """Options of random errors in the pose of the driving cameras that fitting is given."""
+
+    degrees: Annotated[float, Field(ge=0, le=180)] = 2.0
+    """Angle by which the cameras are turned, about a random axis through the head's origin."""
+    millimetres: NonNegativeFloat = 2.0
+    """Distance by which the cameras are shifted, in a random direction."""
+    hold: Literal["frame", "segment"] = "frame"
+    """How long a displacement is held: "frame" draws one for each frame, "segment" one for all frames of a segment."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the displacements. With segment and frame number it decides them, so that all models see the same."""
+
+
 class Grid(Config):
     """Options of the grid search; the best point on a first batch of frames is used (paper, H.2)."""
 
@@ -138,6 +152,15 @@ class Grid(Config):
     """Weights to try for the objectives that ask the prior."""
     frames: PositiveInt = 16
     """Number of frames that each point of the grid is tried on."""
+    choose_on: Literal["scored", "training", "apart"] = "scored"
+    """Frames that each point of the grid is tried on: some of those that are then fitted and scored, as in the paper;
+    frames of the training split; or frames of the same split apart from those that are scored, of other segments where
+    there are enough."""
+    extend: bool = False
+    """Whether an axis whose best value lies at its edge is extended beyond it, by its last ratio, until the best value
+    lies inside."""
+    extensions: Annotated[int, Field(ge=1, le=32)] = 4
+    """Largest number of times that the grid is extended."""
 
 
 class Fitting(Config):
@@ -157,6 +180,9 @@ class Fitting(Config):
     """Number of steps without a lower loss after which a frame stops. Its best code is kept."""
     pose: PoseFitting | None = None
     """Fit the pose of the driving cameras together with the code, with these options; null keeps the given cameras."""
+    perturbation: Perturbation | None = None
+    """Random error of the driving cameras' pose that fitting is given, to start the fit of the pose from, or to see how
+    fits without one bear it; null gives the true cameras. The driving encoder's pictures stay as they are."""
     grid: Grid | None = None
     """Grid search for the learning rate and the likelihood's weight on a first batch; null uses the given values."""
     batch: PositiveInt = 16
@@ -170,6 +196,12 @@ class Evaluation(Config):
 
     frames: PositiveInt = 500
     """Largest number of frames that are scored, spread evenly over the split."""
+    whole_segments: bool = False
+    """Whether the frames are those of whole segments, spread evenly, as metrics of sequences need."""
+    codes: Annotated[tuple[ScoredCode, ...], Field(min_length=1)] = ("posterior", "start", "fitted")
+    """Codes of each frame that are decoded and scored: Q's ("posterior"), the one that fitting starts from ("start"),
+    the fitted one, and "fitted-without-likelihood", fitted without the objectives that ask the prior. Nothing is fitted
+    if neither of the last two is named."""
     view: str | None = None
     """Observation whose pictures are compared; the capture's scored view if null."""
     metrics: Annotated[tuple[MetricSlot, ...], Field(min_length=1)] = Field(default_factory=RegistryDefault("metrics"))
@@ -197,7 +229,7 @@ class Spec(Config):
     """Seed of everything random in training: initial weights, order of frames, cameras, noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to run on; "auto" takes CUDA if a device is present and all parts run on it, otherwise the CPU."""
-    code: PositiveInt = 256
+    code: Size = 256
     """Number of dimensions of the latent code. A larger code can hold more detail and makes the networks larger."""
     capture: CaptureSlot
     """Capture that provides the frames."""

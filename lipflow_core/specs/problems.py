@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, block_in, types_in
 from lipflow_core.errors import LipflowError, PluginError, SpecError
 from lipflow_core.parts import SlotOf
 from lipflow_core.specs.document import Document, Path
@@ -113,7 +113,7 @@ def _elsewhere(name: str, block: type[Config] | None, path: Path) -> list[str]:
     """Find options of that name or with these initials in nested blocks: `lr` may mean `learning_rate`."""
     found: list[str] = []
     for label, field in block.model_fields.items() if block else ():
-        inner = next((kind for kind in _flat(field.annotation) if _is_config(kind)), None)
+        inner = block_in(field.annotation)
         if inner is not None:
             way = (*path, label, 0) if get_origin(field.annotation) is tuple else (*path, label)
             named = [o for o in inner.model_fields if name in (o, "".join(word[0] for word in o.split("_")))]
@@ -263,31 +263,20 @@ def _item_of(annotation: Any) -> Any:
 
 
 def _block_of(annotation: Any, metadata: Sequence[Any], data: Any, registry: Registry) -> type[Config] | None:
-    slots = [item for item in (*metadata, *_flat(annotation)) if isinstance(item, SlotOf)]
+    slots = [item for item in (*metadata, *types_in(annotation)) if isinstance(item, SlotOf)]
     if slots:
         if isinstance(data, Mapping) and "same_as" in data:
-            return next((kind for kind in _flat(annotation) if _is_config(kind)), None)
+            return block_in(annotation)
         name = data.get("type") if isinstance(data, Mapping) else data
         try:
             return registry.load_config(registry.component(slots[0].kind, name))
         except (PluginError, AttributeError, TypeError):
             return None
-    return next((kind for kind in _flat(annotation) if _is_config(kind)), None)
+    return block_in(annotation)
 
 
 def _slot_at(model: type[Config], path: Path, data: Any, registry: Registry) -> Kind | None:
     block = _block_at(model, path[:-1], data, registry)
     field = block.model_fields.get(str(path[-1])) if block else None
-    found = (*field.metadata, *_flat(field.annotation)) if field else ()
+    found = (*field.metadata, *types_in(field.annotation)) if field else ()
     return next((item.kind for item in found if isinstance(item, SlotOf)), None)
-
-
-def _is_config(kind: Any) -> bool:
-    return isinstance(kind, type) and get_origin(kind) is None and issubclass(kind, Config)
-
-
-def _flat(annotation: Any) -> list[Any]:
-    found = [annotation]
-    for argument in get_args(annotation):
-        found += _flat(argument)
-    return found

@@ -1,43 +1,63 @@
-"""Checks of couplings and flows: inverse, log-determinant, and both at extremes."""
+"""Checks couplings and flows: the inverse and the log-determinant, also for large weights and distant codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from lipflow_core.hooks import Kind
 from lipflow_core.testing.inputs import normal
 from lipflow_core.testing.module import code_of, context_of
-from lipflow_core.testing.subject import Check, Subject, close
+from lipflow_core.testing.subject import Check, Subject, close, refused
 
 FLOAT64 = torch.float64
 EXTREMES: Mapping[Kind, tuple[tuple[float, float, float], ...]] = {
     "coupling": ((0.1, 100.0, 1e-2), (0.5, 20.0, 1e-2), (1.0, 1.0, 1e-2), (2.0, 3.0, 1e-2), (2.0, 100.0, 1e-2)),
     "flow": ((0.1, 1.0, 1e-2), (0.1, 20.0, 1e-2), (0.3, 1.0, inf), (0.3, 20.0, inf), (0.3, 100.0, inf)),
 }
-"""Standard deviations of noise on every parameter and of codes, and the largest error of f(f⁻¹(y)) that is allowed, as
-a share of the largest number of the code and of what it is mapped to. Flows of random weights are steep beyond what
-float32 resolves, which is no fault of theirs."""
-
+"""Kind → trials: the standard deviation of noise on every parameter, that of the codes, and the largest allowed error
+of f(f⁻¹(y)), relative to the largest entry of y and f⁻¹(y). Flows with random weights can be steeper than float32
+resolves; for them any finite error is allowed."""
 
 MANY = 1000
-"""Codes that are tried at extremes."""
+"""Number of codes in each of these trials."""
+
+
+def examined(subject: Subject, batch: int) -> tuple[Any, Tensor, Tensor | None]:
+    """Build the component in float64, away from its initial weights, and make codes and a context for it."""
+    module = subject.build(jitter=0.1, dtype=FLOAT64)
+    return module, code_of(subject, batch, 1, FLOAT64), context_of(subject, batch, 2, FLOAT64)
+
+
+def _there_and_back(subject: Subject, where: str = "") -> tuple[Tensor, Tensor]:
+    """Check that codes come back, and return log|det| of both ways."""
+    module, code, context = examined(subject, 6)
+    there, log_det = module(2 * code, context)
+    back, inverse_log_det = module.inverse(there, context)
+    close(f"{where}the inverse does not lead back to the code", back, 2 * code, 1e-7)
+    return log_det, inverse_log_det
 
 
 def inverse_undoes_forward(subject: Subject) -> None:
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code, context = 2 * code_of(subject, 6, 1, FLOAT64), context_of(subject, 6, 2, FLOAT64)
-    there, log_det = module(code, context)
-    back, inverse_log_det = module.inverse(there, context)
-    close("the inverse does not lead back to the code", back, code, 1e-7)
+    log_det, inverse_log_det = _there_and_back(subject)
     close("log|det| of the inverse is not that of forward, negated", inverse_log_det, -log_det, 1e-7)
 
 
+def unconditional_works(subject: Subject) -> None:
+    _there_and_back(subject.with_given(context=0), "without context, ")
+
+
+def odd_widths_work(subject: Subject) -> None:
+    for features in (2, 5):
+        _there_and_back(subject.with_given(features=features), f"with {features} features, ")
+
+
 def log_det_agrees_with_autograd(subject: Subject) -> None:
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code, context = code_of(subject, 4, 1, FLOAT64), context_of(subject, 4, 2, FLOAT64)
+    module, code, context = examined(subject, 4)
     _, log_det = module(code, context)
     for row in range(4):
         here = None if context is None else context[row : row + 1]
@@ -47,8 +67,8 @@ def log_det_agrees_with_autograd(subject: Subject) -> None:
 
 
 def volume_is_as_planned(subject: Subject) -> None:
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    _, log_det = module(code_of(subject, 4, 1, FLOAT64), context_of(subject, 4, 2, FLOAT64))
+    module, code, context = examined(subject, 4)
+    _, log_det = module(code, context)
     if subject.planned.volume_preserving:
         close("log|det| varies, but its plan says volume_preserving", log_det, log_det[:1].expand(4))
 
@@ -56,30 +76,19 @@ def volume_is_as_planned(subject: Subject) -> None:
 def context_matters(subject: Subject) -> None:
     if subject.given.context == 0:
         return
-    module = subject.build(jitter=0.1, dtype=FLOAT64)
-    code = code_of(subject, 3, 1, FLOAT64)
-    one, _ = module(code, context_of(subject, 3, 2, FLOAT64))
+    module, code, context = examined(subject, 3)
+    one, _ = module(code, context)
     other, _ = module(code, context_of(subject, 3, 3, FLOAT64))
     assert not torch.allclose(one, other), "the context changes nothing"
 
 
-def unconditional_works(subject: Subject) -> None:
-    free = subject.with_given(context=0)
-    module = free.build(jitter=0.1, dtype=FLOAT64)
-    code = code_of(free, 3, 1, FLOAT64)
-    there, _ = module(code, None)
-    back, _ = module.inverse(there, None)
-    close("without context, the inverse does not lead back to the code", back, code, 1e-7)
-
-
-def odd_widths_work(subject: Subject) -> None:
-    for features in (2, 5):
-        odd = subject.with_given(features=features)
-        module = odd.build(jitter=0.1, dtype=FLOAT64)
-        code, context = code_of(odd, 3, 1, FLOAT64), context_of(odd, 3, 2, FLOAT64)
-        there, _ = module(code, context)
-        back, _ = module.inverse(there, context)
-        close(f"with {features} features, the inverse does not lead back to the code", back, code, 1e-7)
+def context_is_checked(subject: Subject) -> None:
+    module = subject.build()
+    code = code_of(subject, 3, 1, torch.float32)
+    wrong = normal(1, 3, subject.given.context + 1)
+    for context in (None, wrong) if subject.given.context else (wrong,):
+        with refused(ValueError, "a wrong context is taken without an error"):
+            module(code, context)
 
 
 def plan_says_invertible(subject: Subject) -> None:
@@ -111,6 +120,7 @@ CHECKS = [
     Check("log|det| agrees with autograd's Jacobian", log_det_agrees_with_autograd),
     Check("volume is as planned", volume_is_as_planned),
     Check("the context matters", context_matters),
+    Check("the context is checked", context_is_checked),
     Check("works without context", unconditional_works),
     Check("works for 2 and for 5 features", odd_widths_work),
     Check("the plan says that it is invertible", plan_says_invertible),

@@ -1,4 +1,4 @@
-"""Checks of decoders."""
+"""Checks decoders: shapes, geometry, and independence of views."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Numbers, meshes, cameras and frames by seed: what the kit's own world is made of, a spherical head."""
+"""Makes the content of the kit's own world, a spherical head: numbers, meshes, cameras and frames, by seed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,63 +19,44 @@ TRIANGLES = 80
 TEXTURE = 32
 LANDMARKS = 12
 VIEWS = {"training_views": (2, 3, 32, 32), "scored_view": (1, 3, 32, 32), "driving_views": (3, 1, 24, 32)}
-"""What the pictures are for → views, channels, height and width."""
+"""Use of the pictures → number of views, channels, height and width."""
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers by seed."""
+    """Draw standard normal numbers by seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def uniform(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Numbers in [0, 1) by seed."""
+    """Draw uniform numbers in [0, 1) by seed."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def sphere(dtype: torch.dtype = torch.float32, subdivisions: int = 1) -> tuple[Tensor, Topology]:
-    """A closed mesh: an icosahedron, subdivided, of radius 80 mm; at one subdivision 42 vertices, 80 triangles.
+def sphere(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Topology]:
+    """Make a closed mesh: five rings of eight vertices and two poles on a sphere of radius 80 mm.
 
     Returns:
-        vertices (V, 3) and topology, its uv one planar projection.
+        Vertices (42, 3), and the topology of 80 triangles with uv from a planar projection.
     """
-    golden = (1 + 5**0.5) / 2
-    signs = [(0.0, s, t * golden) for s in (-1.0, 1.0) for t in (-1.0, 1.0)]
-    corners = [signed[i:] + signed[:i] for signed in signs for i in range(3)]
-    points = [torch.tensor(c, dtype=torch.float64) for c in corners]
-    edge = 2.0
-    triangles = [
-        (i, j, k)
-        for i in range(12)
-        for j in range(i + 1, 12)
-        for k in range(j + 1, 12)
-        if all(abs(float((points[a] - points[b]).norm()) - edge) < 1e-6 for a, b in ((i, j), (j, k), (i, k)))
-    ]
-    for _ in range(subdivisions):
-        middles: dict[tuple[int, int], int] = {}
-        finer = []
-        for a, b, c in triangles:
-            ends = []
-            for i, j in ((a, b), (b, c), (c, a)):
-                key = (min(i, j), max(i, j))
-                if key not in middles:
-                    middles[key] = len(points)
-                    points.append((points[i] + points[j]) / 2)
-                ends.append(middles[key])
-            ab, bc, ca = ends
-            finer += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-        triangles = finer
-    vertices = torch.nn.functional.normalize(torch.stack(points), dim=-1) * 80.0
-    faces = torch.tensor(triangles)
-    corners_of = vertices[faces]
-    normals = torch.linalg.cross(corners_of[:, 1] - corners_of[:, 0], corners_of[:, 2] - corners_of[:, 0])
-    inward = (normals * corners_of.mean(1)).sum(-1) < 0
-    faces[inward] = faces[inward].flip(-1)
+    polar, around = torch.arange(1, 6)[:, None] * (math.pi / 6), torch.arange(8) * (math.pi / 4)
+    rings = torch.stack([polar.sin() * around.sin(), polar.cos().expand(5, 8), polar.sin() * around.cos()], dim=-1)
+    vertices = 80.0 * torch.cat([rings.flatten(0, 1), torch.tensor([[0.0, 1, 0], [0.0, -1, 0]])])
+    here = torch.arange(40).view(5, 8)
+    next_to = here.roll(-1, dims=1)
+    north, south = torch.full((8,), 40), torch.full((8,), 41)
+    corners = (
+        (here[:-1], here[1:], next_to[1:]),
+        (here[:-1], next_to[1:], next_to[:-1]),
+        (north, here[0], next_to[0]),
+        (south, next_to[-1], here[-1]),
+    )
+    faces = torch.cat([torch.stack(corner, dim=-1).view(-1, 3) for corner in corners])
     uv = vertices[:, :2] / 180.0 + 0.5
     return vertices.to(dtype), Topology(faces, uv.to(dtype), faces.clone())
 
 
 def template(dtype: torch.dtype = torch.float32) -> Template:
-    """The template of a spherical head."""
+    """Make the template of a spherical head."""
     vertices, topology = sphere(dtype)
     return Template(
         topology=topology,
@@ -87,7 +69,7 @@ def template(dtype: torch.dtype = torch.float32) -> Template:
 
 
 def cameras(batch: int, views: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Camera:
-    """Cameras 400 mm in front of the head, side by side, that see the whole sphere; leading axes (B, N)."""
+    """Make cameras 400 mm in front of the head, side by side, that see the whole sphere; leading axes (B, N)."""
     focal = 1.6 * min(height, width)
     intrinsics = torch.tensor(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=dtype
@@ -107,8 +89,8 @@ def frame(
 
     Args:
         batch: Number of samples.
-        seed: Of the content.
-        dtype: Of all real numbers.
+        seed: Seed of the content.
+        dtype: Type of all real numbers.
         names: Names of the observations by their use, "surface", "training_views", "scored_view", "driving_views" and
             "keypoints"; those of the registry's default `observations` if None.
     """
@@ -136,7 +118,7 @@ def frame(
 
 
 def encoding(batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32, code: int = CODE) -> Encoding:
-    """An encoding of random content."""
+    """Make an encoding of random content."""
     return Encoding(
         mean=normal(seed, batch, code, dtype=dtype),
         log_std=0.3 * normal(seed + 1, batch, code, dtype=dtype) - 0.5,

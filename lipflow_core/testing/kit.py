@@ -1,4 +1,4 @@
-"""The conformance kit: the checks of each kind of component, and the report of what came of them."""
+"""Runs the checks of a component's kind and reports the outcomes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SUITES: Mapping[Kind, list[Check]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one check: `error` is None if it passed, else the last lines of its traceback."""
+    """Holds the outcome of one check: `error` is None if it passed, else the last lines of the traceback."""
 
     check: str
     error: str | None = None
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all checks of one component: `not_run` counts those that could not be asked."""
+    """Holds the outcomes of all checks of one component; `not_run` is the number of checks that could not run."""
 
     component: str
     outcomes: tuple[Outcome, ...]
@@ -79,13 +79,13 @@ def checks(kind: Kind) -> list[Check]:
 def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = None, **subject_options: Any) -> Report:
     """Run every check of its kind on a component.
 
-    One that can't be imported, or whose Config can't plan, fails one check; the others are not run.
+    A component that can't be imported, or whose Config can't plan, fails one check; the others are not run.
 
     Args:
-        kind: Its kind.
-        name: Its name.
-        options: Its options, over those of preset "tiny".
-        **subject_options: See `Subject.of`.
+        kind: Kind of the component.
+        name: Name of the component.
+        options: Options of the component; they override those of preset "tiny".
+        **subject_options: Further arguments of `Subject.of`.
 
     Raises:
         lipflow_core.errors.PluginError: If there is no such component.
@@ -106,14 +106,14 @@ def check_component(kind: Kind, name: str, options: Mapping[str, Any] | None = N
         subject = Subject.of(kind, name, options, **subject_options)
     except (PluginError, Mismatch, ValueError):
         raise
-    except Exception:
+    except (Exception, SystemExit):
         return nothing_run("Config plans for the inputs of its kind", _last_lines())
     outcomes = []
     for check in checks(kind):
         try:
             check(subject)
             outcomes.append(Outcome(check.name))
-        except Exception:
+        except (Exception, SystemExit):
             outcomes.append(Outcome(check.name, _last_lines()))
     return Report(label, tuple(outcomes))
 

@@ -1,4 +1,4 @@
-"""Checks of metrics, beside those that they share with objectives."""
+"""Checks metrics, in addition to the checks that they share with objectives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASS_VARIABLES = {"heading": str, "unit": str, "digits": int, "higher_is_better
 """Class variables of a metric's Config, and their types."""
 
 SHOWN = ("mask", "visible")
-"""Tensors of a target that tell what of it there is to compare with."""
+"""Tensors of a target that tell which of its pixels or keypoints are compared."""
 
 
 def class_variables_are_complete(subject: Subject) -> None:
@@ -59,12 +59,18 @@ def truth_is_best(subject: Subject) -> None:
 
 
 def _spoilt(asked: Scene, planned: Plan) -> dict[str, Scene]:
-    """Spoil sample 1 in each way that makes a score impossible: by what is wrong, as a clause."""
+    """Spoil sample 1 in each way that makes a score impossible, and return the scenes by what is wrong, as a clause."""
     found, state, target = {}, asked.state, asked.target
     if "vertices" in planned.needs:
         face = FaceState(_with(asked.leaves["vertices"], slice(1, 2), torch.nan))
         found["decoded vertices are NaN"] = replace(asked, state=replace(state, face=face))
     made = Needs.of([planned])
+    if made.neighbours:
+        neighbours = _with(asked.leaves["neighbours"], slice(1, 2), torch.nan)
+        found["the frame before or after is missing"] = replace(asked, state=replace(state, neighbours=neighbours))
+    if made.pose:
+        pose = _with(asked.leaves["pose"], slice(1, 2), torch.nan)
+        found["the pose is NaN"] = replace(asked, state=replace(state, pose=pose))
     for name in made.rendered:
         views = state.cameras[name].extrinsics.shape[1]
         image = _with(state.renderings[name].image, slice(views, 2 * views), torch.nan)
@@ -78,7 +84,7 @@ def _spoilt(asked: Scene, planned: Plan) -> dict[str, Scene]:
 
 
 def _hidden(record: Any) -> Any:
-    """The record with nothing of sample 1 shown; None if it has no tensor that tells what is."""
+    """Hide all of sample 1 in a record; None if the record has no tensor that can hide it."""
     shown = {name: tensor for name, tensor in record.tensors() if name in SHOWN}
     if not shown:
         return None

@@ -1,4 +1,4 @@
-"""Checks of every component with parameters: seeds, saving, dtypes, batch sizes, gradients, independence of rows."""
+"""Checks every component with parameters: seeds, saving, dtypes, batch sizes, gradients, independence of rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lipflow_core.testing.world import AT_LEAST, cast
 def outputs(
     subject: Subject, module: nn.Module, batch: int, *, seed: int = 1, dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
-    """Everything that a component makes of random inputs, by name, each with the batch axis first.
+    """Run a component on random inputs, and collect all outputs by name, each with the batch axis first.
 
     Args:
-        subject: What is examined.
-        module: The component, built.
-        batch: Number of samples. Sample i is the same whatever the batch.
-        seed: Of the inputs.
-        dtype: Of the inputs; the module's own if None, and float32 for one without parameters and buffers.
+        subject: Subject that is examined.
+        module: Component, built.
+        batch: Number of samples; sample i is the same in batches of any size.
+        seed: Seed of the inputs.
+        dtype: Type of the inputs; that of the module's parameters and buffers if None, float32 if it has none.
     """
     if dtype is None:
         numbers = [*module.parameters(), *module.buffers()]
@@ -47,7 +47,7 @@ def rows(make: Callable[[int], Any], batch: int) -> Any:
 
 
 def observed_by(subject: Subject, module: Any, batch: int, seed: int, dtype: torch.dtype) -> Record:
-    """What an encoder is given: its modality, a surface standardised by the template."""
+    """Make an encoder's input: the observation of its modality, standardised by the template if it is a surface."""
     observed = subject.world.frame(batch, seed=seed, dtype=dtype)[module.modality]
     return cast(subject.world.template, dtype).standardize(observed) if isinstance(observed, FaceState) else observed
 
@@ -58,7 +58,7 @@ def _encoder(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: 
 
 
 def driving_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Any:
-    """A driving encoding for a prior that takes one, else None."""
+    """Make a driving encoding for a prior that takes one; None for other priors."""
     if subject.given.driving is None or "driving" not in subject.planned.needs:
         return None
     return rows(lambda n: inputs.encoding(n, seed=seed, dtype=dtype, code=subject.given.code), batch)
@@ -75,7 +75,7 @@ def _prior(subject: Subject, module: nn.Module, batch: int, seed: int, dtype: to
 
 
 def context_of(subject: Subject, batch: int, seed: int, dtype: torch.dtype) -> Tensor | None:
-    """A context for a flow or coupling, None if it is unconditional."""
+    """Make a context for a flow or coupling; None if it is unconditional."""
     if subject.given.context == 0:
         return None
     return rows(lambda n: inputs.normal(seed, n, subject.given.context, dtype=dtype), batch)

@@ -1,4 +1,4 @@
-"""Checks of objectives, beside those that they share with metrics."""
+"""Checks objectives, in addition to the checks that they share with metrics."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ import torch
 
 from lipflow_core.testing.states import FLOAT64, scene
 from lipflow_core.testing.subject import Check, Subject, close
-from lipflow_core.testing.term import settings, value_of
+from lipflow_core.testing.term import value_of
 
 
 def gradients_reach_what_it_needs(subject: Subject) -> None:
-    for here in settings(subject):
-        asked = scene(here, 3)
-        loss = value_of(here, here.build(dtype=FLOAT64), asked)
-        assert loss.requires_grad, "its loss has no gradient"
-        loss.sum().backward()
-        for name, leaf in asked.leaves.items():
-            if name in here.planned.needs:
-                what = "the code, through the prior" if name == "prior" else f"'{name}', which its plan needs"
-                assert leaf.grad is not None and leaf.grad.abs().max() > 0, f"no gradient reaches {what}"
-                assert torch.isfinite(leaf.grad).all(), f"the gradient is not finite at {what}"
-            elif name != "prior":  # the code is always there
-                assert leaf.grad is None, f"a gradient reaches '{name}', which its plan's needs do not name"
+    asked, needs = scene(subject, 3), subject.planned.needs
+    loss = value_of(subject, subject.build(dtype=FLOAT64), asked)
+    assert loss.requires_grad, "its loss has no gradient"
+    loss.sum().backward()
+    for name, leaf in asked.leaves.items():
+        if name in needs:
+            what = "the code, through the prior" if name == "prior" else f"'{name}', which its plan needs"
+            assert leaf.grad is not None and leaf.grad.abs().max() > 0, f"no gradient reaches {what}"
+            assert torch.isfinite(leaf.grad).all(), f"the gradient is not finite at {what}"
+        elif name != "prior":  # the code is always there
+            assert leaf.grad is None, f"a gradient reaches '{name}', which its plan's needs do not name"
 
 
 def weight_is_left_to_the_core(subject: Subject) -> None:
-    for here in settings(subject):
-        asked, loss = scene(here, 2), []
-        for weight in (1.0, 3.0):
-            part = replace(here.part, config=here.part.config.model_copy(update={"weight": weight}))
-            loss.append(value_of(here, replace(here, part=part).build(dtype=FLOAT64), asked))
-        close("the loss is already multiplied by its weight", loss[1], loss[0])
+    asked, loss = scene(subject, 2), []
+    for weight in (1.0, 3.0):
+        part = replace(subject.part, config=subject.part.config.model_copy(update={"weight": weight}))
+        loss.append(value_of(subject, replace(subject, part=part).build(dtype=FLOAT64), asked))
+    close("the loss is already multiplied by its weight", loss[1], loss[0])
 
 
 CHECKS = [

@@ -1,4 +1,4 @@
-"""The plugin API: the modules of lipflow_core that plugins may import, and which ones a plugin does import."""
+"""Lists the plugin API, the modules of lipflow_core that plugins may import, and finds imports of others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ PLUGIN_API = (
     "lipflow_core.config",
     "lipflow_core.densities",
     "lipflow_core.errors",
-    "lipflow_core.flow_priors",
     "lipflow_core.hooks",
     "lipflow_core.interfaces",
     "lipflow_core.parts",
@@ -19,7 +18,7 @@ PLUGIN_API = (
     "lipflow_core.png",
     "lipflow_core.progress",
     "lipflow_core.records",
-    "lipflow_core.splits",
+    "lipflow_core.selection",
     "lipflow_core.storage",
     "lipflow_core.testing",
 )
@@ -30,10 +29,13 @@ COMMAND_API = (
     "lipflow_core.cli",
     "lipflow_core.evaluation",
     "lipflow_core.fitting",
+    "lipflow_core.observing",
+    "lipflow_core.pictures",
     "lipflow_core.registry",
     "lipflow_core.results",
-    "lipflow_core.selection",
     "lipflow_core.specs",
+    "lipflow_core.spelling",
+    "lipflow_core.splits",
     "lipflow_core.tables",
     "lipflow_core.version",
 )
@@ -44,11 +46,11 @@ def foreign_imports(files: Iterable[tuple[str, Path]], allowed: Collection[str])
     """Find imports of modules of lipflow_core that are not allowed.
 
     Args:
-        files: Names and files of the modules that are read.
-        allowed: Modules that may be imported; a package stands for its modules too, "lipflow_core" for itself alone.
+        files: Names and files of the modules to read.
+        allowed: Modules that may be imported. A package includes its modules; "lipflow_core" means itself alone.
 
     Returns:
-        A line for each, "FILE:LINE imports MODULE".
+        A line "FILE:LINE imports MODULE" for each import.
     """
     return [
         f"{path.name}:{line} imports {imported}"
@@ -91,8 +93,8 @@ def imports_of(module: str, path: Path) -> Iterator[tuple[int, str]]:
     """Read which modules a file imports, within functions too; nothing is executed.
 
     Args:
-        module: Name of the module, by which relative imports are resolved.
-        path: Its file.
+        module: Name of the module, for relative imports.
+        path: File of the module.
 
     Yields:
         Line and absolute name of a module. `from a import b` is "a.b" if that is a module.

@@ -1,4 +1,4 @@
-"""States and targets of objectives and metrics: random ones, true ones, and those that a plan's `needs` make."""
+"""Makes states and targets for objectives and metrics: random, equal to the truth, or limited to a plan's `needs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOAT64 = torch.float64
 
 
 class UnitGaussian(ConditionedPrior):
-    """N(0, I) on the code: a prior that every objective can be tried with."""
+    """Defines N(0, I) over the code, a prior that every objective can be tried with."""
 
     def log_prob(self, code: Tensor) -> Tensor:
         return -0.5 * (code.square() + math.log(2 * math.pi)).sum(-1)
@@ -37,12 +37,12 @@ class UnitGaussian(ConditionedPrior):
 
 @dataclass(frozen=True)
 class Scene:
-    """What an objective or a metric is asked about.
+    """Holds the arguments of an objective or metric.
 
     Args:
-        state: With everything that there can be at once: what is decoded, drawn, and known of the code.
-        target: All observations.
-        leaves: The tensors that gradients may reach, by the need that names them. "prior" is the code.
+        state: State with all fields filled.
+        target: Frames with all observations.
+        leaves: Need → the tensor that gradients can reach through it; for "prior" this is the code.
     """
 
     state: State
@@ -50,7 +50,7 @@ class Scene:
     leaves: dict[str, Tensor]
 
     def seen(self, needs: Iterable[str]) -> Scene:
-        """Leave only what the core makes for a plan that has these needs."""
+        """Copy the scene, limited to what the core makes for a plan with these needs."""
         named = tuple(needs)
         made = Needs.of([Plan(needs=named)])
         state = replace(
@@ -61,6 +61,8 @@ class Scene:
             prior=self.state.prior if "prior" in named else None,
             posterior=self.state.posterior if "posterior" in named else None,
             divergence=self.state.divergence if "divergence" in named else None,
+            neighbours=self.state.neighbours if made.neighbours else None,
+            pose=self.state.pose if made.pose else None,
         )
         offered = {name: self.target[name] for name in made.targets if name in self.target.observations}
         return replace(self, state=state, target=replace(self.target, observations=offered))
@@ -70,11 +72,11 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
     """Make a scene in the subject's world.
 
     Args:
-        subject: What is asked.
+        subject: Subject that is examined.
         batch: Number of samples; sample i of a seed is the same in batches of any size.
-        seed: Of the content.
-        dtype: Of all real numbers.
-        true: Whether the decoded surface and the pictures are those of the target; else they are random.
+        seed: Seed of the content.
+        dtype: Type of all real numbers.
+        true: Whether the decoded surface and the renderings equal the target; if False, they are random.
     """
     world, count = subject.world, max(batch, AT_LEAST)
     target, template = world.frame(count, seed=seed, dtype=dtype), cast(world.template, dtype)
@@ -91,6 +93,14 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
         "divergence": normal(37).square(),
         "vertices": surface.vertices if true else moved,
     }
+    # True neighbours are a surface that stays as it is, a true pose is that of undisplaced cameras.
+    still, shift = torch.stack([leaves["vertices"]] * 2, dim=1), normal(34, 3, 4)
+    leaves["neighbours"] = still if true else still + normal(35, *still.shape[1:])
+    pose = torch.eye(3, 4, dtype=dtype).expand(count, 3, 4).clone()
+    if not true:
+        pose[:, :, :3] = torch.linalg.matrix_exp(shift[:, :, :3] - shift[:, :, :3].mT)
+        pose[:, :, 3] = shift[:, :, 3]
+    leaves["pose"] = pose
     cameras = {name: record.camera for name, record in target.observations.items() if hasattr(record, "camera")}
     for number, (name, camera) in enumerate(cameras.items()):
         if camera.extrinsics.ndim == 4:  # several pictures of each sample
@@ -114,12 +124,14 @@ def scene(subject: Subject, batch: int, *, seed: int = 0, dtype: torch.dtype = F
         prior=UnitGaussian(),
         posterior=Encoding(mean, log_std, features[index]),
         divergence=leaves["divergence"],
+        neighbours=leaves["neighbours"],
+        pose=leaves["pose"],
     )
     return Scene(state, target.rows(index), leaves)
 
 
 def _rendering(images: Tensor) -> Rendering:
-    """Pictures (B, N, 3, H, W) as drawn of a wall that fills them, 400 mm away."""
+    """Make the rendering of a wall, 400 mm away, that fills pictures (B, N, 3, H, W)."""
     images = images.flatten(0, 1)
     pixels = torch.ones_like(images[:, 0]).detach()
     first = torch.zeros_like(pixels, dtype=torch.int64)

@@ -1,8 +1,9 @@
-"""What the conformance kit examines, and the questions that it asks."""
+"""Defines the subjects that the conformance kit examines, and its checks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
@@ -20,13 +21,13 @@ from lipflow_core.testing.world import World, captured, spherical
 
 @dataclass(frozen=True)
 class Subject:
-    """A component as the kit examines it: its options and the inputs that it is built for.
+    """Holds a component with its options, and the inputs and world that the kit examines it with.
 
     Args:
-        part: The component with its options.
-        given: The inputs of its kind that it is planned and built with.
-        world: What it sees.
-        registry: Where nested components are found.
+        part: Component with its options.
+        given: Inputs of its kind that it is planned and built with.
+        world: World that it observes.
+        registry: Registry that nested components are looked up in.
     """
 
     part: Part
@@ -46,21 +47,21 @@ class Subject:
         capture: str | Mapping[str, Any] | Part | None = None,
         registry: Registry | None = None,
     ) -> Self:
-        """Choose a component by name, and what it is examined with.
+        """Choose a component by name, and the inputs and world that it is examined with.
 
         Args:
-            kind: Its kind.
-            name: Its name.
-            options: Its options, over those of the preset.
+            kind: Kind of the component.
+            name: Name of the component.
+            options: Options of the component; they override those of the preset.
             preset: Preset whose defaults apply.
-            given: Inputs to build it for, if those that the world gives do not fit.
-            capture: A capture whose frames it sees, for components that use observations that the kit's own world, a
-                spherical head, does not have: a name, a mapping with `type` and options, or a part.
-            registry: Where to find it; the default registry if None.
+            given: Inputs to build it for; the world chooses them if None.
+            capture: Capture whose frames the component sees: a name, a mapping with `type` and options, or a part. If
+                None, it sees the kit's own world, a spherical head.
+            registry: Registry that the component is looked up in; the default registry if None.
 
         Raises:
-            lipflow_core.errors.PluginError: If there is no such component, or its Config can't be had.
-            lipflow_core.plans.Mismatch: If its plan refuses every input of its kind that the world has.
+            lipflow_core.errors.PluginError: If there is no such component, or its Config can't be imported.
+            lipflow_core.plans.Mismatch: If its plan refuses every input that the world has for its kind.
         """
         registry = registry or default_registry()
         registry.load_config(find_component(kind, name, registry))  # pydantic would wrap what is wrong
@@ -72,7 +73,7 @@ class Subject:
         return cls(part, world.given(part, registry) if given is None else given, world, registry)
 
     def with_given(self, **changes: Any) -> Self:
-        """The same subject for other inputs, such as another size of the code."""
+        """Copy the subject with other inputs, such as another size of the code."""
         return replace(self, given=replace(self.given, **changes))
 
     @property
@@ -83,10 +84,10 @@ class Subject:
         """Build the component.
 
         Args:
-            seed: Of the initial weights.
-            dtype: Of its parameters and buffers.
-            jitter: Standard deviation of noise added to every parameter, so that layers which start at zero or at
-                identity are examined away from it.
+            seed: Seed of the initial weights.
+            dtype: Type of its parameters and buffers.
+            jitter: Standard deviation of noise that is added to every parameter. Some layers start at zero or at the
+                identity, where errors would not show.
 
         Returns:
             The component, in evaluation mode.
@@ -102,6 +103,16 @@ class Subject:
         return built
 
 
+@contextmanager
+def refused(error: type[Exception], complaint: str) -> Iterator[None]:
+    """Fail with a sentence unless the block in this context raises an error of a type."""
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(complaint)
+
+
 def find_component(kind: Kind, name: str, registry: Registry) -> Component:
     try:
         return registry.component(kind, name)
@@ -114,11 +125,11 @@ def find_component(kind: Kind, name: str, registry: Registry) -> Component:
 
 @dataclass(frozen=True)
 class Check:
-    """One question that every component of a kind is asked.
+    """Checks one property of every component of a kind.
 
     Args:
-        name: What must hold, in words.
-        function: Raises if it does not hold.
+        name: Property in words.
+        function: Function that raises an error if a subject does not have the property.
     """
 
     name: str
@@ -137,9 +148,9 @@ def close(what: str, got: Tensor, wanted: Tensor, tolerance: float | None = None
     """Fail with a sentence unless two tensors agree.
 
     Args:
-        what: The sentence, which says what it means that they differ.
-        got: What was computed.
-        wanted: What it must be.
-        tolerance: Relative and absolute; torch's for the type if None.
+        what: Sentence that says what it means if they differ.
+        got: Computed tensor.
+        wanted: Expected tensor.
+        tolerance: Relative and absolute tolerance; torch's default for the type if None.
     """
     torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, msg=lambda text: f"{what}: {text}")

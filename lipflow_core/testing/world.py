@@ -1,4 +1,4 @@
-"""Worlds: what components see while the kit examines them."""
+"""Makes the worlds that components observe while the kit examines them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from lipflow_core.testing import inputs
 R = TypeVar("R", bound=Record)
 
 AT_LEAST = 8
-"""Frames that are made at once, so that a sample does not depend on the size of its batch."""
+"""Smallest number of frames that are made together, so that a sample does not depend on the size of its batch."""
 
 DRIVING = Plan(outputs={"mean": (inputs.CODE,), "log_std": (inputs.CODE,), "features": (inputs.FEATURES,)})
 """Plan of a driving encoder, for priors."""
@@ -44,12 +44,12 @@ DRIVING = Plan(outputs={"mean": (inputs.CODE,), "log_std": (inputs.CODE,), "feat
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A subject and what there is to observe of it.
+    """Holds a captured subject: its template, and frames with all observations.
 
     Args:
-        capture: Plan of a capture: shapes of the observations, and their roles.
-        template: The subject's template.
-        frames: Makes frames from their number and a seed: real numbers of any type, all observations.
+        capture: Plan of a capture, with the shapes and roles of the observations.
+        template: Template of the subject.
+        frames: Function from a number of frames and a seed to these frames, with all observations.
     """
 
     capture: Plan
@@ -63,7 +63,7 @@ class World:
 
     @property
     def roles(self) -> Roles:
-        """What the observations are for."""
+        """Roles of the observations."""
         assert self.capture.roles is not None, "the plan of the capture has no roles"
         return self.capture.roles
 
@@ -74,12 +74,11 @@ class World:
     def given(self, part: Part, registry: Registry) -> Any:
         """Choose the inputs that a component is planned and built with, at the kit's sizes.
 
-        An objective gets the phase that it is for, fitting if both. A prior gets a driving encoder and a flow exactly
-        if it takes them.
+        A prior gets a driving encoder and a flow exactly if it takes them.
 
         Args:
-            part: The component.
-            registry: Where a flow for priors is found.
+            part: Component with its options.
+            registry: Registry that a flow for priors is looked up in.
 
         Raises:
             lipflow_core.plans.Mismatch: If its plan refuses all inputs that this world has for its kind.
@@ -121,18 +120,17 @@ class World:
                 triangles = len(topology.triangles)
                 yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="fitting")
-                yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="training")
+                yield ObjectiveInputs(**offered, view=self.roles.training_views, landmarks=landmarks)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 
 
 @cache
 def spherical(registry: Registry) -> World:
-    """Make the kit's own world: a spherical head of 42 vertices, its frames of random content.
+    """Make the kit's own world: a spherical head of 42 vertices, and frames of random content.
 
     Args:
-        registry: Its default `observations` names them.
+        registry: Registry whose default `observations` gives the names of the observations.
     """
     names: Mapping[str, str] = registry.default("observations")
     frame, template = inputs.frame(1, names=names), inputs.template(torch.float64)
@@ -151,7 +149,7 @@ def spherical(registry: Registry) -> World:
 
 
 def captured(part: Part) -> World:
-    """Make the world of a capture: frames of its training split, drawn by seed, with all cameras.
+    """Make the world of a capture: frames of its training split, chosen by seed, with all cameras.
 
     Raises:
         lipflow_core.errors.CaptureError: If the capture can't be opened.
@@ -175,6 +173,6 @@ def cast(record: R, dtype: torch.dtype) -> R:
 
 
 def _some_flow(registry: Registry) -> Iterator[Part]:
-    """The first flow that the registry offers, if it offers any."""
+    """Yield the first flow that the registry offers, if it offers any."""
     for name in registry.names("flow")[:1]:
         yield TypeAdapter(FlowSlot).validate_python(name, context={"registry": registry, "preset": "tiny"})

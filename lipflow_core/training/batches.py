@@ -12,7 +12,6 @@ import torch
 
 from lipflow_core.interfaces import FrameRequest, ObservationEncoder, Split
 from lipflow_core.records import Frame
-from lipflow_core.splits import check_finite
 from lipflow_core.training.randomness import Draw, Purpose, Sampler, latent_noise, stream
 from lipflow_core.training.stage_loss import Batch
 
@@ -61,7 +60,7 @@ class BatchMaker:
 
     def _load(self, draw: Draw) -> Frame:
         frame = self.split.load(FrameRequest(draw.indices, self.observations, draw.cameras))
-        check_finite(frame)
+        frame.check()
         return frame
 
 

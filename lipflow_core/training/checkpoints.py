@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lipflow_core.errors import ModelError
-from lipflow_core.storage import write_atomically
+from lipflow_core.storage import check_regular, write_atomically
 from lipflow_core.training.state import RunState
 from lipflow_core.weights import weights_of
 
@@ -117,6 +117,7 @@ def _write(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
 
 def _read(path: Path) -> Checkpoint:
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
@@ -22,7 +21,7 @@ def set_modes(avatar: Avatar, stage: Stage, *, learning: bool) -> None:
     """
     avatar.eval()
     if learning:
-        for part in _trained(avatar, stage):
+        for part in parts_of(avatar, stage, stage.train):
             part.train()
 
 
@@ -36,7 +35,7 @@ def freeze(avatar: Avatar, stage: Stage) -> dict[Tensor, str]:
         lipflow_core.errors.SpecError: If no parameter learns.
     """
     avatar.requires_grad_(False)
-    for part in _trained(avatar, stage):
+    for part in parts_of(avatar, stage, stage.train):
         part.requires_grad_(True)
     names = {parameter: name for name, parameter in avatar.named_parameters() if parameter.requires_grad}
     if not names:
@@ -47,8 +46,7 @@ def freeze(avatar: Avatar, stage: Stage) -> dict[Tensor, str]:
     return names
 
 
-def _trained(avatar: Avatar, stage: Stage) -> Iterator[torch.nn.Module]:
-    for name in stage.train:
-        part = avatar.prior_of(stage.name) if name == "prior" else avatar.part(name)
-        if part is not None:
-            yield part
+def parts_of(avatar: Avatar, stage: Stage, names: Sequence[str]) -> list[nn.Module]:
+    """Collect the named parts that the model has; "prior" is the stage's prior."""
+    parts = [avatar.prior_of(stage.name) if name == "prior" else avatar.part(name) for name in names]
+    return [part for part in parts if part is not None]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipflow_core.errors import CompatibilityError
+from lipflow_core.errors import CompatibilityError, NumericalError
 from lipflow_core.records import Encoding
 from lipflow_core.splits import open_split
 from lipflow_core.training.batches import BatchMaker, ahead
@@ -83,6 +83,13 @@ def initialize_prior(run: Run, loss: StageLoss, maker: BatchMaker) -> None:
             codes.append(loss.sample(posterior, torch.from_numpy(draw).to(posterior.mean)))
             encodings.append(driving)
         given = None if encodings[0] is None else Encoding.join(encodings)
+        made = {"Q's codes": torch.cat(codes)} | ({} if given is None else {"the driving features": given.features})
+        for what, tensor in made.items():
+            if not tensor.isfinite().all():
+                raise NumericalError(
+                    f"stage '{loss.stage.name}': before the first step {what} hold NaN or infinity",
+                    "Check the options of the encoders and of their augmentation.",
+                )
         loss.prior.initialize(torch.cat(codes), given)
 
 

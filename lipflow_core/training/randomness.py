@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 
 
 class Purpose(IntEnum):

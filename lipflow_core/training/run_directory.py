@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lipflow_core.errors import ModelError, StorageError
+from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import (
     check_folder,
@@ -18,6 +19,7 @@ from lipflow_core.storage import (
     is_leftover,
     make_folder,
     open_to_append,
+    read_file,
     remove_temporaries,
     storage_error,
     write_atomically,
@@ -54,6 +56,7 @@ class RunDirectory:
             lipflow_core.errors.StorageError: If it holds a run and `resume` is False, or other files, or can't be
                 written.
         """
+        check_file_name(self.path / RUN, StorageError)
         if self.started and not resume:
             raise StorageError(
                 f"{self.path} already holds a run",
@@ -103,8 +106,8 @@ class RunDirectory:
 
     def _identity(self) -> Any:
         try:
-            return json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return json.loads(read_file(self.path / RUN))
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(
                 f"{self.path / RUN} can't be read: {error}", "train again in another folder with --out"
             ) from error
@@ -161,7 +164,11 @@ class Metrics:
             raise storage_error(self._path, error) from error
 
     def close(self) -> None:
-        self._file.close()
+        """Write what is left and close the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise storage_error(self._path, error) from error
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -235,6 +235,12 @@ class StageTraining:
                 f"stage '{self.stage.name}': the held-out loss was never finite",
                 "lower the stage's learning_rate; metrics.jsonl shows which term is not finite",
             )
+        if state.step > 0 and self.meter.skipped == state.step:
+            raise NumericalError(
+                f"stage '{self.stage.name}': every one of its {state.step} steps was skipped, since the gradient was "
+                "not finite, so that nothing was learnt",
+                "Lower the stage's learning_rate, or check the parts that its objectives depend on.",
+            )
         run.progress.advance(0, **{"held-out": state.best_loss})
         run.fabric.barrier()
         best = run.directory.checkpoints.best(state.stage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +13,11 @@ from lipflow_core.config import Ramp
 from lipflow_core.densities import bounded_log_std
 from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import LatentPrior, Objective, State
-from lipflow_core.observing import cameras_of, observe
+from lipflow_core.observing import cameras_of, observe, sound
 from lipflow_core.plans import Needs
 from lipflow_core.records import Encoding, Frame
 from lipflow_core.specs.model import Stage
+from lipflow_core.training.learning import parts_of
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ def needs_of(avatar: Avatar, stage: Stage, objectives: Mapping[str, Objective]) 
     Raises:
         lipflow_core.errors.SpecError: If no objective is left.
     """
-    learns = {id(part) for part in _parts(avatar, stage, stage.train)}
+    learns = {id(part) for part in parts_of(avatar, stage, stage.train)}
 
     def reached(objective: Objective) -> bool:
         needs = Needs.of([objective.planned])
         names = ["encoder", *(["decoder"] if needs.face else []), *(["driving", "prior"] if needs.divergence else [])]
-        return any(id(part) in learns for part in _parts(avatar, stage, names))
+        return any(id(part) in learns for part in parts_of(avatar, stage, names))
 
     kept = {name: o for name, o in objectives.items() if any(_range(o)) and reached(o)}
     if not kept:
@@ -82,11 +83,6 @@ def final_weights(objectives: Mapping[str, Objective]) -> dict[str, float]:
 def _range(objective: Objective) -> tuple[float, ...]:
     weight = objective.config.weight
     return (weight.start, weight.end) if isinstance(weight, Ramp) else (weight,)
-
-
-def _parts(avatar: Avatar, stage: Stage, names: Sequence[str]) -> list[nn.Module]:
-    parts = [avatar.prior_of(stage.name) if name == "prior" else avatar.part(name) for name in names]
-    return [part for part in parts if part is not None]
 
 
 class Batch:
@@ -200,7 +196,8 @@ class StageLoss(nn.Module):
                 posterior=posterior,
                 divergence=divergence,
             )
-            terms = [objective(state, batch.frame).mean() for objective in self.terms]
+            losses = sound([objective(state, batch.frame) for objective in self.terms], face)
+            terms = [loss.mean() for loss in losses]
         loss = sum(weights[name] * term for name, term in zip(self.names, terms, strict=True))
         # A collapsed σ of Q does no harm: its samples are its mean. A collapsed σ of P makes the prior a point.
         predicted = (posterior.log_std, None if driving is None else driving.log_std.abs())

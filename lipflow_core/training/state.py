@@ -1,4 +1,4 @@
-"""Where a run stands: everything that a resumed run must know beside weights and the optimizer's moments."""
+"""Holds the state of a run that checkpoints keep beside weights and optimizer, and the summary of a finished run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lipflow_core.results import Number, Result
 
 
 class StageSummary(Result):
-    """How a stage ended."""
+    """Tells how a stage ended."""
 
     name: str
     """Name of the stage."""
     steps: int
-    """Optimizer steps done."""
+    """Number of optimizer steps that were done."""
     best_step: int
     """Step of the stage whose weights were kept."""
     held_out: Number
@@ -21,24 +21,24 @@ class StageSummary(Result):
     stopped_early: bool
     """Whether patience ended the stage."""
     skipped: int
-    """Steps left out because the gradient was not finite."""
+    """Number of steps that were skipped because the gradient was not finite."""
     warnings: tuple[str, ...] = ()
-    """What was told of the stage while it ran, a line each."""
+    """Warnings that were shown during the stage, one line each."""
 
 
 class TrainingSummary(Result):
-    """What `result.json` says of a run that is done."""
+    """Holds the content of a finished run's `result.json`."""
 
     name: str
     """The spec's name."""
     version: str
     """Version of lipflow-core."""
     stages: tuple[StageSummary, ...] = Field(min_length=1)
-    """How each stage ended."""
+    """Summary of each stage, in order."""
     steps: int
-    """Optimizer steps in all."""
+    """Number of optimizer steps in all stages."""
     seconds: Number
-    """Time spent on them, over all resumptions."""
+    """Time in seconds that the steps took, over all resumptions."""
 
     @computed_field
     @property
@@ -48,20 +48,20 @@ class TrainingSummary(Result):
 
 
 class RunState(BaseModel):
-    """The state of a run, kept in each checkpoint's metadata.
+    """Holds the state of a run; each checkpoint's metadata has a copy.
 
     Attributes:
-        stage: Number of the stage; that of the last plus one when all are done.
-        step: Steps done in the stage.
-        before: Steps done in the stages before.
+        stage: Number of the current stage, counted from 0; the number of stages when all are done.
+        step: Number of steps done in the stage.
+        before: Number of steps done in earlier stages.
         best_loss: Lowest held-out loss of the stage; None before the first evaluation.
-        best_step: Step of the stage at which it was reached.
-        held_out: The latest held-out loss.
+        best_step: Step of the stage at which `best_loss` was reached.
+        held_out: Latest held-out loss; None before the first evaluation, or if it was not finite.
         usual: Absolute value of each term in the stage's latest row of the log.
-        warnings: What the user was warned of in the stage, by what it is about.
-        finished: Summaries of the stages before.
-        seconds: Time spent training so far.
-        metrics_bytes: Length of metrics.jsonl.
+        warnings: Name of a term or encoder → the warning that was shown about it in this stage.
+        finished: Summaries of the earlier stages.
+        seconds: Time in seconds spent on training so far.
+        metrics_bytes: Length of metrics.jsonl in bytes.
         scaler: State of the loss scaler of 16-bit training.
     """
 
@@ -82,5 +82,5 @@ class RunState(BaseModel):
 
     @property
     def total(self) -> int:
-        """Steps done in all stages."""
+        """Number of steps done in all stages."""
         return self.before + self.step

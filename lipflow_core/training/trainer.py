@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,10 @@ import torch
 from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
+from lipflow_core.given_parts import warning_of
 from lipflow_core.interfaces import Capture, Objective
 from lipflow_core.interfaces.objective import numbered
-from lipflow_core.model_directory import EditedModelError, check_model, write_model
+from lipflow_core.model_directory import EditedModelError, ModelWarning, check_model, write_model
 from lipflow_core.model_lock import WEIGHTS, read_lock
 from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
@@ -43,12 +45,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a training run.
+    """Holds the result of a training run.
 
     Args:
-        path: The model directory.
-        avatar: The trained model, in evaluation mode.
-        summary: Steps, time and how each stage ended, as `result.json` has it.
+        path: Model directory.
+        avatar: Trained model, in evaluation mode.
+        summary: Content of `result.json`: steps, time, and how each stage ended.
     """
 
     path: Path
@@ -57,18 +59,8 @@ class TrainingResult:
 
     @property
     def stages(self) -> tuple[StageSummary, ...]:
-        """How each stage ended."""
+        """Summary of each stage, in order."""
         return self.summary.stages
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.summary.steps
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the steps, over all resumptions."""
-        return self.summary.seconds
 
     @property
     def held_out(self) -> float:
@@ -115,6 +107,10 @@ def train(
         lipflow_core.errors.NumericalError: If the loss stays NaN, naming the term and the step.
         lipflow_core.errors.Interrupted: If the run was told to stop; the work so far is saved.
 
+    Warns:
+        lipflow_core.model_directory.ModelWarning: If the avatar has a component, given as an object, that the spec does
+            not name, so that the model can't be opened again by its spec alone.
+
     Example:
         >>> spec = lipflow_core.load_spec("dam", ["preset=tiny"])
         >>> result = lipflow_core.train(spec, "runs/first")
@@ -133,6 +129,9 @@ def train(
         stack.enter_context(torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []))
         capture = spec.capture.build(CaptureInputs()) if capture is None else capture
         warm = avatar is not None
+        if avatar is not None and (warning := warning_of(avatar, spec)) is not None:
+            # At the start, since the training may take days.
+            warnings.warn(warning, ModelWarning, stacklevel=2)
         avatar = _place_model(blueprint, capture, avatar, fabric)
         dtype = avatar.template_buffers.vertices_mean.dtype
         fabric.strategy.precision.convert_module(avatar)
@@ -260,7 +259,7 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
 def _identity(
     blueprint: Blueprint, capture: Capture, fabric: Fabric, after: str | os.PathLike[str] | None
 ) -> dict[str, Any]:
-    """Everything that the weights of a run depend on, to the last bit."""
+    """Collect everything that determines the weights of a run, to the last bit."""
     data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
     fitting = {"prior": data.pop("fitting")["prior"]}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import PositiveFloat, PositiveInt
-
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Size, WidthFactor
 from lipflow_core.plans import DecoderInputs, EncoderInputs, Mismatch, Plan, Shape
 
 SMALLEST = 4
@@ -21,13 +19,13 @@ DECODER_CHANNELS = (128, 128, 64, 64, 32, 32, 32, 3)
 class DamEncoderConfig(Config):
     """Options of encoder `dam`."""
 
-    channels: tuple[PositiveInt, ...] | None = None
+    channels: tuple[Size, ...] | None = None
     """Output channels of each stride-2 convolution of the texture branch, largest picture first; a texture of T × T
     needs log2(T / 4) of them. Null uses the paper's channels for 1024² textures, the last of them for smaller textures,
     multiplied by `width`."""
-    width: PositiveFloat = 1.0
+    width: WidthFactor = 1.0
     """Factor on the channels if `channels` is null; a larger factor makes the encoder larger and slower."""
-    hidden: PositiveInt = 256
+    hidden: Size = 256
     """Width of the mesh branch and of the joined layer, whose output, the features h, conditions flows."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -61,17 +59,17 @@ class DamEncoderConfig(Config):
 class DamDecoderConfig(Config):
     """Options of decoder `dam`."""
 
-    channels: tuple[PositiveInt, ...] | None = None
+    channels: tuple[Size, ...] | None = None
     """Output channels of each transposed convolution, smallest picture first, the last 3; a texture of T × T needs
     log2(T / 4) of them. Null uses the paper's channels for 1024² textures, the last ones for smaller textures, with
     the hidden channels multiplied by `width`."""
-    width: PositiveFloat = 1.0
+    width: WidthFactor = 1.0
     """Factor on the hidden channels if `channels` is null; a larger factor makes the decoder larger and slower."""
-    hidden: PositiveInt = 256
+    hidden: Size = 256
     """Width of the first layer, which takes the code."""
-    view_hidden: PositiveInt = 8
+    view_hidden: Size = 8
     """Width of the layer that takes the view direction."""
-    start_channels: PositiveInt = 256
+    start_channels: Size = 256
     """Channels of the 4×4 feature map that the first transposed convolution takes."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

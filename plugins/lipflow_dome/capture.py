@@ -21,11 +21,12 @@ from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Template, Views
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
 from lipflow_dome.config import DomeConfig
 from lipflow_dome.filming import Film, Performance, some_cameras, view_cameras
 from lipflow_dome.landmarks import landmark_vertices
 from lipflow_dome.motion import SPLITS
+from lipflow_dome.regions import region_weights
 from lipflow_dome.simulation import simulate
 
 DATA_VERSION = 7
@@ -62,14 +63,14 @@ class Truth(Record):
 
 
 class DomeSplit(ObservedSplit):
-    """The frames of one split, read from the packed cache.
+    """Reads the frames of one split from the packed cache.
 
     Beside the standard observations it has "truth" (`Truth`).
 
     Args:
-        film: Knows the cameras.
+        film: Film of the capture, which has the cameras.
         arrays: Name → memory-mapped array over all frames.
-        performance: What the subject did.
+        performance: Motion of the subject in this split.
     """
 
     observations = ("face", "dome", "frontal", "headset", "keypoints", "truth")
@@ -187,4 +188,5 @@ class DomeCapture(Capture):
             texture_mean=torch.from_numpy(texture_mean).float(),
             texture_scale=torch.tensor(texture_scale).float(),
             landmarks=torch.from_numpy(landmark_vertices()),
+            regions={name: torch.from_numpy(weights.copy()) for name, weights in region_weights().items()},
         )

@@ -159,6 +159,5 @@ class DomeConfig(Config):
             ),
             roles=ROLES,
             devices=("cpu",),
-            differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs)},
         )

@@ -22,10 +22,10 @@ REACH = 48.0
 
 @dataclass(frozen=True)
 class Sequence:
-    """The motion of one sequence.
+    """Holds the motion of one sequence of N frames.
 
     Args:
-        segment: Its segment's name, unique in the capture.
+        segment: Name of the segment, unique in the capture.
         expression: (N, E) weights of the expression units.
         gaze: (N, 2, 2) yaw and pitch of the left and right eye, radians.
         pose: (N, 3, 4) [R|t], head frame → dome.

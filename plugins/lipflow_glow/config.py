@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Depth, Size
 from lipflow_core.parts import CouplingSlot
 from lipflow_core.plans import CouplingInputs, FlowInputs, Mismatch, Plan
 
@@ -20,11 +20,11 @@ def _code_and_context(features: int, context: int) -> dict[str, tuple[int, ...]]
 class GlowConfig(Config):
     """Options of flow `glow`. The defaults are those of the paper (supplement, Table 10)."""
 
-    steps: PositiveInt = 4
+    steps: Depth = 4
     """Number of steps. Each is an ActNorm, an LU linear map and a coupling."""
-    hidden: PositiveInt = 1024
+    hidden: Size = 1024
     """Width of the conditioner networks, which compute the parameters of the couplings."""
-    blocks: PositiveInt = 2
+    blocks: Depth = 2
     """Number of residual blocks of each conditioner."""
     batch_norm: bool = True
     """Whether the conditioners use batch norm."""
@@ -76,7 +76,6 @@ class GlowConfig(Config):
             inputs=_code_and_context(given.features, given.context),
             outputs={"code": (given.features,)},
             devices=tuple(device for device in coupling.devices if device == "cpu" or self.passes != "compiled"),
-            differentiable=coupling.differentiable,
             invertible=True,
             volume_preserving=coupling.volume_preserving,
             parts={"coupling": coupling},

@@ -44,7 +44,7 @@ def augment_pictures(views: Views, options: PictureAugmentation, streams: Sequen
 
 
 def _shifted(images: Tensor, pixels: Tensor) -> Tensor:
-    """Images (B, N, C, H, W) moved right and down by `pixels` (B, N, 2); the border is repeated into the gap."""
+    """Move images (B, N, C, H, W) right and down by `pixels` (B, N, 2); the border is repeated into the gap."""
     batch, count, _, height, width = images.shape
     columns = (torch.arange(width) - pixels[..., :1]).clamp(0, width - 1)
     rows = (torch.arange(height) - pixels[..., 1:]).clamp(0, height - 1)

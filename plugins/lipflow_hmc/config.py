@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Size, WidthFactor
 from lipflow_core.plans import EncoderInputs, Mismatch, Plan, Shape
 
 CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
@@ -17,13 +17,13 @@ CHANNELS = (32, 32, 32, 64, 64, 64, 128, 512)
 class PictureAugmentation(Config):
     """Random changes of headset pictures in training, drawn anew for each frame and epoch."""
 
-    gain: NonNegativeFloat = 0.1
+    gain: NonNegativeFloat = Field(default=0.1, le=3)
     """Standard deviation of the logarithm of each picture's random gain; 0 for no gain."""
-    offset: NonNegativeFloat = 0.02
+    offset: NonNegativeFloat = Field(default=0.02, le=1)
     """Standard deviation of each picture's random offset, for intensities in [0, 1]; 0 for no offset."""
-    noise: NonNegativeFloat = 0.02
+    noise: NonNegativeFloat = Field(default=0.02, le=1)
     """Standard deviation of each pixel's random noise, for intensities in [0, 1]; 0 for no noise."""
-    shift: NonNegativeFloat = 0.02
+    shift: NonNegativeFloat = Field(default=0.02, le=1)
     """Largest random shift of a picture, as a fraction of its width and height; 0 for no shift."""
 
 
@@ -32,13 +32,13 @@ class HmcEncoderConfig(Config):
 
     modality: str = "headset"
     """Name of the observation whose pictures are encoded."""
-    channels: tuple[PositiveInt, ...] | None = None
+    channels: tuple[Size, ...] | None = None
     """Output channels of each stride-2 convolution, largest picture first. Null halves the pictures until the shorter
     side is 1 pixel, with the paper's channels for 480×640 pictures multiplied by `width`, and chooses the last number
     of channels so that the flattened map is `features` wide."""
-    width: PositiveFloat = 1.0
+    width: WidthFactor = 1.0
     """Factor on the channels if `channels` is null; a larger factor makes the encoder larger and slower."""
-    features: PositiveInt = 1024
+    features: Size = 1024
     """Width of each view's vector and of the features h that flows are conditioned on. If the flattened map has another
     width, a dense layer per view converts it."""
     augmentation: PictureAugmentation = PictureAugmentation()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat
 
-from lipflow_core.config import Config, MetricConfig, ObjectiveConfig
+from lipflow_core.config import Config, Depth, MetricConfig, ObjectiveConfig, Size
 from lipflow_core.plans import EncoderInputs, MetricInputs, Mismatch, ObjectiveInputs, Observations, Plan, Shape
 
 
@@ -23,15 +23,15 @@ class KeypointEncoderConfig(Config):
 
     modality: str = "keypoints"
     """Name of the observation whose keypoints are encoded."""
-    hidden: PositiveInt = 512
+    hidden: Size = 512
     """Width of the residual blocks."""
-    blocks: NonNegativeInt = 4
+    blocks: Annotated[int, Field(ge=0, le=2**10)] = 4
     """Number of residual blocks; more blocks make the encoder larger and slower."""
-    dense_per_block: PositiveInt = 3
+    dense_per_block: Depth = 3
     """Number of dense layers in a block, with batch norm, ReLU and dropout; 3 matches the paper's compute count."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that dropout zeroes an activation within blocks; 0 for no dropout."""
-    features: PositiveInt = 1024
+    features: Size = 1024
     """Width of the features h that flows are conditioned on."""
     augmentation: KeypointAugmentation = KeypointAugmentation()
     """Random changes of the keypoints, applied in training when this is the driving encoder."""

@@ -47,6 +47,13 @@ def estimate_anchors(vertices: np.ndarray) -> Anchors:
     return Anchors(**{name: nose + np.array(offset) for name, offset in _FROM_NOSE.items()})
 
 
+def chosen_anchors(vertices: np.ndarray, **points: Sequence[float] | None) -> Anchors:
+    """Give the anchors of a mean face: `right_eye`, `left_eye` and `mouth` as given, estimated where None."""
+    estimated = estimate_anchors(vertices)
+    named = {name: getattr(estimated, name) if point is None else np.array(point) for name, point in points.items()}
+    return Anchors(**named)
+
+
 def headset_cameras(size: tuple[int, int], anchors: Anchors) -> tuple[np.ndarray, np.ndarray]:
     """Place the cameras of a headset that sits perfectly on a head: right eye, left eye, mouth.
 
@@ -85,7 +92,7 @@ def draw_slip(generators: Sequence[np.random.Generator], scale: float) -> np.nda
 
 @dataclass(frozen=True)
 class Light:
-    """What was drawn at random for each of N pictures of B frames, float32.
+    """Holds the random numbers of the light in N pictures of B frames, float32.
 
     Args:
         light: (B, N, 4) gain, offset, change of gain from the left to the right edge and from the upper to the lower.
@@ -107,11 +114,11 @@ def light_pictures(
     Args:
         pictures: (B, N, 1, h, w) drawn before black, in [0, 1].
         coverage: (B, N, h, w) share of each pixel that the head covers, in [0, 1].
-        generators: One for each frame.
-        options: How strongly light, background and noise change.
+        generators: One random generator for each frame.
+        options: Strength of the changes of light, background and noise.
 
     Returns:
-        Pictures (B, N, 1, h, w), and what was drawn at random for each.
+        Pictures (B, N, 1, h, w), and the random numbers that were drawn for them.
     """
     count, height, width = coverage.shape[1:]
     x, y = np.linspace(-0.5, 0.5, width), np.linspace(-0.5, 0.5, height)[:, None]

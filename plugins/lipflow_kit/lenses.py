@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PIXELS_AT_ONCE = 1 << 20
-
 
 def distort(points: np.ndarray, intrinsics: np.ndarray, distortion: np.ndarray) -> np.ndarray:
     """Give the place in the real picture of each point of an ideal pinhole picture.
@@ -43,13 +41,16 @@ def largest_distortion(intrinsics: np.ndarray, distortion: np.ndarray, size: tup
     return float(np.linalg.norm(distort(grid, intrinsics, distortion) - grid, axis=-1).max())
 
 
-def undistort(picture: np.ndarray, intrinsics: np.ndarray, distortion: np.ndarray) -> np.ndarray:
+def undistort(
+    picture: np.ndarray, intrinsics: np.ndarray, distortion: np.ndarray, *, at_once: int = 1 << 20
+) -> np.ndarray:
     """Give the picture that an ideal pinhole camera would have taken, sampled bilinearly.
 
     Args:
         picture: (H, W, C) uint8.
         intrinsics: (3, 3).
         distortion: (5,) k1 k2 p1 p2 k3.
+        at_once: Number of pixels that are computed together; the result does not depend on it.
 
     Returns:
         (H, W, C) float32 in [0, 255].
@@ -57,7 +58,7 @@ def undistort(picture: np.ndarray, intrinsics: np.ndarray, distortion: np.ndarra
     height, width = picture.shape[:2]
     straight = np.empty(picture.shape, np.float32)
     # In bands of rows, since coordinates in float64 take many times the picture's memory.
-    band = max(1, PIXELS_AT_ONCE // width)
+    band = max(1, at_once // width)
     for top in range(0, height, band):
         rows = np.arange(top, min(top + band, height))
         grid = _grid((rows, np.arange(width)))
@@ -74,6 +75,6 @@ def undistort(picture: np.ndarray, intrinsics: np.ndarray, distortion: np.ndarra
 
 
 def _grid(sides: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, columns, 2) points x, y."""
+    """Make the points (rows, columns, 2) of a grid, x then y."""
     y, x = np.meshgrid(*sides, indexing="ij")
     return np.stack([x, y], axis=-1).astype(np.float64)

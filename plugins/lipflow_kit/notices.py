@@ -16,7 +16,7 @@ def announced(text: str, patience: float = PATIENCE) -> Iterator[None]:
     """Print a line if the block takes longer than `patience` seconds.
 
     Args:
-        text: What is being done, without the program's name.
+        text: Line that tells what takes long, without the program's name.
         patience: Seconds to wait before printing.
     """
     timer = threading.Timer(patience, print, [f"lipflow-core: {text}"], {"file": sys.stderr, "flush": True})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lipflow_core.plans import Roles, Shape
 
 ROLES = Roles(surface="face", training_views="dome", scored_view="frontal")
-"""What the core uses the observations for."""
+"""Roles of the observations, by which the core uses them."""
+
+FACE_REGIONS = ("eyes", "mouth")
+"""Regions of the mesh that these captures define, see `lipflow_kit.regions`."""
 
 
 def face_outputs(
@@ -20,6 +23,7 @@ def face_outputs(
     headset: tuple[int, int] | None,
     landmarks: int,
     others: Mapping[str, Shape],
+    regions: Sequence[str] = FACE_REGIONS,
 ) -> dict[str, Shape]:
     """Give the shapes that a capture of a face plans, "OBSERVATION.TENSOR" → shape without the batch axis.
 
@@ -32,6 +36,7 @@ def face_outputs(
         headset: Height and width of the three headset pictures, or None for none.
         landmarks: Number of keypoints.
         others: Shapes of further observations, under the same kind of names.
+        regions: Names of the template's regions.
     """
     outputs: dict[str, Shape] = {
         "face.vertices": (vertices, 3),
@@ -44,4 +49,5 @@ def face_outputs(
     if headset is not None:
         outputs |= {"headset.images": (3, 1, *headset), "headset.mask": (3, *headset)}
     outputs |= {"keypoints.points": (landmarks, 2), "keypoints.visible": (landmarks,)}
+    outputs |= {f"template.regions.{name}": (vertices,) for name in regions}
     return outputs | {**others, "topology.triangles": (triangles, 3), "template.landmarks": (landmarks,)}

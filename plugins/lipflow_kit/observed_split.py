@@ -31,12 +31,12 @@ class ObservedSplit(Split):
 
         Args:
             name: One of `observations`.
-            frames: What `select` made of the requested positions.
+            frames: Result of `select` for the requested positions.
             cameras: (B, N) positions within `cameras`; an array if `name` is the observation of the dome's cameras.
         """
 
     def select(self, indices: np.ndarray) -> Any:
-        """Give what all observations of one request share; the positions (B,) themselves unless overridden."""
+        """Prepare what all observations of one request share; by default the positions (B,) themselves."""
         return indices
 
     def load(self, request: FrameRequest) -> Frame:

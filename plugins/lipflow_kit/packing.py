@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, make_dataclass
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import FrameRequest, Split
 from lipflow_core.progress import Style, progress
 from lipflow_core.records import Camera, FaceState, Keypoints, Record, Views
-from lipflow_core.storage import check_folder
+from lipflow_core.storage import check_folder, make_folder
 from lipflow_kit.eight_bit import from_bytes, to_bytes
 from lipflow_kit.observations import ROLES
 from lipflow_kit.observed_split import ObservedSplit
@@ -52,11 +52,11 @@ def named_record(name: str, tensors: tuple[str, ...]) -> type[Record]:
 
 
 class PackedSplit(ObservedSplit):
-    """The frames of a split, read from its packed cache.
+    """Reads the frames of a split from its packed cache.
 
     Args:
-        folder: The folder of its store.
-        manifest: What the store says of itself.
+        folder: Folder of the store.
+        manifest: Content of the store's manifest.
 
     Raises:
         CaptureError: If an array is missing or is not what the manifest says.
@@ -147,7 +147,8 @@ def pack(
         lipflow_core.errors.CaptureError: If a frame can't be loaded.
     """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, within=folder.parent.parent)
     with FileLock(folder.parent / f"{folder.name}.lock"):
         if (done := open_pack(folder, about)) is not None:
             return done
@@ -155,7 +156,9 @@ def pack(
         place = {name: index for index, name in enumerate(names)}
         request = functools.partial(_request, observations=tuple(observations), cameras=len(split.cameras))
         first = split.load(request(np.arange(1)))
-        arrays = {f"{name}.{key}": value for name, record in first.observations.items() for key, value in flat(record)}
+        arrays = {
+            f"{name}.{key}": value for name, record in first.observations.items() for key, value in record.tensors()
+        }
         layout = {name: (tuple(value.shape[1:]), _dtype(name, value)) for name, value in arrays.items()}
         size = sum(value.numel() * np.dtype(layout[name][1]).itemsize for name, value in arrays.items())
         store = Store(folder, layout, len(split), max(1, min(32, CHUNK_BYTES // max(1, size))))
@@ -165,7 +168,9 @@ def pack(
 
         def fill(chunk: int) -> int:
             frame = split.load(request(store.frames_of(chunk)))
-            packed = {f"{name}.{key}": value for name, rec in frame.observations.items() for key, value in flat(rec)}
+            packed = {
+                f"{name}.{key}": value for name, rec in frame.observations.items() for key, value in rec.tensors()
+            }
             store.write(chunk, {name: _packed(value, layout[name][1]) for name, value in packed.items()})
             return len(frame)
 
@@ -196,18 +201,6 @@ def pack(
     return PackedSplit(folder, read_manifest(folder))
 
 
-def flat(record: Record) -> list[tuple[str, Tensor]]:
-    """List the tensors of a record by name, those of its camera as "camera.…"."""
-    found = []
-    for item in fields(record):
-        value = getattr(record, item.name)
-        if isinstance(value, Tensor):
-            found.append((item.name, value))
-        elif isinstance(value, Camera):
-            found += [(f"{item.name}.{key}", tensor) for key, tensor in flat(value)]
-    return found
-
-
 def _request(indices: np.ndarray, observations: tuple[str, ...], cameras: int) -> FrameRequest:
     return FrameRequest(indices, observations, np.tile(np.arange(cameras), (len(indices), 1)))
 
@@ -224,14 +217,14 @@ def _describe(record: Record) -> dict[str, Any]:
     kind = next((name for name, kind in _KINDS.items() if type(record) is kind), "named")
     camera = getattr(record, "camera", None)
     size = [] if camera is None else [camera.height, camera.width]
-    return {"kind": kind, "tensors": [name for name, _ in flat(record)], "size": size}
+    return {"kind": kind, "tensors": [name for name, _ in record.tensors()], "size": size}
 
 
 def _start_anew_unless_same(store: Store, about: Mapping[str, Any]) -> None:
     """Delete what an interrupted run left of another content."""
     note = store.folder / "about.json"
     text = json.dumps({"format": FORMAT, "chunk": store.chunk, **about}, sort_keys=True)
-    if not note.is_file() or note.read_text(encoding="utf-8") != text:
+    if not note.is_file() or note.read_bytes() != text.encode():
         shutil.rmtree(store.folder)
         store.folder.mkdir()
         note.write_text(text, encoding="utf-8")

@@ -21,11 +21,11 @@ _HEAD_BYTES = 25  # the signature, then length, name and the first nine bytes of
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What a PNG file says of itself before its pixels.
+    """Holds size and depth of a PNG file, from its header.
 
     Args:
         size: Height and width in pixels.
-        bits: Bits of one channel of one pixel: 8 in most files.
+        bits: Number of bits of one channel of one pixel: 8 in most files.
     """
 
     size: tuple[int, int]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lipflow_core.errors import CaptureError, StorageError
-from lipflow_core.storage import write_atomically
+from lipflow_core.storage import check_regular, make_folder, read_file, remove_temporaries, write_atomically
 
 Layout = Mapping[str, tuple[tuple[int, ...], str]]
 """Name → shape of one frame, dtype."""
@@ -26,12 +26,12 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Words:
-    """How messages speak of a store.
+    """Gives the words in which messages speak of a store.
 
     Args:
-        what: What it holds.
-        again: What to do if it is damaged.
-        elsewhere: What to do if its folder can't hold it.
+        what: Name of the content.
+        again: Advice if the store is damaged.
+        elsewhere: Advice if the folder can't be written or is too small.
     """
 
     what: str = "packed capture"
@@ -41,17 +41,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Store:
-    """Arrays of N frames in a folder.
+    """Stores arrays of N frames in a folder.
 
-    Each is a .npy file, so that anybody can read it. While the store is being filled, `done/` holds an empty file for
-    each finished chunk; `manifest.json` is written last and means that all of it is there.
+    Each array is a .npy file, which many programs can read. While the store is being filled, `done/` holds an empty
+    file for each finished chunk. `manifest.json` is written last: the store is complete if it exists.
 
     Args:
-        folder: Where it lies.
-        layout: What is recorded of each frame.
-        frames: N.
-        chunk: Frames in a chunk.
-        words: For messages.
+        folder: Folder of the store.
+        layout: Shape and dtype of each array for one frame.
+        frames: Number of frames, N.
+        chunk: Number of frames in a chunk.
+        words: Words for messages.
     """
 
     folder: Path
@@ -69,11 +69,11 @@ class Store:
         return math.ceil(self.frames / self.chunk)
 
     def frames_of(self, chunk: int) -> np.ndarray:
-        """Frames of a chunk."""
+        """List the frames of a chunk."""
         return np.arange(chunk * self.chunk, min((chunk + 1) * self.chunk, self.frames))
 
     def missing(self) -> list[int]:
-        """Chunks that are still to be written."""
+        """List the chunks that are still to be written."""
         return [chunk for chunk in range(self.chunks) if not self._mark(chunk).is_file()]
 
     def prepare(self) -> None:
@@ -83,7 +83,9 @@ class Store:
             StorageError: If it can't be written.
         """
         with self._telling_storage():
-            (self.folder / "done").mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / "done", within=self.folder)
+            remove_temporaries(self.folder)
             fresh = [name for name in self.layout if not self._fits(name)]
             free = shutil.disk_usage(self.folder).free
         needed = sum(self.frames * self._bytes(name) for name in fresh)
@@ -96,7 +98,7 @@ class Store:
             for name in fresh:
                 for mark in (self.folder / "done").iterdir():
                     mark.unlink()
-                write_atomically(self._path(name), functools.partial(self._reserve, name))
+                write_atomically(self._path(name), functools.partial(self._reserve, name), within=self.folder)
 
     def _reserve(self, name: str, file: BinaryIO) -> None:
         """Write an array's header and reserve room for its values."""
@@ -124,8 +126,8 @@ class Store:
         arrays = {name: [list(shape), dtype] for name, (shape, dtype) in self.layout.items()}
         manifest = {"frames": self.frames, "arrays": arrays, **(about or {})}
         with self._telling_storage():
-            write_atomically(self.folder / MANIFEST, json.dumps(manifest))
-            shutil.rmtree(self.folder / "done", ignore_errors=True)
+            write_atomically(self.folder / MANIFEST, json.dumps(manifest), within=self.folder)
+            remove_marks(self.folder)
 
     def open(self) -> dict[str, np.ndarray]:
         """Memory-map every array. Raises CaptureError if one is missing or not what it should be."""
@@ -142,13 +144,14 @@ class Store:
 
     @classmethod
     def from_manifest(cls, folder: Path, manifest: Mapping[str, Any], words: Words) -> Store:
-        """The store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
+        """Make the store that a manifest describes. Raises KeyError, TypeError or ValueError if it describes none."""
         layout = {name: (tuple(shape), dtype) for name, (shape, dtype) in manifest["arrays"].items()}
         return cls(folder, layout, int(manifest["frames"]), 1, words)
 
     def _open(self, name: str) -> np.ndarray:
         shape, dtype = self.layout[name]
         try:
+            check_regular(self._path(name))
             array = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise self._damaged(self._path(name), error.strerror or "it can't be read") from error
@@ -159,11 +162,12 @@ class Store:
         return array
 
     def _fits(self, name: str) -> bool:
+        """Whether an array's file can be written in place: a link would lead the write elsewhere."""
         try:
             self._open(name)
         except CaptureError:
             return False
-        return True
+        return not self._path(name).is_symlink()
 
     def _header(self, name: str) -> int:
         with self._path(name).open("rb") as file:
@@ -200,10 +204,15 @@ class Store:
             ) from error
 
 
+def remove_marks(folder: Path) -> None:
+    """Remove the marks of finished chunks from a complete store, of which a killed process may have left some."""
+    shutil.rmtree(folder / "done", ignore_errors=True)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a complete store says of itself. Raises OSError or ValueError if there is none."""
+    """Read the manifest of a complete store. Raises OSError or ValueError if there is none."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_file(folder / MANIFEST))
     except RecursionError as error:
         raise ValueError("the manifest is nested too deeply") from error
     if not isinstance(manifest, dict):

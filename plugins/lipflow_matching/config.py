@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Depth, Size
 from lipflow_core.plans import Plan, PriorInputs
 
 _EXACT_UP_TO, _PROBES = 32, 8
@@ -25,19 +25,19 @@ class FlowMatchingConfig(Config):
     fitting: Literal["surrogate", "exact"] = "surrogate"
     """Likelihood that fitting maximises. "surrogate": a lower bound of log p at fixed times and noise. "exact": log p
     by integration, which takes many times as long."""
-    hidden: PositiveInt = 1024
+    hidden: Size = 1024
     """Width of the network that predicts the velocity."""
-    blocks: PositiveInt = 2
+    blocks: Depth = 2
     """Number of residual blocks of this network."""
-    steps: PositiveInt = 4
+    steps: Depth = 4
     """Number of Runge-Kutta steps between base and code."""
     probes: NonNegativeInt | None = None
     """Number of probe vectors that estimate the divergence of the velocity; all codes use the same ones. 0 computes it
     exactly, at the cost of one probe for each dimension. Null means exact for codes of up to 32 dimensions, and 8
     probes for larger ones."""
-    pairs: PositiveInt = 8
+    pairs: Size = 8
     """Number of times t at which the surrogate evaluates the velocity, each with two opposite noise vectors."""
-    training_pairs: PositiveInt = 2
+    training_pairs: Size = 2
     """Number of such times for each sample of a training step, where times and noise are drawn anew."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

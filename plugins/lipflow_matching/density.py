@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from lipflow_kit.densities import Density, GaussianDensity
 from torch import Tensor
 
-from lipflow_core.densities import Density, GaussianDensity
 from lipflow_matching.network import VelocityNetwork
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+from lipflow_kit.densities import GaussianDensity, driving_gaussian, entropy
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from lipflow_core.densities import GaussianDensity, bounded_normal, driving_gaussian, entropy
+from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding

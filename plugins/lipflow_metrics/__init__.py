@@ -1,4 +1,4 @@
-"""Metrics of decoded codes: picture quality in the scored view, and errors of vertices."""
+"""Metrics of decoded codes: picture quality in the scored view, errors of vertices, jitter, and errors of the pose."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def lipflow_components() -> Iterable[Component]:
         ("ssim", "Ssim", "Structural similarity over pixels with a mask of 1"),
         ("geom", "Geom", "Mean squared error of standardised vertices"),
         ("millimetres", "Millimetres", "Mean distance of vertices, mm"),
+        ("jitter", "Jitter", "Mean second difference of vertices over consecutive frames, mm"),
+        ("pose-degrees", "PoseDegrees", "Error of the driving cameras' rotation, degrees"),
+        ("pose-millimetres", "PoseMillimetres", "Error of the driving cameras' position, mm"),
     ):
         yield Component(
             kind="metric",

@@ -91,3 +91,53 @@ class MillimetresConfig(_VertexConfig):
     unit: ClassVar[str] = "mm"
     digits: ClassVar[int] = 3
     definition: ClassVar[str] = "Distance between decoded and tracked vertices in millimetres, averaged over vertices."
+
+
+class JitterConfig(MetricConfig):
+    """Options of metric `jitter`."""
+
+    heading: ClassVar[str] = "Jitter"
+    unit: ClassVar[str] = "mm"
+    digits: ClassVar[int] = 3
+    definition: ClassVar[str] = (
+        "Length of the second difference of decoded vertices over three consecutive frames of a segment, "
+        "v(n-1) - 2 v(n) + v(n+1), in millimetres, averaged over vertices. Frames without a scored neighbour on both "
+        "sides have none. Real motion adds to it, the same for all models."
+    )
+
+    def plan(self, given: MetricInputs) -> Plan:
+        """Plan a metric that needs decoded vertices, and those of the frames before and after."""
+        vertices = given.observations[given.roles.surface]["vertices"]
+        return Plan(inputs={"vertices": vertices}, outputs={"score": ()}, needs=("vertices", "neighbours"))
+
+
+class _PoseErrorConfig(MetricConfig):
+    """Base of the metrics of the driving cameras' pose."""
+
+    def plan(self, given: MetricInputs) -> Plan:
+        """Plan a metric that needs the error of the driving cameras' pose."""
+        return Plan(inputs={"pose": (3, 4)}, outputs={"score": ()}, needs=("pose",))
+
+
+class PoseDegreesConfig(_PoseErrorConfig):
+    """Options of metric `pose-degrees`."""
+
+    heading: ClassVar[str] = "Rotation"
+    unit: ClassVar[str] = "°"
+    digits: ClassVar[int] = 2
+    definition: ClassVar[str] = (
+        "Angle in degrees by which the driving cameras are turned from the true ones, after fitting.pose and "
+        "fitting.perturbation; none where neither is used."
+    )
+
+
+class PoseMillimetresConfig(_PoseErrorConfig):
+    """Options of metric `pose-millimetres`."""
+
+    heading: ClassVar[str] = "Shift"
+    unit: ClassVar[str] = "mm"
+    digits: ClassVar[int] = 2
+    definition: ClassVar[str] = (
+        "Distance in millimetres by which the pose of the driving cameras displaces the head's origin, after "
+        "fitting.pose and fitting.perturbation; none where neither is used."
+    )

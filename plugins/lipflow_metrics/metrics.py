@@ -1,9 +1,10 @@
-"""Metrics `psnr`, `ssim`, `geom` and `millimetres`; their definitions are in `config`."""
+"""Metrics of pictures, vertices, sequences and poses; their definitions are in `config`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
@@ -52,3 +53,28 @@ class Millimetres(Metric):
 
     def score(self, state: State, target: Frame) -> Tensor:
         return (state.face.vertices - target[self.given.roles.surface].vertices).norm(dim=2).mean(dim=1)
+
+
+class Jitter(Metric):
+    """Mean second difference of vertices: Σ_v ‖v(n−1) − 2 v(n) + v(n+1)‖ / V, millimetres."""
+
+    def score(self, state: State, target: Frame) -> Tensor:
+        second = state.neighbours.sum(dim=1) - 2 * state.face.vertices
+        return second.norm(dim=2).mean(dim=1)
+
+
+class PoseDegrees(Metric):
+    """Angle of the rotation that the driving cameras are off by, degrees."""
+
+    def score(self, state: State, target: Frame) -> Tensor:
+        rotation = state.pose[..., :3]
+        # By half the angle: the arc cosine of a trace loses small angles to rounding.
+        half = (rotation - torch.eye(3).to(rotation)).flatten(1).norm(dim=1) / 8**0.5
+        return (2 * torch.asin(half.clamp(max=1))).rad2deg()
+
+
+class PoseMillimetres(Metric):
+    """Distance by which the driving cameras' pose displaces the head's origin, millimetres."""
+
+    def score(self, state: State, target: Frame) -> Tensor:
+        return state.pose[..., 3].norm(dim=1)

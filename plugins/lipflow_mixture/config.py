@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from lipflow_core.config import Config
+from lipflow_core.config import Config, Size
 from lipflow_core.plans import Plan, PriorInputs
 
 
 class MixtureConfig(Config):
     """Options of prior `mixture`."""
 
-    components: PositiveInt = 5
+    components: Size = 5
     """Number of Gaussians in the mixture."""
     divergence: Literal["bound", "sample"] = "bound"
     """Divergence between posterior and prior in training. "bound": a closed-form upper bound of KL(Q‖p), which is exact

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange
+from lipflow_kit.densities import Density, entropy
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from lipflow_core.densities import Density, bounded_log_std, bounded_normal, entropy
+from lipflow_core.densities import bounded_log_std, bounded_normal
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from lipflow_kit.cache_folder import cache_folder
+from lipflow_kit.headset import chosen_anchors
 from lipflow_kit.landmarks import choose_landmarks
 from lipflow_kit.observations import ROLES
 from lipflow_kit.packing import PackedSplit, open_pack, pack
 from lipflow_kit.png_files import read_picture
+from lipflow_kit.regions import face_regions
+from lipflow_kit.store import remove_marks
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, Split
@@ -25,9 +28,9 @@ from lipflow_multiface.config import MultifaceConfig
 from lipflow_multiface.frame_files import FrameReader
 from lipflow_multiface.frame_index import Index, index_frames, signature
 from lipflow_multiface.layout import AVERAGE, CaptureFolder, reading
-from lipflow_multiface.small_files import read_landmarks, read_number
+from lipflow_multiface.small_files import read_landmarks, read_number, read_regions
 from lipflow_multiface.split import MultifaceSplit
-from lipflow_multiface.survey import Survey, landmark_file, mean_vertices
+from lipflow_multiface.survey import Survey, landmark_file, mean_vertices, region_file
 
 DATA_VERSION = 3
 """Version of the frames, raised whenever the same files and options give other frames. Packs of other versions are not
@@ -73,7 +76,7 @@ class MultifaceCapture(Capture):
     @functools.cached_property
     def _content(self) -> str:
         """A hash of the options and of the capture's small files."""
-        options = self.config.model_dump(mode="json", exclude={"path", "cache", "landmarks"})
+        options = self.config.model_dump(mode="json", exclude={"path", "cache", "landmarks", "regions"})
         digest = hashlib.sha256(json.dumps({"multiface": DATA_VERSION, **options}, sort_keys=True).encode())
         folder = CaptureFolder(self.config.path)
         files = [folder.frame_list, folder.krt, folder.texture_mean, folder.texture_variance]
@@ -136,6 +139,8 @@ class MultifaceCapture(Capture):
                     label=f"pack {name}",
                     style=style,
                 )
+            else:
+                remove_marks(self.folder / name)
             packed[name] = self._splits[name] = there
         return packed
 
@@ -185,6 +190,13 @@ class MultifaceCapture(Capture):
         file = landmark_file(CaptureFolder(self.config.path), self.config.landmarks)
         return choose_landmarks(self._mean) if file is None else read_landmarks(file, self.survey.vertices)
 
+    @functools.cached_property
+    def _regions(self) -> dict[str, np.ndarray]:
+        file = region_file(CaptureFolder(self.config.path), self.config.regions)
+        if file is None:
+            return face_regions(self._mean, chosen_anchors(self._mean, **self.config.headset.anchors))
+        return read_regions(file, self.survey.vertices)
+
     def template(self) -> Template:
         """Give the mesh, its means and scales, from the subject's files, or where they are missing, from 64 frames."""
         with reading(self.config.path):
@@ -212,6 +224,7 @@ class MultifaceCapture(Capture):
             texture_mean=torch.from_numpy(texture).float(),
             texture_scale=torch.tensor(texture_scale).float(),
             landmarks=torch.from_numpy(self._landmarks),
+            regions={name: torch.from_numpy(weights) for name, weights in self._regions.items()},
         )
 
     @property

@@ -58,6 +58,11 @@ class HeadsetConfig(HeadsetOptions):
     seed: NonNegativeInt = 0
     """Seed of the random slip, light, background and noise of virtual pictures."""
 
+    @property
+    def anchors(self) -> dict[str, Point | None]:
+        """Places of eyes and mouth that are given, by name."""
+        return {"right_eye": self.right_eye, "left_eye": self.left_eye, "mouth": self.mouth}
+
 
 class MultifaceConfig(Config):
     """The subject to read, and at what size."""
@@ -87,6 +92,10 @@ class MultifaceConfig(Config):
     landmarks: UserPath | None = None
     """File with the vertex of each keypoint. If null, the capture's lipflow/landmarks.json; without that, 274 vertices
     are chosen on the mean mesh."""
+    regions: UserPath | None = None
+    """JSON file with the regions of the mesh that fitting may be restricted to: `{"eyes": {"vertices": [12, 345],
+    "weights": [1, 0.5]}, ...}`. If null, the capture's lipflow/regions.json; without that, eyes and mouth are chosen on
+    the mean mesh around `headset.right_eye`, `headset.left_eye` and `headset.mouth`."""
     headset: HeadsetConfig = HeadsetConfig()
     """Source, size, slip and lighting of headset pictures."""
     supersampling: Annotated[int, Field(ge=1, le=8)] = 2
@@ -128,6 +137,7 @@ class MultifaceConfig(Config):
                 texture=self.texture,
                 distortion=self.distortion,
                 landmarks=self.landmarks,
+                regions=self.regions,
                 headset_source=self.headset.source,
                 headset_size=self.headset.size,
                 supersampling=self.supersampling,
@@ -161,9 +171,9 @@ class MultifaceConfig(Config):
                 headset=found.headset,
                 landmarks=found.landmarks,
                 others=found.others,
+                regions=found.regions,
             ),
             roles=ROLES,
             devices=("cpu",),
-            differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs(found))},
         )

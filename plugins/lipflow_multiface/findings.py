@@ -12,13 +12,13 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is missing or wrong in a capture.
+    """Describes something that is missing or wrong in a capture.
 
     Args:
         severity: An "error" spoils frames or the whole capture. A "warning" does no harm.
         kind: Kind of finding, for counting, such as "picture missing".
-        where: The file relative to the capture, with a line number for text files.
-        problem: What is wrong.
+        where: File relative to the capture, with a line number for text files.
+        problem: Description of the problem.
         segment: Segment of the frame, if it concerns one.
         frame: Number of the frame, if it concerns one.
     """

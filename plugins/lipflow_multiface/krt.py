@@ -24,14 +24,14 @@ _ROWS = (("K", 3, 3), ("distortion", 1, 5), ("[R|t]", 3, 4))
 
 @dataclass(frozen=True)
 class KrtCamera:
-    """One calibrated camera.
+    """Holds the calibration of one camera.
 
     Args:
-        name: Its name, which is also that of its folder of pictures.
+        name: Name of the camera, and of its folder of pictures.
         intrinsics: (3, 3) pixels.
         distortion: (5,) k1 k2 p1 p2 k3 of OpenCV's model.
         extrinsics: (3, 4) [R|t], world → camera, OpenCV axes, millimetres.
-        line: Number of its first line in the file, from 1.
+        line: Number of the camera's first line in the file, counted from 1.
     """
 
     name: str

@@ -104,8 +104,13 @@ class CaptureFolder:
         """The vertex of each keypoint."""
         return self.extras / "landmarks.json"
 
+    @property
+    def regions(self) -> Path:
+        """The file with the weight of each vertex in the regions of the mesh, such as eyes and mouth."""
+        return self.extras / "regions.json"
+
     def arrays(self, segment: str) -> Path:
-        """Arrays over a segment's frames: headset cameras, keypoints, ground truth."""
+        """Return the path of the arrays over a segment's frames: headset cameras, keypoints, ground truth."""
         return self.extras / "frames" / f"{segment}.npz"
 
     def headset(self, segment: str, camera: str, number: int) -> Path:

@@ -27,14 +27,14 @@ _HEADSET_ARRAYS = {"headset.camera.intrinsics": (3, 3, 3), "headset.camera.extri
 
 @dataclass(frozen=True)
 class Expected:
-    """What each frame of a capture should have.
+    """Lists the content that each frame of a capture should have.
 
     Args:
         cameras: Names of calibrated cameras with pictures.
-        mesh: The topology, or None if there is none to compare with.
+        mesh: Topology of the mesh; None if there is none to compare with.
         headset: Whether headset pictures were recorded.
         others: Shapes of the ground truth beside the capture, "OBSERVATION.TENSOR" → shape.
-        landmarks: Number of keypoints, or None if it is not known.
+        landmarks: Number of keypoints; None if it is unknown.
     """
 
     cameras: Sequence[str]
@@ -58,11 +58,11 @@ def check_segment(
     """Check the files of a segment's frames.
 
     Args:
-        folder: The capture.
-        expected: What each frame should have.
+        folder: Folder of the capture.
+        expected: Content that each frame should have.
         segment: Name of the segment.
         numbers: Numbers of its frames.
-        deep: Decode pictures and read numbers; otherwise headers, endings and lengths are looked at.
+        deep: Whether to decode pictures and read numbers; if False, only headers, endings and lengths are checked.
     """
     checks = _SegmentChecks(folder, expected, segment, numbers, deep)
     for check in (checks.pictures, checks.tracking, checks.meshes, checks.arrays):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +13,12 @@ from einops import rearrange, repeat
 from lipflow_kit.cameras import compose, invert, nearest_rotation
 from lipflow_kit.eight_bit import to_bytes
 from lipflow_kit.headset import HEADSET_NAMES
-from lipflow_kit.packing import flat
 from lipflow_kit.png_files import write_picture
 from lipflow_kit.texels import TexelMap, unwrap
 
 from lipflow_core.errors import CaptureError
 from lipflow_core.interfaces import Capture, FrameRequest, Renderer, Split
-from lipflow_core.records import Frame, Record, Template
+from lipflow_core.records import Frame, Template
 from lipflow_core.storage import write_atomically
 from lipflow_multiface.krt import KrtCamera
 from lipflow_multiface.layout import AVERAGE, CaptureFolder, name_problem
@@ -209,14 +207,10 @@ def _extras(frame: Frame) -> list[tuple[str, np.ndarray]]:
         if name in ("headset", "keypoints") or name not in _STANDARD:
             found += [
                 (f"{name}.{tensor}", values.numpy())
-                for tensor, values in flat(_without_pictures(record))
+                for tensor, values in record.tensors()
                 if tensor not in ("images", "mask")
             ]
     return found
-
-
-def _without_pictures(record: Record) -> Record:
-    return replace(record, images=None, mask=None) if hasattr(record, "images") else record
 
 
 def _to_bytes(values: torch.Tensor) -> np.ndarray:

@@ -23,12 +23,12 @@ LARGEST_ARRAYS = 1 << 30
 
 @dataclass(frozen=True)
 class Line:
-    """Something wrong in a text file.
+    """Describes a problem in a line of a text file.
 
     Args:
-        number: Number of the line, from 1.
-        problem: What is wrong with it.
-        harmless: Whether the file can be read all the same.
+        number: Number of the line, counted from 1.
+        problem: Description of the problem.
+        harmless: Whether the file can still be read.
     """
 
     number: int
@@ -150,6 +150,47 @@ def read_landmarks(path: Path, vertices: int) -> np.ndarray:
     if wrong:
         raise CaptureError(f"{path} names vertex {_short(wrong[0])}; the mesh has vertices 0 to {vertices - 1}")
     return np.array(chosen, np.int64)
+
+
+def read_regions(path: Path, vertices: int) -> dict[str, np.ndarray]:
+    """Read the regions of a mesh from a JSON file `{"eyes": {"vertices": [12, 345], "weights": [1, 0.5]}, ...}`.
+
+    Vertices that a region does not name have weight 0; without `weights`, those that it names have weight 1.
+
+    Args:
+        path: The file.
+        vertices: Number of the mesh's vertices.
+
+    Returns:
+        Region → (V,) float32 weights in [0, 1].
+
+    Raises:
+        CaptureError: If it can't be read, names a vertex that the mesh does not have, or has a weight outside [0, 1].
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise CaptureError(f"{path} holds no regions", 'Write {"eyes": {"vertices": [12, 345, …]}, …}.')
+    found = {}
+    for name, region in content.items():
+        where = f"{path}: region {_short(name)}"
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
+            raise CaptureError(f"{where} must be named by letters, digits, '-' and '_'")
+        listed = region.get("vertices") if isinstance(region, dict) else None
+        if not isinstance(listed, list) or not listed or not all(_is_whole(item) for item in listed):
+            raise CaptureError(f"{where} has no list 'vertices' of whole numbers")
+        wrong = [item for item in listed if not 0 <= int(item) < vertices]
+        if wrong:
+            raise CaptureError(f"{where} names vertex {_short(wrong[0])}; the mesh has vertices 0 to {vertices - 1}")
+        weights = region.get("weights", [1] * len(listed))
+        if not isinstance(weights, list) or len(weights) != len(listed) or not all(map(_is_share, weights)):
+            raise CaptureError(f"{where}: 'weights' must be one number from 0 to 1 for each of {len(listed)} vertices")
+        found[name] = np.zeros(vertices, np.float32)
+        found[name][[int(item) for item in listed]] = weights
+    return found
+
+
+def _is_share(item: object) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool) and 0 <= item <= 1
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -14,6 +14,7 @@ from lipflow_kit.cameras import compose, positions
 from lipflow_kit.headset import HEADSET_NAMES
 from lipflow_kit.landmarks import KEYPOINTS, choose_landmarks
 from lipflow_kit.lenses import largest_distortion
+from lipflow_kit.observations import FACE_REGIONS
 from lipflow_kit.picture_sizes import drawing_problem
 from lipflow_kit.png_files import read_header
 
@@ -21,7 +22,7 @@ from lipflow_core.errors import CaptureError
 from lipflow_multiface.krt import KrtCamera, lens_problem, read_krt
 from lipflow_multiface.layout import AVERAGE, CaptureFolder, folders_in, reading
 from lipflow_multiface.obj_files import Mesh, find_mesh, read_mesh
-from lipflow_multiface.small_files import read_arrays, read_frame_list, read_landmarks
+from lipflow_multiface.small_files import read_arrays, read_frame_list, read_landmarks, read_regions
 from lipflow_multiface.tracked_mesh import read_transform, read_vertices
 
 NEGLIGIBLE = 0.05
@@ -44,6 +45,7 @@ class SurveyOptions:
     texture: int | None
     distortion: Literal["undistort", "ignore", "refuse"]
     landmarks: Path | None
+    regions: Path | None
     headset_source: Literal["auto", "recorded", "virtual", "none"]
     headset_size: tuple[int, int]
     supersampling: int
@@ -63,6 +65,7 @@ class Survey:
         disk_texture: Side of textures on disk.
         texture: Side of textures as they are read.
         landmarks: Number of keypoints.
+        regions: Names of the regions of the mesh.
         recorded: Whether headset pictures are the recorded ones.
         headset: Height and width of headset pictures; None for none.
         others: Further tensors of each frame, "OBSERVATION.TENSOR" → shape.
@@ -79,6 +82,7 @@ class Survey:
     disk_texture: int
     texture: int
     landmarks: int
+    regions: tuple[str, ...]
     recorded: bool
     headset: tuple[int, int] | None
     others: Mapping[str, tuple[int, ...]]
@@ -133,6 +137,11 @@ def landmark_file(folder: CaptureFolder, chosen: Path | None) -> Path | None:
     return chosen if chosen is not None else folder.landmarks if folder.landmarks.is_file() else None
 
 
+def region_file(folder: CaptureFolder, chosen: Path | None) -> Path | None:
+    """Give the file with the regions of the mesh: the chosen one, else the capture's own, else None."""
+    return chosen if chosen is not None else folder.regions if folder.regions.is_file() else None
+
+
 def mean_vertices(folder: CaptureFolder, mesh: Mesh) -> np.ndarray:
     """Read the subject's mean mesh (V, 3); if its file is missing, the mesh that the topology was read from."""
     if folder.vertices_mean.is_file():
@@ -147,10 +156,10 @@ class _Surveyor:
         self.options = options
         self.folder = folder = CaptureFolder(options.path)
         self.problems: list[str] = []
-        self.files = [folder.krt, folder.frame_list, folder.about, folder.landmarks, folder.vertices_mean]
+        self.files = [folder.krt, folder.frame_list, folder.about, folder.landmarks, folder.regions]
+        self.files.append(folder.vertices_mean)
         self.files += [folder.extras, folder.extras / "frames", folder.meshes]
-        if options.landmarks is not None:
-            self.files.append(options.landmarks)
+        self.files += [file for file in (options.landmarks, options.regions) if file is not None]
         self.frames = read_frame_list(folder)
         if not self.frames:
             raise CaptureError(f"{folder.frame_list} names no frames")
@@ -186,6 +195,7 @@ class _Surveyor:
             disk_texture=disk_texture[0],
             texture=min(options.texture or disk_texture[0], disk_texture[0]),
             landmarks=self._landmarks(mesh),
+            regions=self._regions(mesh),
             recorded=recorded,
             headset=headset,
             others=self._others(recorded, headset),
@@ -284,6 +294,10 @@ class _Surveyor:
         if path is not None:
             return len(read_landmarks(path, len(mesh.vertices)))
         return len(choose_landmarks(mean_vertices(self.folder, mesh), min(KEYPOINTS, len(mesh.vertices))))
+
+    def _regions(self, mesh: Mesh) -> tuple[str, ...]:
+        path = region_file(self.folder, self.options.regions)
+        return FACE_REGIONS if path is None else tuple(read_regions(path, len(mesh.vertices)))
 
     def _others(self, recorded: bool, headset: tuple[int, int] | None) -> dict[str, tuple[int, ...]]:
         """Give the shapes of ground truth beside the capture, and of what is sampled for virtual headset pictures."""

@@ -26,6 +26,7 @@ from lipflow_multiface.small_files import (
     read_arrays,
     read_landmarks,
     read_number,
+    read_regions,
     read_text,
 )
 from lipflow_multiface.survey import other_shapes
@@ -199,6 +200,8 @@ class _Validation:
             self._try("bad vertices", folder.vertices_mean, lambda: read_vertices(folder.vertices_mean, count))
             if folder.landmarks.is_file():
                 self._try("bad landmarks", folder.landmarks, lambda: read_landmarks(folder.landmarks, count))
+            if folder.regions.is_file():
+                self._try("bad regions", folder.regions, lambda: read_regions(folder.regions, count))
         self._try("bad picture", folder.texture_mean, lambda: read_picture(folder.texture_mean))
 
     def _cameras(self, cameras: Sequence[KrtCamera], segments: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from lipflow_kit.cameras import compose, positions
 from lipflow_kit.eight_bit import quantise
-from lipflow_kit.headset import Anchors, draw_slip, estimate_anchors, headset_cameras, light_pictures
+from lipflow_kit.headset import Anchors, chosen_anchors, draw_slip, headset_cameras, light_pictures
 from lipflow_kit.packing import named_record
 from lipflow_kit.texels import blend, view_weights
 
@@ -37,11 +37,7 @@ class VirtualHeadset:
     @functools.cached_property
     def anchors(self) -> Anchors:
         """Eyes and mouth, as the options say or else as estimated."""
-        options, estimated = self.reader.config.headset, estimate_anchors(self._mean)
-        named = {name: getattr(options, name) for name in ("right_eye", "left_eye", "mouth")}
-        return Anchors(
-            **{name: np.array(point) if point else getattr(estimated, name) for name, point in named.items()}
-        )
+        return chosen_anchors(self._mean, **self.reader.config.headset.anchors)
 
     def film(self, frames: RequestedFrames) -> tuple[Views, Record]:
         """Film some frames.

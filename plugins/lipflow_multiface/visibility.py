@@ -68,7 +68,7 @@ def _hidden(places: np.ndarray, away: np.ndarray, front: np.ndarray, size: tuple
     nearest = np.full((3 * width, 3 * TILES), np.inf)
 
     def tiles(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and rows of the tiles, one picture beyond each edge included, and which points lie on one."""
+        """Find each point's tile, column and row, up to one picture beyond each edge, and whether it lies on one."""
         with np.errstate(invalid="ignore"):
             found = np.floor(points / tile) + np.array([width, TILES])
             inside = ((found >= 0) & (found < nearest.shape)).all(-1)

@@ -186,3 +186,11 @@ def _write_template(folder: CaptureFolder, template: Template) -> None:
     if template.landmarks.numel():
         text = json.dumps({"vertices": template.landmarks.tolist()}) + "\n"
         folder.landmarks.write_text(text, encoding="utf-8")
+    if template.regions:
+        regions = {name: weights.double().numpy() for name, weights in template.regions.items()}
+        listed = {name: weights.nonzero()[0] for name, weights in regions.items()}
+        content = {
+            name: {"vertices": listed[name].tolist(), "weights": weights[listed[name]].tolist()}
+            for name, weights in regions.items()
+        }
+        folder.regions.write_text(json.dumps(content) + "\n", encoding="utf-8")

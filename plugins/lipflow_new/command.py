@@ -19,12 +19,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Template:
-    """What a kind's template makes.
+    """Describes the plugin that a kind's template makes.
 
     Args:
-        summary: One line.
-        suffix: End of the class's name; None where there is no class.
-        snippet: How a spec names it; "{name}" is the component's name, "{flow}" that of the default flow.
+        summary: Summary in one line.
+        suffix: End of the class's name; None if the plugin has no class.
+        snippet: Part of a spec that names the component; "{name}" stands for its name, "{flow}" for the default flow.
     """
 
     summary: str
@@ -151,7 +151,7 @@ def _check_name(name: str, package: str, kind: str) -> None:
 
 
 def _class_name(name: str, template: str, about: Template, wanted: str | None) -> str | None:
-    """The class's name: the one that is wanted, or one made from the component's: my-prior → MyPrior."""
+    """Choose the class's name: the one that is wanted, or one made from the component's: my-prior → MyPrior."""
     if about.suffix is None:
         if wanted is not None:
             raise UsageError(f"--class {wanted}: a command has no class", "leave it out")

@@ -23,7 +23,7 @@ class PhotometricObjective(Objective):
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
-        name = self.config.target or self.given.roles.training_views
+        name = self.config.target or self.given.view
         observed: Views = target[name]
         rendering = state.renderings[name]
         samples, views, colours = observed.images.shape[:3]

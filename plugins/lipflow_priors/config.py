@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from lipflow_kit.flow_priors import SeenThroughFlowConfig
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 from lipflow_core.config import Config
-from lipflow_core.flow_priors import SeenThroughFlowConfig
 from lipflow_core.plans import Plan, PriorInputs
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lipflow_kit.densities import GaussianDensity, SeenThroughFlow, driving_gaussian, entropy
 from torch import Tensor
 
-from lipflow_core.densities import GaussianDensity, SeenThroughFlow, driving_gaussian, entropy
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 from lipflow_priors.config import FlowPriorConfig

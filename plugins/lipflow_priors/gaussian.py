@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from lipflow_kit.densities import GaussianDensity, driving_gaussian
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from lipflow_core.densities import GaussianDensity, bounded_normal, driving_gaussian
+from lipflow_core.densities import bounded_normal
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding

@@ -54,5 +54,5 @@ def lipflow_components():
         summary="Kernels in NVIDIA Warp for CUDA and the CPU; needs no CUDA toolkit",
         capabilities=frozenset({"cpu", "cuda", "float64"}),
         requires=("warp",),
-        install="pip install 'lipflow-core[warp]'",
+        install="pip install 'warp-lang>=1.19'",
     )

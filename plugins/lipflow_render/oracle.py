@@ -14,8 +14,8 @@ from torch.nn.functional import grid_sample
 from lipflow_core.interfaces import Renderer
 from lipflow_core.records import Camera, Rendering, Topology
 from lipflow_render.definition import SLIVER
-from lipflow_render.silhouettes import edge_term
 from lipflow_render.topology import Neighbours, TopologyCache, check_vertices, vertices_used
+from lipflow_render.torch_silhouettes import edge_term
 
 _DEGENERATE = 1e-9
 

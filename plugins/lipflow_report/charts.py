@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 from lipflow_core.errors import LipflowError
 from lipflow_core.evaluation.folder import FITS
 from lipflow_core.evaluation.result import CODES, Evaluation
-from lipflow_core.splits import spread
+from lipflow_core.selection import spread
+from lipflow_core.storage import check_regular, read_file
 
 _POINTS = 300
 """Points of a curve that are kept: more can't be seen."""
@@ -34,7 +35,8 @@ def check_installed() -> None:
         import vl_convert  # noqa: F401
     except ImportError as error:
         raise LipflowError(
-            f"the report's charts need {error.name}, which is not installed", hint="pip install 'lipflow-core[report]'"
+            f"the report's charts need {error.name}, which is not installed",
+            hint="pip install '.[report]' in the folder of lipflow-core",
         ) from error
 
 
@@ -293,7 +295,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of a model's `metrics.jsonl`; a line cut short or damaged, or a missing file, is no error."""
     rows = []
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_file(folder / "metrics.jsonl").decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     for line in lines:
@@ -312,6 +314,7 @@ def fitting_curves(folder: Path) -> dict[str, np.ndarray]:
     A row that stopped stays at the loss that it stopped with; one that was never finite is NaN to its end.
     """
     try:
+        check_regular(folder / FITS)
         tensors = load_file(folder / FITS)
     except (SafetensorError, OSError):
         return {}

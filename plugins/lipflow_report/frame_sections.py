@@ -11,7 +11,7 @@ import numpy as np
 from lipflow_core.errors import ResultError
 from lipflow_core.evaluation.folder import PICTURES
 from lipflow_core.evaluation.result import CODES, Code, Evaluation, ModelScores
-from lipflow_core.splits import file_stem
+from lipflow_core.selection import file_stem
 from lipflow_report.images import Inlined, common_limit, difference, heat, inlined, read
 
 _UNFOLDED = 4
@@ -40,10 +40,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """What one model made of a frame.
+    """Holds the pictures of one model's fit of a frame.
 
     Args:
-        model: Its name.
+        model: Name of the model.
         figures: Pictures and difference maps.
         slider: The target and the fit to slide between; None without a fit.
     """
@@ -55,13 +55,13 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class FrameSection:
-    """A frame of the report.
+    """Holds the section of the report on one frame.
 
     Args:
-        title: Its segment and number.
-        unfolded: Whether it is open at first.
-        seen: The target, and what fitting saw.
-        models: What each model made of it.
+        title: Segment and number of the frame.
+        unfolded: Whether the section is open at first.
+        seen: Pictures of the target and of the observations that were fitted.
+        models: Pictures of each model's fit.
     """
 
     title: str
@@ -125,7 +125,7 @@ def _shown(model: ModelScores, folder: Path, frame: tuple[str, int]) -> _Shown |
 
 
 def _seen(frame: tuple[str, int], models: list[_Shown], folder: Path) -> list[Figure]:
-    """The target, and every observation that some model was fitted to, once."""
+    """List the pictures of the target and of every observation that some model was fitted to, each once."""
     figures = [Figure(inlined(models[0].target, "target"), name="target")]
     known: set[str] = set()
     for one in models:
@@ -153,7 +153,7 @@ def _model(one: _Shown, limit: float) -> ModelFigures:
 
 
 def _score(one: _Shown, code: Code) -> str:
-    """The first metric's value of the frame, to one decimal place less than tables have."""
+    """Print the first metric's value of the frame, to one decimal place less than tables have."""
     for metric, column in one.model.metrics.items():
         value = one.model.scores[code][metric][one.row] if code in one.model.scores else math.nan
         shorter = column.model_copy(update={"digits": max(1, column.digits - 1)})

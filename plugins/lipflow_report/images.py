@@ -27,13 +27,13 @@ _LARGEST = 1 << 26
 
 @dataclass(frozen=True)
 class Inlined:
-    """A picture that stands in the page.
+    """Holds a picture that is part of the page.
 
     Args:
-        data: Its PNG in base 64.
-        alt: What it shows, in words.
-        width: In pixels.
-        height: In pixels.
+        data: PNG file in base 64.
+        alt: Description of the picture in words.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     data: str

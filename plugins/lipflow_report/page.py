@@ -57,8 +57,8 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
 
     Args:
         evaluation: Folder that `lipflow_core.evaluate` wrote.
-        out: The HTML file.
-        title: Its heading; the models' names, or their number if they are many, if None.
+        out: HTML file to write.
+        title: Heading of the page; if None, the models' names, or their number if they are many.
 
     Returns:
         The file.
@@ -70,7 +70,7 @@ def write_report(evaluation: str | os.PathLike[str], out: str | os.PathLike[str]
         lipflow_core.errors.StorageError: If the file can't be written.
     """
     folder, path = Path(evaluation), Path(out)
-    check_folder(path.parent)
+    check_folder(path.parent if os.path.exists(path) else path)
     if path.is_dir():
         raise StorageError(f"{path}: can't be written: it is a folder", hint="name a file, such as report.html")
     write_atomically(path, render(read_evaluation(folder), folder, title))
@@ -113,7 +113,8 @@ def _environment() -> Environment:
         import jinja2
     except ImportError as error:
         raise LipflowError(
-            "the report's pages need jinja2, which is not installed", hint="pip install 'lipflow-core[report]'"
+            "the report's pages need jinja2, which is not installed",
+            hint="pip install '.[report]' in the folder of lipflow-core",
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lipflow_report"),
@@ -153,7 +154,7 @@ class _Cell:
 
 
 def _groups(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, list[_Cell]]]]]:
-    """A group of rows for each kind of code, a row for each model."""
+    """Make a group of rows for each kind of code, with a row for each model."""
     groups = []
     for code, (label, _) in _CODES.items():
         models = [model for model in evaluation.models if code in model.scores]
@@ -176,7 +177,7 @@ def _cells(evaluation: Evaluation, model: ModelScores, code: Code) -> list[_Cell
 
 
 def _notes(evaluation: Evaluation, folder: Path) -> list[str]:
-    """What is amiss, beside what stands against comparing the models."""
+    """List problems, except the warning that models are not comparable."""
     notes = []
     for model in evaluation.models:
         for row in charts.read_metrics(folder / model.folder):
@@ -192,7 +193,7 @@ def _notes(evaluation: Evaluation, folder: Path) -> list[str]:
 
 
 def _choices(evaluation: Evaluation) -> dict[str, Any] | None:
-    """What the grid search chose for each fit; None if nothing was searched."""
+    """List the grid search's choice for each fit; None if nothing was searched."""
     rows = [
         (f"{model.name}, {CODES[code]}", choice) for model in evaluation.models for code, choice in model.grid.items()
     ]

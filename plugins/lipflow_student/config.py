@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from lipflow_kit.flow_priors import SeenThroughFlowConfig
 from pydantic import Field
-
-from lipflow_core.flow_priors import SeenThroughFlowConfig
 
 
 class StudentFlowConfig(SeenThroughFlowConfig):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
+from lipflow_kit.densities import BaseDensity, SeenThroughFlow
 from torch import Tensor
 
-from lipflow_core.densities import BaseDensity, SeenThroughFlow, bounded_log_std
+from lipflow_core.densities import bounded_log_std
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding
 from lipflow_student.config import StudentFlowConfig

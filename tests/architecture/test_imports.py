@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CORE, PLUGINS = ROOT / "lipflow_core", ROOT / "plugins"
 PACKAGES = sorted(path.name for path in PLUGINS.iterdir() if (path / "__init__.py").is_file())
 
-GROUND_FLOOR = ("config", "errors", "interfaces", "plans", "png", "progress", "records", "storage")
+GROUND_FLOOR = ("config", "densities", "errors", "interfaces", "plans", "png", "progress", "records", "storage")
 """What lipflow_kit may import of the core."""
 
 OWN_WORDS = {"cpu", "torch", "flow", "keypoint", "geometry", "divergence", "mixture", "standard-normal"}

@@ -7,8 +7,8 @@ import torch
 
 from lipflow_core.assembly import assemble, blank_template, build
 from lipflow_core.cli import main
-from lipflow_core.description import describe
 from lipflow_core.errors import CompatibilityError
+from lipflow_core.measuring import measure
 from lipflow_core.planning import plan
 from lipflow_core.records import FaceState, Frame
 from lipflow_core.specs import load_spec
@@ -101,21 +101,21 @@ def test_the_template_is_the_captures():
     assert avatar.template.topology.triangles.max() < len(avatar.template.vertices_mean)
 
 
-def test_a_description_counts_each_part_once():
+def test_measuring_counts_each_part_once():
     avatar, blueprint = built("lip-flow-hmc")
-    rows = {row.slot: row for row in describe(avatar, blueprint)}
-    assert list(rows) == ["encoder", "driving", "prior", "prior.flow", "decoder", "renderer"]
-    total = sum(row.parameters for slot, row in rows.items() if slot != "prior.flow")
+    sizes = measure(avatar, blueprint)
+    assert list(sizes) == ["encoder", "driving", "prior", "prior.flow", "decoder", "renderer"]
+    total = sum(size.parameters for slot, size in sizes.items() if slot != "prior.flow")
     assert total == sum(parameter.numel() for parameter in avatar.parameters())
-    assert rows["renderer"].macs is None
-    assert all(row.macs > 0 for slot, row in rows.items() if slot != "renderer")
+    assert sizes["renderer"].macs is None
+    assert all(size.macs > 0 for slot, size in sizes.items() if slot != "renderer")
 
 
-def test_describing_changes_nothing():
+def test_measuring_changes_nothing():
     avatar, blueprint = built("lip-flow-hmc")
     avatar.decoder.eval()
     before = {name: tensor.clone() for name, tensor in avatar.state_dict().items()}
-    describe(avatar, blueprint)
+    measure(avatar, blueprint)
     assert all(torch.equal(before[name], tensor) for name, tensor in avatar.state_dict().items())
     assert (avatar.encoder.training, avatar.decoder.training) == (True, False)
 
@@ -131,8 +131,8 @@ def test_describing_changes_nothing():
 )
 def test_compute_at_the_papers_size_is_known(name, slot, macs):
     blueprint = plan(load_spec(name, ["preset=paper"]))
-    rows = {row.slot: row for row in describe(build(blueprint, blank_template(blueprint)), blueprint)}
-    assert rows[slot].macs == pytest.approx(macs, rel=0.01)
+    sizes = measure(build(blueprint, blank_template(blueprint)), blueprint)
+    assert sizes[slot].macs == pytest.approx(macs, rel=0.01)
 
 
 def test_the_command_prints_the_parts(capsys):

@@ -204,6 +204,8 @@ def test_weights_of_another_type_are_told(model):
         ("triangles", 10**9, "triangles has indices outside"),
         ("uv_triangles", -1, "uv_triangles has indices outside"),
         ("landmarks", 10**9, "landmarks has indices outside"),
+        ("region eyes", 1.5, "region 'eyes' has no weight from 0 to 1"),
+        ("region mouth", float("nan"), "region 'mouth' has no weight from 0 to 1"),
     ],
 )
 def test_a_damaged_mesh_is_told(model, name, value, message):

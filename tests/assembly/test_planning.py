@@ -166,3 +166,9 @@ def test_shapes_of_other_axes_are_told(name, shape):
     spec = load_spec("lip-flow-hmc", ["preset=tiny"])
     with pytest.raises(CompatibilityError, match=f"offers '{name}' of shape .* should have [234] axes"):
         plan(spec, capture=offering(spec, name, shape))
+
+
+def test_a_fit_to_pictures_must_say_to_which():
+    """Training compares the training views by default; a fit to them is rarely meant."""
+    with pytest.raises(CompatibilityError, match=r"fitting.objectives.0: .*must say which pictures .*: .*headset"):
+        plan(load_spec("dam", ["fitting.objectives=[photometric]"]))

@@ -33,7 +33,7 @@ def read_everything(folder: Path) -> int:
         cameras = np.tile(np.arange(len(split.cameras)), (len(split), 1))
         frame = split.load(FrameRequest(indices, split.observations, cameras))
         for planned, shape in capture.planned.outputs.items():
-            owner, tensor = planned.split(".")
+            owner, tensor = planned.split(".", 1)
             if owner not in ("topology", "template"):
                 values = getattr(frame[owner], tensor)
                 assert tuple(values.shape) == (len(frame), *shape), planned

@@ -242,6 +242,25 @@ def test_landmarks_are_chosen_where_there_are_none(damaged, read, load):
     assert (capture.template().vertices_mean[chosen, 2] > -5).all()
 
 
+def test_regions_from_a_file(read, written, tmp_path):
+    file = tmp_path / "regions.json"
+    file.write_text('{"nose": {"vertices": [3, 7], "weights": [1, 0.5]}}')
+    capture = read(written, regions=file)
+    assert capture.planned.regions == ("nose",)
+    nose = capture.template().regions["nose"]
+    assert nose.shape == (6109,) and nose.nonzero()[:, 0].tolist() == [3, 7] and nose[7] == 0.5
+    assert capture.identity == read(written).identity  # the frames are the same
+
+
+def test_eyes_and_mouth_are_found_where_no_file_tells_them(damaged, read):
+    true = read(damaged).template().regions
+    (damaged / "lipflow" / "regions.json").unlink()
+    estimated = read(damaged).template().regions
+    assert list(estimated) == ["eyes", "mouth"]
+    for name, weights in estimated.items():
+        assert (weights * true[name]).sum() > 0.7 * true[name].sum(), name
+
+
 def test_without_a_recording_keypoints_are_projected_and_hidden_ones_told(damaged, read, load):
     for path in (damaged / "lipflow" / "frames").iterdir():
         path.unlink()

@@ -75,6 +75,9 @@ def test_template_is_the_same(simulated, written, read):
         assert torch.equal(getattr(before.topology, name), getattr(after.topology, name)), name
     assert torch.equal(before.vertices_mean, after.vertices_mean)
     assert torch.equal(before.landmarks, after.landmarks)
+    assert list(before.regions) == list(after.regions) == ["eyes", "mouth"]
+    for name, weights in before.regions.items():
+        assert torch.equal(weights, after.regions[name]), name
     torch.testing.assert_close(before.texture_mean, after.texture_mean, rtol=0, atol=QUANTUM)
     torch.testing.assert_close(before.vertices_scale, after.vertices_scale, rtol=1e-6, atol=0)
     torch.testing.assert_close(before.texture_scale, after.texture_scale, rtol=1e-6, atol=0)
@@ -84,7 +87,7 @@ def test_plan_agrees_with_frames(written, read, load):
     capture = read(written)
     frame = load(capture.split("train"), observations=("face", "dome", "frontal", "headset", "keypoints", "truth"))
     for name, shape in capture.planned.outputs.items():
-        owner, tensor = name.split(".")
+        owner, tensor = name.split(".", 1)
         if owner not in ("topology", "template"):
             assert tuple(getattr(frame[owner], tensor).shape) == (len(frame), *shape), name
 

@@ -11,7 +11,7 @@ from lipflow_core import cli, errors
 from lipflow_core.cli.commands import OWN
 
 HEAVY = ("torch", "numpy", "pydantic", "numba", "PIL")
-COMMANDS = (*OWN, "capture", "report")
+COMMANDS = (*OWN, "capture", "plugins", "report", "sample", "schema")
 
 IMPORTED = """
 import sys
@@ -37,7 +37,7 @@ def run(*arguments, **options):
         (("--help",), {*HEAVY, "lipflow_report.command", "lipflow_multiface.commands"}),
         (("--version",), {*HEAVY, "pluggy", "typing", "dataclasses"}),
         (("train", "--help"), {*HEAVY, "pluggy", "typing", "dataclasses"}),
-        (("plugins", "--help"), {*HEAVY, "pluggy"}),
+        (("plugins", "--help"), set(HEAVY)),
         (("report", "--help"), set(HEAVY)),
         (("capture", "simulate", "--help"), set(HEAVY)),
         (("plugins", "list"), set(HEAVY)),

@@ -188,7 +188,7 @@ def test_loads_and_stores_at_flat_indices(kind):
     @njit
     def run(array, out):
         store(out, 3, load(array, 5, 4))
-        store(memory.flat(out), 9, load(memory.flat(array), 1, 2))
+        store(out, 9, load(array, 1, 2))
         memory.fetch(array, 10**6)
         return memory.item(array, 7)
 

@@ -37,7 +37,7 @@ def test_facts_of_the_asset_stand_in_the_config():
 def test_plan_agrees_with_frames(capture, split):
     frame = load(capture, split)
     for name, shape in capture.planned.outputs.items():
-        owner, tensor = name.split(".")
+        owner, tensor = name.split(".", 1)
         if owner in EVERYTHING:
             assert tuple(getattr(frame[owner], tensor).shape) == (len(frame), *shape), name
 

@@ -27,13 +27,13 @@ class MouthPhotometricConfig(ObjectiveConfig):
     """Options of objective `mouth-photometric`."""
 
     target: str | None = None
-    """Observation whose pictures are compared; the capture's training views if null."""
+    """Observation whose pictures are compared. If null, training compares the training views; fitting must name one."""
     radius: PositiveFloat = 20.0
     """Distance from the middle of the mouth at which a pixel's weight falls to 0.61, in millimetres."""
 
     def plan(self, given: ObjectiveInputs) -> Plan:
         """Needs pictures of the target's cameras and the target."""
-        target = self.target or given.roles.training_views
+        target = self.target or given.view
         images = given.observations.get(target, {}).get("images")
         if images is None:
             raise Mismatch(f"objective 'mouth-photometric' compares pictures of '{target}', which the capture lacks")

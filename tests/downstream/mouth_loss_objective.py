@@ -24,7 +24,7 @@ class MouthPhotometricObjective(Objective):
 
     def loss(self, state: State, target: Frame) -> Tensor:
         """Compare the pictures of the target's cameras; (B,)."""
-        name = self.config.target or self.given.roles.training_views
+        name = self.config.target or self.given.view
         observed: Views = target[name]
         rendering = state.renderings[name]
         image = rendering.image if observed.images.shape[2] == 3 else luminance(rendering.image)

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from lipflow_kit.densities import GaussianDensity
 from pydantic import TypeAdapter
 
 import lipflow_core
 from lipflow_core.cli import main
-from lipflow_core.densities import GaussianDensity
 from lipflow_core.evaluation.calibration import Calibration, Ranks, calibration, rank
 from lipflow_core.parts import PriorSlot
 from lipflow_core.records import Encoding

@@ -385,6 +385,12 @@ def test_models_of_different_captures_do_not_compete():
     assert table.splitlines()[-1].startswith("warning: the models were scored on different captures (a on dome p01, b")
 
 
+def test_a_notebook_shows_the_table_with_names_escaped():
+    shown = evaluation_of(scores("<b>a", [30.0]))._repr_html_()
+    assert shown.startswith("<pre>") and "&lt;b&gt;a" in shown and "30.00" in shown
+    assert "<b>" not in shown
+
+
 def test_one_model_has_no_stars_and_no_line_on_them():
     assert "*" not in evaluation_of(scores("a", [30.0])).table()
 

@@ -14,7 +14,7 @@ from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.fitting.model_fit import fit_model
 from lipflow_core.plans import CaptureInputs
-from lipflow_core.splits import select, spread
+from lipflow_core.selection import file_stem, positions, spread
 from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
@@ -151,22 +151,26 @@ def split(trained):
     return spec.capture.build(CaptureInputs()).split("held-out")
 
 
+def named(split, text):
+    return positions(split.segments, split.numbers, text)
+
+
 def test_frames_are_named_by_position_range_segment_and_number(split):
     segment, number = split.segments[1], int(split.numbers[1])
-    assert select(split, "2").tolist() == [2]
-    assert select(split, "0:4:2,1").tolist() == [0, 2, 1]
-    assert select(split, f"{segment}/{number:06d}").tolist() == [1]
-    assert select(split, segment).tolist() == [i for i, name in enumerate(split.segments) if name == segment]
-    assert select(split, "1,0:2").tolist() == [1, 0]
+    assert named(split, "2").tolist() == [2]
+    assert named(split, "0:4:2,1").tolist() == [0, 2, 1]
+    assert named(split, f"{segment}/{number:06d}").tolist() == [1]
+    assert named(split, segment).tolist() == [i for i, name in enumerate(split.segments) if name == segment]
+    assert named(split, "1,0:2").tolist() == [1, 0]
 
 
 def test_frames_that_do_not_exist_are_named(split):
     with pytest.raises(UsageError, match=r"no frame 'EXP_none/000001'.*frames of"):
-        select(split, "EXP_none/000001")
+        named(split, "EXP_none/000001")
     with pytest.raises(UsageError, match="no frame '99999'"):
-        select(split, "99999")
+        named(split, "99999")
     with pytest.raises(SpecError, match="no frame is named"):
-        select(split, " , ")
+        named(split, " , ")
 
 
 def test_spread_frames_run_from_the_first_to_the_last():
@@ -193,3 +197,10 @@ def test_samples_are_drawn_by_seed_and_pictured(model, trained, tmp_path, capsys
     assert not torch.equal(first, other)
     with Image.open(tmp_path / "a" / "samples.png") as sheet:
         assert sheet.width > sheet.height
+
+
+def test_segments_that_differ_in_letters_beyond_ascii_have_files_of_their_own():
+    names = {file_stem(segment, 7) for segment in ("EXP_é", "EXP_è", "EXP__", "EXP ", "EXP/")}
+    assert len(names) == 5
+    assert all(name.isascii() and name.endswith("-000007") for name in names)
+    assert file_stem("EXP_smile", 12) == "EXP_smile-000012"

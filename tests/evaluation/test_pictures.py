@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lipflow_sample.sampling import sheet
 from PIL import Image
 
 import lipflow_core
-from lipflow_core.pictures import png, sheet, strip
+from lipflow_core.pictures import png, strip
 from lipflow_core.png import encode_png
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def make_avatar(prior: str, driving: str | None = None, renderer: str = "cpu") -
         code=CODE, driving=None if driver is None else driver.plan(given), driving_name=driving, flow=flow
     )
     texture = (3, inputs.TEXTURE, inputs.TEXTURE)
+    template = inputs.template()  # its texture is made so pale that decoded ones stay within [0, 1]
     avatar = Avatar(
         encoder=face.build(given),
         driving=None if driver is None else driver.build(given),
@@ -51,7 +53,7 @@ def make_avatar(prior: str, driving: str | None = None, renderer: str = "cpu") -
         renderer=part(RendererSlot, renderer).build(
             RendererInputs(device="cpu", vertices=inputs.VERTICES, triangles=80, texture=texture)
         ),
-        template=inputs.template(),
+        template=replace(template, texture_mean=0.3 + 0.4 * template.texture_mean, texture_scale=torch.tensor(0.1)),
         capture=world.capture,
     ).double()
     with torch.no_grad():

@@ -9,6 +9,7 @@ import torch
 from fitted_avatars import fitting, frame_of, part
 
 from lipflow_core.avatar import frozen
+from lipflow_core.errors import SpecError
 from lipflow_core.fitting import choose, fit
 from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.fitting.loop import minimize
@@ -104,3 +105,51 @@ def test_without_a_latent_objective_only_the_learning_rate_is_searched(dam, code
     choice = choose(dam, frame_of(dam, codes[:2]), fitting(["keypoint"], steps=3, grid=grid))
     assert choice.latent_weight is None
     assert len(choice.points) == 2
+
+
+def one_frame(dam, codes, **grid):
+    frame = frame_of(dam, codes[:2])
+    metric = build_metrics(dam, [part(MetricSlot, "millimetres")])["millimetres"]
+    return choose(dam, frame, fitting(["keypoint"], steps=10, grid=grid), metric=metric)
+
+
+def test_a_grid_is_extended_until_the_best_value_lies_inside(dam, codes):
+    choice = one_frame(dam, codes, learning_rate=[1e-4, 1e-3], extend=True, extensions=9)
+    tried = [point.learning_rate for point in choice.points]
+    assert tried == pytest.approx([10.0**n for n in range(-4, len(tried) - 4)])
+    assert tried[0] < choice.learning_rate < tried[-1] and choice.at_edge == ()
+    assert choice.warning() is None
+
+
+def test_a_grid_is_extended_downwards_too(dam, codes):
+    choice = one_frame(dam, codes, learning_rate=[1.6, 0.8], extend=True, extensions=12)
+    tried = [point.learning_rate for point in choice.points]
+    assert tried == pytest.approx([1.6 / 2**n for n in range(len(tried))])
+    assert min(tried) < choice.learning_rate < max(tried)
+
+
+def test_a_grid_is_extended_no_more_often_than_its_limit(dam, codes):
+    choice = one_frame(dam, codes, learning_rate=[1e-7, 1e-6], extend=True, extensions=2)
+    assert [point.learning_rate for point in choice.points] == pytest.approx([1e-7, 1e-6, 1e-5, 1e-4])
+    assert choice.at_edge == ("learning_rate",)
+
+
+def test_a_weight_of_zero_is_where_an_axis_ends(dam, codes):
+    frame = frame_of(dam, 2 * codes[:2])
+    metric = build_metrics(dam, [part(MetricSlot, "millimetres")])["millimetres"]
+    grid = {"learning_rate": [0.1], "latent_weight": [0.0, 10.0], "extend": True}
+    choice = choose(dam, frame, fitting(["keypoint", LIKELIHOOD], steps=20, grid=grid), metric=metric)
+    assert choice.latent_weight == 0 and len(choice.points) == 2
+
+
+def test_an_extended_point_scores_as_it_would_in_the_grid(dam, codes):
+    extended = one_frame(dam, codes, learning_rate=[1e-3, 1e-2], extend=True, extensions=3)
+    whole = one_frame(dam, codes, learning_rate=[point.learning_rate for point in extended.points])
+    for one, other in zip(extended.points, whole.points, strict=True):
+        assert one.score == pytest.approx(other.score, rel=1e-9)
+
+
+def test_a_fit_of_some_frames_alone_can_not_choose_on_others(dam, codes):
+    options = fitting(["keypoint"], grid={"choose_on": "training"})
+    with pytest.raises(SpecError, match="choose_on is 'training', but only frames to be fitted were given"):
+        fit(dam, frame_of(dam, codes), options)

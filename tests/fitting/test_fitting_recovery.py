@@ -15,7 +15,7 @@ from lipflow_core.testing import inputs
 
 
 def test_fitting_lowers_every_rows_loss(lip_flow, codes):
-    objectives = ["photometric", {"type": "latent-likelihood", "weight": 0.001}]
+    objectives = [{"type": "photometric", "target": "dome"}, {"type": "latent-likelihood", "weight": 0.001}]
     result = fit(lip_flow, frame_of(lip_flow, codes), fitting(objectives))
     assert (result.losses < result.curves["total"][:, 0]).all()
     assert (result.distance > 0).all()

@@ -8,7 +8,7 @@ from fitted_avatars import fitting, frame_of
 
 from lipflow_core.fitting import fit, loop
 
-OBJECTIVES = ["photometric", {"type": "latent-likelihood", "weight": 0.001}]
+OBJECTIVES = [{"type": "photometric", "target": "dome"}, {"type": "latent-likelihood", "weight": 0.001}]
 
 
 def one(frame, i):

@@ -52,7 +52,7 @@ def test_encoding_has_the_planned_shapes(encoder, sizes, batch, training):
 
 def test_plan_names_what_it_consumes(encoder, sizes):
     for name, shape in encoder.planned.inputs.items():
-        observation, tensor = name.split(".")
+        observation, tensor = name.split(".", 1)
         assert observation == encoder.modality
         assert sizes.observations[observation][tensor] == shape
 

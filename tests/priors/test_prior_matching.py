@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from lipflow_kit.densities import driving_gaussian, entropy
 from pydantic import TypeAdapter
 from torch.distributions import kl_divergence
 
-from lipflow_core.densities import bounded_normal, driving_gaussian, entropy
+from lipflow_core.densities import bounded_normal
 from lipflow_core.parts import PriorSlot
 from lipflow_core.plans import Plan, PriorInputs
 from lipflow_core.records import Encoding

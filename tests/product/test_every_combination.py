@@ -14,7 +14,8 @@ from lipflow_core.fitting import fit
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.registry import default_registry
-from lipflow_core.splits import load_frames, spread
+from lipflow_core.selection import spread
+from lipflow_core.splits import load_frames
 
 REGISTRY = default_registry()
 

@@ -128,7 +128,8 @@ def test_the_help_survives_a_registry_that_can_not_be_read(sandbox):
     sandbox.registry("[plugins\n")
     result = sandbox.run("--help")
     assert result.returncode == 0
-    assert "commands of plugins can't be listed: " in result.stdout and "not valid TOML" in result.stdout
+    assert "commands of other plugins can't be listed: " in result.stdout and "not valid TOML" in result.stdout
+    assert "  plugins  " in result.stdout
 
 
 @pytest.mark.parametrize("name", ["tidy", "report", "train"])

@@ -29,7 +29,7 @@ DIFFERENCES = {
 @pytest.fixture(params=RENDERERS)
 def renderer(request):
     if request.param.startswith("warp"):
-        pytest.importorskip("warp", reason="renderer 'warp' needs warp-lang: pip install 'lipflow-core[warp]'")
+        pytest.importorskip("warp", reason="renderer 'warp' needs warp-lang: pip install 'warp-lang>=1.19'")
     if request.param == "drtk" and not DRTK.is_installed():
         pytest.skip("DRTK is not installed")
     if difference := DIFFERENCES.get(request.param, {}).get(request.function.__name__):

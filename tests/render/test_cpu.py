@@ -37,7 +37,7 @@ def test_compiles_into_one_graph():
 
 
 def test_operators_are_registered_as_they_behave():
-    from lipflow_render.cpu import operators
+    from lipflow_render.cpu import cpu_operators
 
     vertices, texture, topology, camera = ball()
     vertices, texture = vertices.requires_grad_(), texture.requires_grad_()
@@ -46,10 +46,10 @@ def test_operators_are_registered_as_they_behave():
     parts = (topology.triangles, topology.uv, topology.uv_triangles)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     given = (vertices, projection, texture, background, *parts, 12, 10, 1.0, True)
-    torch.library.opcheck(operators.draw, given, test_utils=checks)
-    _, *saved = operators.draw(*given)
-    torch.library.opcheck(operators.coverage, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
-    torch.library.opcheck(operators.attributes, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
+    torch.library.opcheck(cpu_operators.draw, given, test_utils=checks)
+    _, *saved = cpu_operators.draw(*given)
+    torch.library.opcheck(cpu_operators.coverage, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
+    torch.library.opcheck(cpu_operators.attributes, (vertices, projection, *parts, *saved, 1.0), test_utils=checks)
 
 
 def pictures(threads, batch, shared):

@@ -25,7 +25,7 @@ from lipflow_core.records import Rendering
 from lipflow_core.splits import load_frames
 
 needs_warp = pytest.mark.skipif(
-    importlib.util.find_spec("warp") is None, reason="renderer 'warp' needs warp-lang: pip install 'lipflow-core[warp]'"
+    importlib.util.find_spec("warp") is None, reason="renderer 'warp' needs warp-lang: pip install 'warp-lang>=1.19'"
 )
 
 
@@ -51,13 +51,13 @@ def test_compiles_for_gpus_ahead_of_time_without_one(tmp_path):
 def test_blocks_of_many_threads_compute_what_one_thread_does(monkeypatch, warp, turn):
     """On the CPU threads of a block take turns, as many as on CUDA: the same sharing of pixels and the same sums."""
     import warp as wp
-    from lipflow_render.warp import operators
+    from lipflow_render.warp import warp_operators
 
     given = scene(turn, DEEP)
     drawn, alone = gradients(warp, *given)
     monkeypatch.setattr(wp.config, "enable_cpu_blocks", True)
-    monkeypatch.setattr(operators, "lanes", lambda device: (8, 4))
-    monkeypatch.setattr(operators, "_rows", lambda found: tuple(found.shape))
+    monkeypatch.setattr(warp_operators, "lanes", lambda device: (8, 4))
+    monkeypatch.setattr(warp_operators, "_rows", lambda found: tuple(found.shape))
     shared, together = gradients(warp, *given)
     for one, other in zip(all_of(drawn), all_of(shared), strict=True):
         assert torch.equal(one, other)
@@ -108,17 +108,19 @@ def test_fixed_point_sums_of_zeros_are_zero(monkeypatch, warp, turn):
 
 @needs_warp
 def test_operators_are_registered_as_they_behave(turn):
-    from lipflow_render.warp import operators
+    from lipflow_render.warp import warp_operators
 
     vertices, texture, topology, camera, background = scene(turn, DEEP, batch=1, height=12, width=10)
     projection = (camera.intrinsics @ camera.extrinsics).requires_grad_()
     parts = (topology.triangles, topology.uv, topology.uv_triangles)
     given = (vertices.requires_grad_(), projection, texture.requires_grad_(), background.requires_grad_(), *parts)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(operators.draw, (*given, 12, 10, 1.0, True), test_utils=checks)
-    _, _, found, screen, _, bounds, visible = operators.draw(*given, 12, 10, 1.0, True)
+    torch.library.opcheck(warp_operators.draw, (*given, 12, 10, 1.0, True), test_utils=checks)
+    _, _, found, screen, _, bounds, visible = warp_operators.draw(*given, 12, 10, 1.0, True)
     torch.library.opcheck(
-        operators.attributes, (vertices, projection, *parts, found, screen, bounds, visible, 1.0), test_utils=checks
+        warp_operators.attributes,
+        (vertices, projection, *parts, found, screen, bounds, visible, 1.0),
+        test_utils=checks,
     )
 
 
@@ -250,7 +252,7 @@ main()
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plugins", "list"], "pip install 'lipflow-core[warp]'"),
+        (["plugins", "list"], "pip install 'warp-lang>=1.19'"),
         (
             ["assemble", "dam", "preset=tiny", "renderer=warp", "--out", "model"],
             "renderer 'warp' needs warp, which is not",

@@ -13,9 +13,10 @@ from lipflow_core.evaluation.calibration import Calibration
 from lipflow_core.evaluation.folder import write_evaluation
 from lipflow_core.evaluation.result import Column, Evaluation, ModelScores
 from lipflow_core.fitting.result import GridChoice
+from lipflow_core.selection import file_stem
 
 FRAMES = [("EXP_<b>smile", 3), ("EXP_blink", 12)]
-STEMS = ["EXP__b_smile-000003", "EXP_blink-000012"]
+STEMS = [file_stem(*frame) for frame in FRAMES]
 METRICS = {
     "psnr": Column(heading="PSNR", unit="dB", higher_is_better=True, definition="10 log10(1 / e), over pictures."),
     "error": Column(heading="Error", unit="px", digits=3, higher_is_better=False, definition="Mean of what is off."),

@@ -276,7 +276,7 @@ def test_a_models_folder_elsewhere_is_refused(folder, evaluation_folder, tmp_pat
 @pytest.mark.parametrize("package", ["altair", "vl_convert", "jinja2"])
 def test_a_missing_package_is_told_with_its_cure(package, evaluation_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(LipflowError, match=rf"need {package}, .*\n.*pip install 'lipflow-core\[report\]'"):
+    with pytest.raises(LipflowError, match=rf"need {package}, .*\n.*pip install '\.\[report\]'"):
         write_report(evaluation_folder, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 

@@ -6,12 +6,12 @@ import os
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from lipflow_schema.schema import spec_schema
 
 from lipflow_core.cli import main
 from lipflow_core.registry import default_registry
 from lipflow_core.shipped import shipped
 from lipflow_core.specs import dump_spec, load_spec, shipped_specs
-from lipflow_core.specs.schema import spec_schema
 
 
 @pytest.fixture(scope="module")

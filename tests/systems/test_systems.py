@@ -14,9 +14,10 @@ from lipflow_core.config import Ramp
 from lipflow_core.fitting import fit
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
+from lipflow_core.selection import spread
 from lipflow_core.specs import load_spec, shipped_specs
 from lipflow_core.specs.model import PRESETS
-from lipflow_core.splits import load_frames, spread
+from lipflow_core.splits import load_frames
 from lipflow_core.weights import weights_of
 
 SYSTEMS = shipped_specs()

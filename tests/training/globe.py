@@ -43,7 +43,6 @@ class GlobeConfig(Config):
                 "template.landmarks": (LANDMARKS,),
             },
             roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
-            differentiable=False,
         )
 
 

@@ -5,13 +5,18 @@ import torch
 from runs import Notes, make_spec, rows
 
 from lipflow_core.assembly import assemble
+from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError, NumericalError
+from lipflow_core.plans import CaptureInputs
 from lipflow_core.training import train
+from lipflow_core.training.randomness import Sampler
 from lipflow_core.training.runaway import signs
 
 
 def test_nan_in_a_picture_names_segment_and_frame(tmp_path):
-    with pytest.raises(CaptureError, match=r"segment EXP_free_1, frame 5: images of observation 'headset' holds NaN"):
+    with pytest.raises(
+        CaptureError, match=r"segment EXP_free_1, frame 5: Views.images of observation 'headset' holds NaN"
+    ):
         train(make_spec("lip-flow-hmc", "capture.broken=5"), tmp_path / "run")
 
 
@@ -31,22 +36,15 @@ def test_after_a_failure_the_next_run_starts_in_the_same_folder(tmp_path):
     train(make_spec("lip-flow-hmc", *options), tmp_path)
 
 
-def test_a_failure_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
-    spec = make_spec("dam", "training.checkpoint_every=2")
-    monkeypatch.setattr("lipflow_core.training.batches.check_finite", FailsAt(7))
+def test_a_failure_leaves_the_checkpoints_before_it(tmp_path):
+    options = ("training.batch=2", "training.checkpoint_every=2", "training.workers=0")
+    spec = make_spec("lip-kl-hmc", *options)
+    frames = len(spec.capture.build(CaptureInputs()).split("train"))
+    drawn = Sampler(seed=spec.seed, stage=0, frames=frames, cameras=1, views=0, batch=2).draw(step=4)
     with pytest.raises(CaptureError):
-        train(spec, tmp_path / "run")
-    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
-
-
-class FailsAt:
-    def __init__(self, call):
-        self.call = call
-
-    def __call__(self, frame):
-        self.call -= 1
-        if self.call == 0:
-            raise CaptureError("a damaged frame")
+        train(make_spec("lip-kl-hmc", *options, f"capture.broken={drawn.indices[0]}"), tmp_path / "run")
+    steps = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert sorted(path.stem for path in steps) == ["step-00000002", "step-00000004"]
 
 
 def test_a_step_without_finite_gradient_is_skipped_and_counted(tmp_path):
@@ -135,3 +133,39 @@ def test_a_posterior_that_is_all_but_a_point_is_no_sign(tmp_path):
 )
 def test_signs_of_a_run_away(peaks, usual, names):
     assert [sign.name for sign in signs(peaks, usual)] == names
+
+
+def test_vertices_that_are_not_finite_are_no_loss_of_a_stage_with_pictures_alone(tmp_path):
+    """A renderer draws nothing where vertices are NaN, which costs less than a picture of an untrained model."""
+    spec = make_spec(
+        "dam", "training.stages.0.objectives=[{type: photometric, weight: 10}]", "training.stages.0.steps=40"
+    )
+    avatar = assemble(spec)
+
+    def spoil(decoder, inputs, face):
+        face.vertices.detach().fill_(torch.nan)
+
+    avatar.decoder.register_forward_hook(spoil)
+    with pytest.raises(NumericalError, match="held-out loss was never finite"):
+        train(spec, tmp_path / "run", avatar=avatar)
+
+
+def test_a_training_whose_every_step_was_skipped_is_an_error(tmp_path):
+    spec = make_spec("dam")
+    avatar = assemble(spec)
+
+    def spoil(decoder, inputs, face):
+        if face.vertices.requires_grad:
+            face.vertices.register_hook(lambda gradient: gradient * torch.nan)
+
+    avatar.decoder.register_forward_hook(spoil)
+    with pytest.raises(NumericalError, match="stage 'all': every one of its 8 steps was skipped"):
+        train(spec, tmp_path / "run", avatar=avatar)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_training_without_a_finite_loss_ends_with_its_code(tmp_path, capsys):
+    arguments = ["train", "dam", "preset=tiny", "capture=globe", "training.stages.0.learning_rate=1e30"]
+    assert main([*arguments, "--quiet", "--out", str(tmp_path / "run")]) == NumericalError.exit_code
+    assert "never finite" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "result.json").exists()

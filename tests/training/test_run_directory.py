@@ -51,3 +51,15 @@ def test_checkpoints_replace_links(run):
     (checkpoints.folder / "step-00000000.safetensors").symlink_to("../../outside/mine")
     path = checkpoints.save(RunState(), {"model/weight": torch.ones(2)})
     assert not path.is_symlink()
+
+
+def test_a_disk_that_is_full_at_the_last_flush_of_the_metrics_is_told(run):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no device that is always full")
+    metrics = Metrics(run / "metrics.jsonl", 0)
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), metrics._file.fileno())
+    with pytest.raises(StorageError, match=r"metrics\.jsonl: can't be written: No space left"):
+        metrics.write({"kind": "train"})
+    with pytest.raises(StorageError, match="No space left"):
+        metrics.close()

@@ -66,7 +66,7 @@ def test_an_unwritable_folder_is_told_before_any_work(tmp_path, monkeypatch):
 def test_nan_in_a_picture_ends_with_code_6_and_nothing_half_written(tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     assert main(["train", "lip-flow-hmc", *SMALL, "capture.broken=5", *out]) == 6
-    assert "frame 5: images of observation 'headset' holds NaN" in capsys.readouterr().err
+    assert "frame 5: Views.images of observation 'headset' holds NaN" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main(["train", "lip-flow-hmc", *SMALL, *out, "--quiet"]) == 0
 

@@ -1,4 +1,4 @@
-"""Products with a constant matrix, each by the fastest known way for its batch and the machine."""
+"""Multiplies columns by constant matrices, in the fastest known way for the batch and the machine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from torch import Tensor
 from lipflow_glow.config import GlowConfig
 
 FEW = 4
-"""Largest batch for which the compiled kernels make a fit at least 1.2 times as fast."""
+"""Largest batch that takes the compiled kernels: for it they make a fit at least 1.2 times as fast."""
 LARGE = 1 << 20
-"""Smallest number of weights of a matrix for which they do: smaller matrices stay in the nearest caches."""
+"""Smallest number of weights of a matrix that takes the compiled kernels; smaller matrices fit the nearest caches."""
 THREADS = 2
-"""Largest number of torch's threads for which they do: the kernels use one, and more threads share out `torch.mm`."""
+"""Largest number of torch's threads at which the compiled kernels are taken: they use one thread, `torch.mm` all."""
 WORTH_NARROWING = 1 << 22
-"""Smallest number of multiplications for which bfloat16 pays for converting inputs and outputs."""
+"""Smallest number of multiplications at which bfloat16 saves more time than its conversions cost."""
 
 
 def has_matrix_unit() -> bool:
-    """Tell whether oneDNN multiplies bfloat16 by a matrix unit here (Intel AMX); elsewhere float32 is faster."""
+    """Tell whether oneDNN multiplies bfloat16 matrices by Intel AMX on this machine; otherwise float32 is faster."""
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "AMX").upper()
     return torch.cpu._is_amx_tile_supported() and ("AMX" in allowed or allowed in ("ALL", "DEFAULT"))
 
 
 class Choice(NamedTuple):
-    """The ways that a flow's products may go.
+    """Chooses how a flow multiplies by its constant matrices.
 
     Args:
-        compiled: Whether they go by the compiled kernels: always, never, or where that is faster.
-        narrow: Whether bfloat16 weights are used where they are faster.
+        compiled: Whether products use the compiled kernels: "always", "never", or "auto", where they are faster.
+        narrow: Whether products use bfloat16 weights where these are faster.
     """
 
     compiled: Literal["always", "never", "auto"]
@@ -58,11 +58,11 @@ class Choice(NamedTuple):
 
 
 class Matrix:
-    """A constant matrix W and its products with columns, without gradients to W.
+    """Multiplies columns by a constant matrix W and by its transpose, without gradients to W.
 
     Args:
-        weight: (out, in); it is copied, so later changes do not reach it.
-        choice: How products may be computed.
+        weight: (out, in); it is copied, so later changes of the tensor have no effect.
+        choice: Choice of kernels and precision.
     """
 
     def __init__(self, weight: Tensor, choice: Choice):
@@ -99,7 +99,7 @@ class Matrix:
 
 
 class MatrixBehindRelu(Matrix):
-    """A constant matrix whose inputs come from a ReLU, so that about half of them are zero."""
+    """Multiplies by a constant matrix whose inputs come from a ReLU, so that about half of them are zero."""
 
     def forward(self, columns: Tensor) -> Tensor:
         if self._compiles(columns):
@@ -107,7 +107,7 @@ class MatrixBehindRelu(Matrix):
         return super().forward(columns)
 
     def back(self, gradient: Tensor, inputs: Tensor) -> Tensor:
-        """Compute Wᵀ g where `inputs` (in, B), the outputs of the ReLU, are not zero; elsewhere any finite number."""
+        """Compute Wᵀ g where `inputs` (in, B), the outputs of the ReLU, are not zero; other entries are arbitrary."""
         if self._compiles(gradient):
             return self._sparse.back(gradient, inputs)
         return super().back(gradient)

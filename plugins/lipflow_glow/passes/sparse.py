@@ -1,8 +1,8 @@
-"""Compiled products for a few columns, which skip the weights of inactive ReLU units.
+"""Multiplies a few columns by a matrix in compiled kernels that skip the weights of inactive ReLU units.
 
-Left to torch, one column costs a product as much time as reading all of its weights. Here row k of the weights, which
-holds what unit k contributes, is read only if the unit is active in one of the columns. Four such rows are read
-together, and each is used for two columns, so that loads and arithmetic overlap.
+For a few columns the product is memory-bound: it takes as long as reading all weights. Row k of the weights holds the
+contribution of unit k. These kernels read it only if the unit is active in one of the columns. They read four rows
+together and use each for two columns, so that loads and arithmetic overlap.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 ROWS = 4
 """Rows of weights that are read together."""
 LANES = 16
-"""Numbers that are computed with together."""
+"""Numbers in one vector operation."""
 
 
 class SparseProduct:
-    """Products of a matrix with columns that come from a ReLU.
+    """Multiplies a matrix by columns that come from a ReLU.
 
     Args:
         weights: (in, out), float32 or float64, on the CPU.
@@ -30,18 +30,18 @@ class SparseProduct:
     def __init__(self, weights: Tensor):
         self.inputs, self.outputs = weights.shape
         rows, lanes = -self.inputs % ROWS, -self.outputs % LANES
-        # Zeros around it, so that the kernels' loops have no remainder.
+        # Padded with zeros, so that the kernels' loops have no remainder.
         padded = torch.nn.functional.pad(weights, (0, lanes, 0, rows)) if rows or lanes else weights
         self.weights = padded.numpy()
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Compute Wᵀ x for columns x (in, B), (out, B)."""
+        """Compute Wᵀ x for columns x: (in, B) → (out, B)."""
         made = np.zeros((columns.shape[1], self.weights.shape[1]), dtype=self.weights.dtype)
         _combine_rows(self.weights, self._padded(columns, 0), made)
         return torch.from_numpy(made).t()[: self.outputs]
 
     def back(self, gradient: Tensor, columns: Tensor) -> Tensor:
-        """Compute W g for g (out, B) where the columns (in, B) are not zero, (in, B)."""
+        """Compute W g for g (out, B) where the columns (in, B) are not zero; the result is (in, B)."""
         made = np.zeros((self.weights.shape[0], columns.shape[1]), dtype=self.weights.dtype)
         _dot_rows(self.weights, self._padded(gradient.t(), 1), self._padded(columns, 0), made)
         return torch.from_numpy(made)[: self.inputs]
@@ -55,7 +55,7 @@ class SparseProduct:
 
 @kernel_reordered
 def _combine_rows(weights, inputs, sums):
-    """sums[b] += Σ_k inputs[k, b] · weights[k]; inputs (K, B), weights (K, N), sums (B, N)."""
+    """Compute sums[b] += Σ_k inputs[k, b] · weights[k] for inputs (K, B), weights (K, N) and sums (B, N)."""
     width, columns = weights.shape[1], inputs.shape[1]
     active, count = _active_rows(inputs)
     for i in range(0, count, ROWS):
@@ -77,7 +77,7 @@ def _combine_rows(weights, inputs, sums):
 
 @kernel_reordered
 def _dot_rows(weights, gradients, inputs, dots):
-    """dots[k, b] = weights[k] · gradients[b] where unit k is active in any column; shapes as above."""
+    """Compute dots[k, b] = weights[k] · gradients[b] where unit k is active in any column of `inputs` (K, B)."""
     width, columns = weights.shape[1], inputs.shape[1]
     active, count = _active_rows(inputs)
     for i in range(0, count, ROWS):
@@ -104,7 +104,7 @@ def _dot_rows(weights, gradients, inputs, dots):
 
 @part
 def _active_rows(inputs):
-    """List the rows that are not zero in all columns, and count them. Inactive rows fill up the last `ROWS`."""
+    """List the rows with a number other than zero, and count them. An inactive row pads the list to full `ROWS`."""
     active = np.empty(inputs.shape[0] + 2 * ROWS, dtype=np.intp)
     count, idle = 0, 0
     for k in range(inputs.shape[0]):

@@ -39,7 +39,7 @@ class Bend(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What one step's forward pass keeps for its gradient.
+    """Holds what one step's forward pass saves for its gradient.
 
     `activations` holds the outputs of each block's two ReLUs, in order; `bend` is None for an additive coupling.
     """

@@ -25,11 +25,11 @@ INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """A vector of numbers.
+    """Defines the type of a vector of numbers.
 
     Args:
         item: Type of the numbers: a real or signed integer type of numba, or boolean for a mask.
-        count: How many there are.
+        count: Number of lanes.
     """
 
     def __init__(self, item: types.Type, count: int):
@@ -72,7 +72,7 @@ def _spread(builder, kinds, values):
 
 
 def _operand(kinds) -> Lanes | None:
-    """The type of lanes that both operands have or can be repeated to; None if they do not match."""
+    """Find the type of lanes that both operands have or can be repeated to; None if they do not match."""
     lanes = [kind for kind in kinds if isinstance(kind, Lanes)]
     if not lanes or any(kind not in (lanes[0], lanes[0].item) for kind in kinds):
         return None
@@ -140,7 +140,7 @@ def shuffled(builder, one, other, picks: list[int]):
 
 
 def _rearranging(picks):
-    """An intrinsic that rearranges lanes: `picks(count)` lists those that it takes."""
+    """Make an intrinsic that rearranges lanes; `picks(count)` lists the lanes that it takes."""
 
     def typed(typing, value):
         chosen = picks(value.count)
@@ -174,7 +174,7 @@ def interleaved(typing, one, other):
 
 @intrinsic(prefer_literal=True)
 def lanes(typing, value, count):
-    """A number, repeated in `count` lanes."""
+    """Repeat a number in `count` lanes."""
     kind = Lanes(types.unliteral(value), count.literal_value)
 
     def emit(context, builder, sig, args):
@@ -185,7 +185,7 @@ def lanes(typing, value, count):
 
 @intrinsic
 def joined(typing, numbers):
-    """The numbers of a tuple of one type."""
+    """Join the numbers of a tuple, all of one type, as lanes."""
     kind = Lanes(numbers.dtype, numbers.count)
 
     def emit(context, builder, sig, args):
@@ -199,7 +199,7 @@ def joined(typing, numbers):
 
 @intrinsic(prefer_literal=True)
 def ramp(typing, start, count):
-    """start, start + 1, start + 2 … in `count` lanes."""
+    """Make the lanes start, start + 1, start + 2 …, `count` of them."""
     item = types.unliteral(start)
     lanes = Lanes(item, count.literal_value)
 
@@ -213,7 +213,7 @@ def ramp(typing, start, count):
 
 @intrinsic(prefer_literal=True)
 def lane(typing, value, index):
-    """One of the numbers, by a literal index."""
+    """Take one of the numbers by a literal index."""
     place = index.literal_value
 
     def emit(context, builder, sig, args):
@@ -224,7 +224,7 @@ def lane(typing, value, index):
 
 @intrinsic
 def select(typing, mask, one, other):
-    """Lanes of `one` where the mask is true, else of `other`, which may be a scalar."""
+    """Take the lanes of `one` where the mask is true, else those of `other`, which may be a scalar."""
 
     def emit(context, builder, sig, args):
         return builder.select(args[0], *_spread(builder, sig.args[1:], args[1:]))
@@ -278,7 +278,7 @@ def truncated(typing, value):
 
 @intrinsic
 def real_like(typing, value, like):
-    """int32 lanes as reals, in the type of the lanes `like`."""
+    """Convert int32 lanes to reals, in the type of the lanes `like`."""
 
     def emit(context, builder, sig, args):
         return builder.sitofp(args[0], context.get_value_type(like))
@@ -288,7 +288,7 @@ def real_like(typing, value, like):
 
 @intrinsic
 def bits_of(typing, mask):
-    """A mask as the bits of an intp, lane 0 being the lowest bit."""
+    """Convert a mask to the bits of an intp; lane 0 is the lowest bit."""
 
     def emit(context, builder, sig, args):
         return builder.zext(builder.bitcast(args[0], ir.IntType(mask.count)), ir.IntType(64))
@@ -298,7 +298,7 @@ def bits_of(typing, mask):
 
 @intrinsic
 def trailing_zeros(typing, bits):
-    """The number of zeros below the lowest bit that is set; undefined for 0."""
+    """Count the zeros below the lowest bit that is set; undefined for 0."""
 
     def emit(context, builder, sig, args):
         return builder.cttz(args[0], ir.IntType(1)(1))
@@ -308,7 +308,7 @@ def trailing_zeros(typing, bits):
 
 @intrinsic
 def total(typing, value):
-    """The sum of all lanes, a power of two of them: halves are added until one number is left."""
+    """Sum all lanes, whose number is a power of two: halves are added until one number is left."""
 
     def emit(context, builder, sig, args):
         rest, count = args[0], value.count

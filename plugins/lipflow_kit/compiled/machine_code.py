@@ -38,10 +38,10 @@ def keep(dispatcher: Dispatcher) -> None:
 
 
 class MachineCode:
-    """The files of one kernel, with the methods that numba calls on its index.
+    """Keeps the files of one kernel; it has the methods that numba calls on its index.
 
     Args:
-        folder: Where the files are kept.
+        folder: Folder of the files.
         name: Name of the kernel, unique in the folder.
         function: The kernel's Python function: its module, and what that imports, are the sources.
     """
@@ -106,7 +106,7 @@ def sources(module: str) -> Iterator[str]:
 
 @cache
 def _read(path: str, module: str) -> tuple[str, tuple[str, ...]]:
-    """A file's digest, and the names that may be modules which it imports, sorted."""
+    """Return a file's digest and the sorted names of modules that it may import."""
     text = Path(path).read_text(encoding="utf-8")
     package = module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
     names = set()
@@ -123,7 +123,7 @@ def _package(module: str) -> str:
 
 
 def _spelled(kind: Any) -> str:
-    """A signature in words, with the classes and fields of named tuples: kernels are compiled for the fields' order."""
+    """Spell a signature, with classes and fields of named tuples: kernels are compiled for the order of the fields."""
     if not isinstance(kind, (tuple, types.BaseTuple)):
         return str(kind)
     made_of = ", ".join(map(_spelled, kind))

@@ -1,7 +1,7 @@
 """Loads and stores of lanes, for contiguous arrays of any shape.
 
-Indices are flat: they count numbers from the array's first one. `load`, `store` and their like also take a pointer that
-`flat` made. Nothing is checked: an index outside of the array reads or writes other memory.
+Indices are flat: they count numbers from the array's first one. Nothing is checked: an index outside of the array reads
+or writes other memory.
 """
 
 from __future__ import annotations
@@ -15,21 +15,8 @@ from lipflow_kit.compiled.lanes import INDEX, Lanes, call, shuffled, splat
 
 
 def _address(context, builder, kind, array, index, lanes):
-    data = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
+    data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), context.get_value_type(lanes).as_pointer())
-
-
-@intrinsic
-def flat(typing, array):
-    """A pointer to an array's numbers.
-
-    Loops that call functions pass it on instead of the array, whose references numba counts at each call.
-    """
-
-    def emit(context, builder, sig, args):
-        return context.make_array(sig.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -101,19 +88,15 @@ def _suffix(kind: Lanes) -> str:
     return f"v{kind.count}{'f' if kind.real else 'i'}{kind.item.bitwidth}"
 
 
-def fetch_line(builder, pointer, nearness: int = 3) -> None:
-    """Emit a prefetch of the cache line of an address, into the first-level cache (3) or the second-level one (2)."""
-    address = builder.bitcast(pointer, cgutils.voidptr_t)
-    call(builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(nearness), INDEX(1)))
-
-
 @intrinsic
 def fetch(typing, array, index):
     """Prefetch the cache line of the number at `index`, which may lie outside of the array."""
 
     def emit(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        fetch_line(builder, builder.gep(data, [args[1]]))
+        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        # To be read (0), into the first-level cache (3), as data (1).
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), (address, INDEX(0), INDEX(3), INDEX(1)))
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit

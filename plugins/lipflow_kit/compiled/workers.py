@@ -16,7 +16,7 @@ import torch
 from lipflow_kit.locks import Lock
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-"""By process and number of threads: a forked process must not use the pool of its parent."""
+"""Process and number of threads → pool; a forked process must not use the pool of its parent."""
 _making = Lock()
 
 
@@ -26,7 +26,7 @@ def run(task: Callable[[Any], None], items: Sequence[Any]) -> None:
     Items are taken in order, each by the next free thread, so they must be independent of each other.
 
     Args:
-        task: Called once per item. The first exception that it raises is raised here.
+        task: Function that is called once for each item. The first exception that it raises is raised here.
         items: Items in the order in which to begin them: put the longest first, so that threads end together.
     """
     threads = min(torch.get_num_threads(), len(items))

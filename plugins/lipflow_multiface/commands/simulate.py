@@ -61,10 +61,10 @@ def wanted_capture(registry: Registry, name: str | None, subject: str | None, wo
     """Write the capture that is to be simulated as a spec does.
 
     Args:
-        registry: Knows the captures, and which one is the default.
-        name: Its name; the default if None.
-        subject: Its option `subject`; not set if None.
-        workers: Number of workers, for its option `workers` too if it has one; not set if 0.
+        registry: Registry of the captures; it names the default one.
+        name: Name of the capture; the default if None.
+        subject: Value of its option `subject`; not set if None.
+        workers: Value of its option `workers`, if it has one; not set if 0.
     """
     from lipflow_core.errors import PluginError
 

@@ -2,7 +2,7 @@
 
 Python's side, from the outside in:
 
-- `renderer` is the component, `autograd` its functions, `operators` the same for graphs of `torch.compile`;
+- `cpu_renderer` is the component, `autograd` its functions, `cpu_operators` the same for graphs of `torch.compile`;
 - `forward` and `backward` call the kernels, sample by sample or in parts of pictures, on several threads;
 - `batch`, `accumulation`, `buffers` and `cpu_topology` hold the arrays that they pass.
 
@@ -18,6 +18,6 @@ The kernels, in the order in which a picture is drawn:
 They are written with the vectors of `lipflow_kit.compiled`. `lipflow_render.oracle` defines what they compute.
 """
 
-from lipflow_render.cpu.renderer import CpuRenderer
+from lipflow_render.cpu.cpu_renderer import CpuRenderer
 
 __all__ = ["CpuRenderer"]

@@ -1,4 +1,4 @@
-"""What renderer `cpu` calls outside of `torch.compile`: autograd functions with the arguments that `operators` take.
+"""Defines the autograd functions that renderer `cpu` calls outside of `torch.compile`; they take what operators take.
 
 Calling a registered operator takes half as long as drawing a small picture; only compiled graphs need that.
 """

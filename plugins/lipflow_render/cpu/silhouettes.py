@@ -1,4 +1,4 @@
-"""Gradients of moving boundaries, silhouettes and self-occlusions, as `lipflow_render.silhouettes` defines them.
+"""Gradients of moving boundaries, silhouettes and self-occlusions, as `lipflow_render.torch_silhouettes` defines them.
 
 A boundary can only lie where the mesh ends or folds as seen from the camera. So the edges where it does are rasterised
 as lines, and a boundary is searched for only between the two pixels on both sides of such a line: in a gap.
@@ -246,7 +246,7 @@ def cut(screen, low, high, axis, line):
 
 @inline
 def walk(near, screen, triangles, adjacent, start, target, axis, sign, line, place):
-    """Follow the sheet of triangle `start` one pixel along an axis, as `lipflow_render.silhouettes` does.
+    """Follow the sheet of triangle `start` one pixel along an axis, as `lipflow_render.torch_silhouettes` does.
 
     Args:
         near, screen, triangles: As in `Scene`.

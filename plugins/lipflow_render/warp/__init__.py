@@ -5,9 +5,9 @@ import warp
 if tuple(int(part) for part in getattr(warp, "__version__", "0.0").split(".")[:2]) < (1, 19):
     raise ImportError(
         f"renderer 'warp' needs NVIDIA Warp 1.19 or newer, but '{warp.__file__}' is older or another package: "
-        "pip install --upgrade 'lipflow-core[warp]'"
+        "pip install --upgrade 'warp-lang>=1.19'"
     )
 
-from lipflow_render.warp.renderer import WarpRenderer
+from lipflow_render.warp.warp_renderer import WarpRenderer
 
 __all__ = ["WarpRenderer"]

@@ -13,19 +13,19 @@ from lipflow_kit.locks import Lock
 from lipflow_kit.notices import announced
 from torch import Tensor
 
-from lipflow_render.warp import backward, geometry, raster, silhouettes
+from lipflow_render.warp import warp_backward, warp_geometry, warp_raster, warp_silhouettes
 
 THREADS = (
-    geometry.transform,
-    geometry.set_up,
-    geometry.collect,
-    raster.rasterise,
-    raster.shade,
-    raster.attributes,
-    silhouettes.edges,
-    backward.unshade,
+    warp_geometry.transform,
+    warp_geometry.set_up,
+    warp_geometry.collect,
+    warp_raster.rasterise,
+    warp_raster.shade,
+    warp_raster.attributes,
+    warp_silhouettes.edges,
+    warp_backward.unshade,
 )
-BLOCKS = (geometry.to_camera, backward.to_corners, backward.attributes_to_corners)
+BLOCKS = (warp_geometry.to_camera, warp_backward.to_corners, warp_backward.attributes_to_corners)
 """Kernels whose threads cooperate in blocks. Warp compiles a module anew for each block size."""
 
 BLOCK = 32

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from lipflow_kit.densities import GaussianDensity
 from lipflow_priors.gaussian import DrivingGaussianPrior, StandardNormalPrior
-
-from lipflow_core.densities import GaussianDensity
 
 
 class Unlike(StandardNormalPrior):

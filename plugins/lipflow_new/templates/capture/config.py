@@ -70,6 +70,5 @@ class SkeletonConfig(Config):
             },
             roles=Roles(surface="face", training_views="dome", scored_view="frontal"),
             devices=("cpu",),
-            differentiable=False,
             parts={"renderer": self.renderer.plan(self.drawing)},
         )

@@ -50,7 +50,6 @@ class SkeletonConfig(Config):
             inputs={"code": (given.features,), **context},
             outputs={"code": (given.features,)},
             devices=coupling.devices,
-            differentiable=coupling.differentiable,
             invertible=True,
             volume_preserving=coupling.volume_preserving,
             parts={"coupling": coupling},

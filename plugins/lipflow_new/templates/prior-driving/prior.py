@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lipflow_kit.densities import GaussianDensity
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from lipflow_core.densities import GaussianDensity, bounded_log_std, bounded_normal
+from lipflow_core.densities import bounded_log_std, bounded_normal
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.plans import PriorInputs
 from lipflow_core.records import Encoding

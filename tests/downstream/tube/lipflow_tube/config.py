@@ -72,6 +72,5 @@ class TubeConfig(Config):
             },
             roles=Roles(surface="surface", training_views="ring", scored_view="side"),
             devices=("cpu",),
-            differentiable=False,
             parts={"renderer": self.renderer.plan(self.renderer_inputs)},
         )
