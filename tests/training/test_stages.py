@@ -84,7 +84,7 @@ def test_a_training_goes_on_from_the_first_stages_of_another_run_bit_for_bit(tmp
     whole = train(make_spec(dam_regressor()), tmp_path / "whole")
     second = train(make_spec(dam_regressor()), tmp_path / "second", after=first_stage)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "second"))
-    assert second.stages == whole.stages and second.steps == whole.steps
+    assert second.summary.stages == whole.summary.stages
 
 
 def test_a_training_after_another_run_resumes(tmp_path, first_stage):
