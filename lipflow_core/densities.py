@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from lipflow_core.flow_priors import SeenThroughFlowConfig
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 
 FREE_LOG_STD = 8.0
 """Predicted log standard deviations within ±8 are used unchanged …"""
@@ -91,6 +91,9 @@ class GaussianDensity(BaseDensity):
     def log_prob(self, code: Tensor) -> Tensor:
         return self.normal.log_prob(code).sum(dim=1)
 
+    def residuals(self, code: Tensor) -> Residuals:
+        return Residuals((code - self.mean) / self.normal.stddev, code.new_full((1, 1), 0.5))
+
     def mode(self) -> Tensor:
         return self.mean
 
@@ -129,6 +132,10 @@ class FlowDensity(Density):
     def log_prob(self, code: Tensor) -> Tensor:
         mapped, log_abs_det = self.flow.forward(code)
         return self.base.log_prob(mapped) + log_abs_det
+
+    def residuals(self, code: Tensor) -> Residuals | None:
+        """Compute those of the base at F(z). They lack log|det|, which is constant if F preserves volume."""
+        return self.base.residuals(self.flow.forward(code)[0])
 
     def mode(self) -> Tensor:
         """Map the base's mode by F^-1: the paper's start of fitting, and the true mode if F preserves volume."""

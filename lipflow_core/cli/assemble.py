@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         blueprint = plan(spec)
         stages = (term for terms in blueprint.stage_objectives.values() for term in terms)
-        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, *blueprint.metrics)
+        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, blueprint.optimizer, *blueprint.metrics)
         _print(args, spec.name, [row for part in planned for row in _planned_rows(part)])
         return 0
 

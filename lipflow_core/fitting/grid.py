@@ -58,7 +58,8 @@ def search(
                 hint="load this observation too, or set fitting.grid=null",
             )
     latent = [asks_prior(objective) for objective in problem.objectives.values()]
-    points = list(product(grid.learning_rate, grid.latent_weight if any(latent) else (None,)))
+    rates = grid.learning_rate if fitting.has_learning_rate else (None,)
+    points = list(product(rates, grid.latent_weight if any(latent) else (None,)))
     count, like = len(problem), {"dtype": problem.template.vertices_mean.dtype, "device": avatar.device}
     fixed = [objective.config.final_weight for objective in problem.objectives.values()]
     weights = [
@@ -68,9 +69,10 @@ def search(
     result = minimize(
         problem,
         fitting,
+        fitting.optimizer.build(fitting.optimizer_inputs(problem.code_size)),
         frames=torch.arange(count, device=avatar.device).repeat_interleave(len(points)),
-        learning_rate=torch.tensor([rate for rate, _ in points], **like).repeat(count),
         weights=torch.tensor(weights, **like).repeat(count, 1),
+        learning_rate=torch.tensor([rate for rate, _ in points], **like).repeat(count) if rates[0] else None,
         progress=progress,
     )
     compared = replace(target, observations={name: target[name] for name in Needs.of([metric.planned]).targets})

@@ -170,7 +170,8 @@ def _choose(folder: Path, opened: OpenedModel, split: Split, indices: np.ndarray
     if (folder / _GRID).exists():
         return GridChoice.read(folder / _GRID, "Remove that file, and what was chosen is searched for again.")
     batch = indices[spread(grid.frames, len(indices))]
-    rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
+    rates = len(grid.learning_rate) if spec.fitting.has_learning_rate else 1
+    rows = len(batch) * rates * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)

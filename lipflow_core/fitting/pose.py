@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-PARAMETERS = 6
-
 
 def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
     """Make rigid transforms, elements of SE(3), from their parameters.

@@ -13,7 +13,7 @@ from lipflow_core.errors import SpecError
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
 from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
-from lipflow_core.records import Camera, Frame, Template
+from lipflow_core.records import Camera, Frame, Residuals, Template
 from lipflow_core.splits import check_finite
 
 
@@ -132,6 +132,17 @@ class Problem:
         Returns:
             (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
+        state = self._state(code, pose)
+        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
+        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
+        return losses if state.face is None else torch.where(sound(state.face)[:, None], losses, torch.nan)
+
+    def residuals(self, code: Tensor, pose: Tensor | None = None) -> list[Residuals | None]:
+        """Compute the residuals of every objective, None for those that have none; arguments as in `losses`."""
+        state = self._state(code, pose)
+        return [objective.residuals(state, self.target) for objective in self.objectives.values()]
+
+    def _state(self, code: Tensor, pose: Tensor | None) -> State:
         cameras, directions = self.cameras, self.directions
         if pose is not None:
             cameras = {
@@ -139,12 +150,9 @@ class Problem:
             }
             directions = view_directions(cameras, self.needs.rendered)
         face, renderings = observe(self.avatar, self.template, code, self.needs, cameras, directions)
-        state = State(
+        return State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
-        # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
-        return losses if face is None else torch.where(sound(face)[:, None], losses, torch.nan)
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

@@ -17,8 +17,8 @@ from lipflow_core.tables import counted
 class GridPoint(Result):
     """One point of a hyper-parameter grid."""
 
-    learning_rate: float
-    """Learning rate of the code."""
+    learning_rate: float | None
+    """Learning rate of the code; None if the optimizer has none."""
     latent_weight: float | None
     """Weight of the objectives that ask the prior; None if there is none."""
     score: Number
@@ -28,8 +28,8 @@ class GridPoint(Result):
 class GridChoice(Result):
     """The point of a hyper-parameter grid that scored best."""
 
-    learning_rate: float
-    """Learning rate of the code."""
+    learning_rate: float | None
+    """Learning rate of the code; None if the optimizer has none."""
     latent_weight: float | None
     """Weight of the objectives that ask the prior; None if there is none."""
     metric: str
@@ -47,10 +47,11 @@ class GridChoice(Result):
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""
-        weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
+        values = {"learning rate": self.learning_rate, "latent weight": self.latent_weight}
+        chosen = " and ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
         score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
         told = "no frame could be scored" if math.isnan(self.score) else score
-        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} frames tried)"
+        return f"{chosen or 'nothing to choose'} ({told}; {self.frames} frames tried)"
 
     def warning(self) -> str | None:
         """Name the axes that should be wider; None if the choice lies within all of them."""

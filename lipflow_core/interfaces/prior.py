@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.interfaces.component import ComponentModule, check_shape
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 
 
 class LatentPrior(ComponentModule, ABC):
@@ -91,6 +91,10 @@ class ConditionedPrior(ABC):
         Like `log_prob` it is differentiable, deterministic, and depends on each row alone.
         """
         return self.log_prob(code)
+
+    def residuals(self, code: Tensor) -> Residuals | None:
+        """Compute residuals whose weighted squares add up to −log p(z), for codes (B, D); None if it is no such sum."""
+        return None
 
     @abstractmethod
     def mode(self) -> Tensor:

@@ -52,6 +52,7 @@ class Blueprint:
         renderer: Renderer R.
         stage_objectives: Training stage's name → its objectives, in the spec's order.
         objectives: Objectives of fitting, in the spec's order.
+        optimizer: Optimizer of fitting.
         metrics: Metrics of the evaluation, in the spec's order.
         view: Observation whose pictures are compared.
     """
@@ -68,6 +69,7 @@ class Blueprint:
     renderer: PlannedPart
     stage_objectives: Mapping[str, tuple[PlannedPart, ...]]
     objectives: tuple[PlannedPart, ...]
+    optimizer: PlannedPart
     metrics: tuple[PlannedPart, ...]
     view: str
 

@@ -20,6 +20,7 @@ from lipflow_core.interfaces import (
     Metric,
     Objective,
     ObservationEncoder,
+    Optimizer,
     Renderer,
 )
 from lipflow_core.registry import load_object
@@ -35,6 +36,7 @@ CONTRACTS: Mapping[Kind, tuple[type, type[Config]]] = {
     "decoder": (Decoder, Config),
     "renderer": (Renderer, Config),
     "objective": (Objective, ObjectiveConfig),
+    "optimizer": (Optimizer, Config),
     "metric": (Metric, MetricConfig),
 }
 """Kind → base of the implementation and of the Config."""

@@ -24,6 +24,7 @@ from lipflow_core.plans import (
     Mismatch,
     ObjectiveInputs,
     Observations,
+    OptimizerInputs,
     Plan,
     PriorInputs,
     RendererInputs,
@@ -37,6 +38,9 @@ R = TypeVar("R", bound=Record)
 
 AT_LEAST = 8
 """Frames that are made at once, so that a sample does not depend on the size of its batch."""
+
+POSE = 6
+"""Parameters of a pose that is fitted with the code."""
 
 DRIVING = Plan(outputs={"mean": (inputs.CODE,), "log_std": (inputs.CODE,), "features": (inputs.FEATURES,)})
 """Plan of a driving encoder, for priors."""
@@ -123,6 +127,8 @@ class World:
             case "objective":
                 yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="fitting")
                 yield ObjectiveInputs(**offered, landmarks=landmarks, has_driving=True, phase="training")
+            case "optimizer":
+                yield OptimizerInputs(code=code, pose=POSE)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lipflow_core.densities import BaseDensity, SeenThroughFlow, bounded_log_std
 from lipflow_core.plans import PriorInputs
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 from lipflow_student.config import StudentFlowConfig
 
 
@@ -36,6 +36,11 @@ class StudentDensity(BaseDensity):
         constant = math.lgamma((freedom + size) / 2) - math.lgamma(freedom / 2) - size / 2 * math.log(freedom * math.pi)
         distance = ((code - self.location) * (-self.log_scale).exp()).square().sum(dim=1)
         return constant - self.log_scale.sum(dim=1) - (freedom + size) / 2 * torch.log1p(distance / freedom)
+
+    def residuals(self, code: Tensor) -> Residuals:
+        values = (code - self.location) * (-self.log_scale).exp()
+        distance = values.square().sum(dim=1, keepdim=True)
+        return Residuals(values, (self.freedom + values.shape[1]) / (2 * (self.freedom + distance)))
 
     def mode(self) -> Tensor:
         return self.location

@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS = ("capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "metric")
+KINDS = ("capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "optimizer", "metric")
 """As in `lipflow_core.hooks`, which --help need not import."""
 
 
