@@ -30,7 +30,7 @@ class LbfgsConfig(Config):
     """Number of past steps that the curvature is estimated from."""
     first_step: PositiveFloat = 1.0
     """Length of the first step, in units of the code. Later lengths follow from the curvature."""
-    pose_scale: PositiveFloat = 0.03
+    pose_scale: PositiveFloat = 0.003
     """Change of a pose parameter that counts as much as a change of the code by 1, in units of 1 radian and of
     `fitting.pose.translation_scale`."""
     tolerance: NonNegativeFloat = 1e-4

@@ -57,7 +57,8 @@ class RowLbfgs(Record):
 class LbfgsOptimizer(Optimizer):
     """L-BFGS (Nocedal, 1980) with a bisection for the weak Wolfe conditions (Lewis and Overton, 2013).
 
-    The bisection needs no second derivative of the loss, so that it works where silhouettes bend the loss. A trial without a finite gradient counts as too long. torch's own L-BFGS couples the rows by one step for all.
+    The bisection needs no second derivative of the loss, so that it works where silhouettes bend the loss. A trial
+    without a finite gradient counts as too long. torch's own L-BFGS couples the rows by one step for all.
     """
 
     def start(self, parameters: Tensor, learning_rate: Tensor | None = None) -> RowLbfgs:

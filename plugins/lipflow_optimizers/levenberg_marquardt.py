@@ -13,7 +13,9 @@ from lipflow_core.records import Record
 
 _MEMORY = 3
 """A step is taken if its loss is below the largest of so many last ones: pictures change in jumps, at pixel centres,
-which would stop a method that only ever descends."""
+which would stop a method that only ever descends …"""
+_LARGEST_GROWTH = 16.0
+"""… and after three failures in a row the next trial is taken whatever its loss, and its gradient tried."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class LevenbergMarquardtOptimizer(Optimizer):
         self, parameters: Tensor, evaluation: Evaluation, state: RowLevenbergMarquardt
     ) -> tuple[Tensor, RowLevenbergMarquardt]:
         first = state.loss.isinf()
-        taken = evaluation.sound & (evaluation.loss < state.recent.amax(dim=1))
+        hopeless = state.growth >= _LARGEST_GROWTH
+        taken = evaluation.sound & (hopeless | (evaluation.loss < state.recent.amax(dim=1)))
         share = torch.where(first, 1.0, (state.loss - evaluation.loss) / state.promise)
         matrix = _corrected(state.matrix, parameters - state.base, evaluation.gradient - state.gradient)
         matrix = where_rows(evaluation.sound & ~first, matrix, state.matrix)
@@ -82,7 +85,8 @@ class LevenbergMarquardtOptimizer(Optimizer):
             matrix = matrix.index_copy(0, index, evaluation.curvature(index))
         age = torch.where(old, 0, age)
         shrunk = state.damping * (1 - (2 * share.clamp(0, 1) - 1) ** 3).clamp(min=1 / 3)
-        damping = torch.where(taken, torch.where(first, state.damping, shrunk), state.damping * state.growth)
+        shrunk = torch.where(first | hopeless, self.config.damping, shrunk)
+        damping = torch.where(taken, shrunk, state.damping * state.growth)
         growth = torch.where(taken, 2.0, 2 * state.growth)
         move = _damped_step(matrix, gradient, damping)
         promise = -(gradient * move).sum(1) - 0.5 * torch.einsum("bi,bij,bj->b", move, matrix, move)

@@ -115,6 +115,7 @@ MODULES = [
         "is not finite in training mode",
         also={"gradients reach every parameter": "asks in training mode"},
     ),
+    Wrong("coupling/additive", "Backwards", "forward mode agrees with reverse mode", "does not go through it"),
     Wrong("coupling/additive", "Idle", "gradients reach every parameter", "no gradient reaches parameter 'unused'"),
 ]
 
