@@ -4,10 +4,10 @@
 
 Each optimizer is run anew for each number of steps, since the best code is kept: a point of a curve is a whole fit. The
 objective is the mean over frames of the lowest total loss. In task "moved headset" the headset's cameras are turned by
-about 3 degrees and moved by about 8 mm, another way in each frame, and the pose is fitted. "Decodings" counts every code that is decoded for a frame,
-those of Gauss-Newton matrices included, which need no gradient. Processor time is that of this process, on one thread.
-A table tells what each optimizer takes to reach the objective at which the first one ends. The curves are written as
-optimizers.json and optimizers.png into --out.
+about 3 degrees and moved by about 8 mm, another way in each frame, and the pose is fitted. "Decodings" are all codes
+that are decoded for a frame, those of Gauss-Newton matrices included, which need no gradient. Processor time is that of
+this process, on one thread. A table tells what each optimizer takes to reach the objective at which the first one ends.
+The curves are written as optimizers.json and optimizers.png into --out.
 """
 
 from __future__ import annotations
