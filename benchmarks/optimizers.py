@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,14 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     "pictures": {"objectives": [PICTURES, LIKELIHOOD]},
     "moved headset": {"objectives": [PICTURES, LIKELIHOOD], "pose": {}},
 }
-STEPS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200)
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"optimizer": "adam"},
+    "adam, base space": {"optimizer": "adam", "space": "base"},
+    "lbfgs": {"optimizer": "lbfgs"},
+    "lbfgs, base space": {"optimizer": "lbfgs", "space": "base"},
+    "levenberg-marquardt": {"optimizer": "levenberg-marquardt"},
+}
+STEPS = (2, 4, 8, 12, 16, 24, 32, 48, 100, 200)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def main() -> None:
     """Measure all curves, print the table, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="model directory of a trained lip-flow-hmc")
-    parser.add_argument("--optimizers", nargs="+", default=["adam", "lbfgs", "levenberg-marquardt"])
+    parser.add_argument("--optimizers", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("optimizers"))
@@ -86,9 +94,9 @@ def main() -> None:
 
 def _curve(avatar: Avatar, frame: Frame, task: str, optimizer: str) -> Iterator[Point]:
     metric = default_metric(avatar)
-    fit(avatar, frame, Fitting.model_validate({**TASKS[task], "optimizer": optimizer, "steps": 1}))  # compiles kernels
+    fit(avatar, frame, Fitting.model_validate({**TASKS[task], **METHODS[optimizer], "steps": 1}))  # compiles kernels
     for limit in STEPS:
-        options = Fitting.model_validate({**TASKS[task], "optimizer": optimizer, "steps": limit, "batch": len(frame)})
+        options = Fitting.model_validate({**TASKS[task], **METHODS[optimizer], "steps": limit, "batch": len(frame)})
         with _decodings(avatar) as decoded:
             before = time.process_time()
             result = fit(avatar, frame, options)
@@ -104,6 +112,7 @@ def _curve(avatar: Avatar, frame: Frame, task: str, optimizer: str) -> Iterator[
             objective=float(result.losses.double().mean()),
             psnr=float(scores["psnr"].mean()),
         )
+        print(point, file=sys.stderr, flush=True)
         yield point
         if int(result.steps.max()) < limit:
             return

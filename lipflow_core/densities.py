@@ -92,7 +92,13 @@ class GaussianDensity(BaseDensity):
         return self.normal.log_prob(code).sum(dim=1)
 
     def residuals(self, code: Tensor) -> Residuals:
-        return Residuals((code - self.mean) / self.normal.stddev, code.new_full((1, 1), 0.5))
+        return Residuals(self.to_base(code), code.new_full((1, 1), 0.5))
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return (code - self.mean) / self.normal.stddev
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.mean + self.normal.stddev * point
 
     def mode(self) -> Tensor:
         return self.mean
@@ -136,6 +142,12 @@ class FlowDensity(Density):
     def residuals(self, code: Tensor) -> Residuals | None:
         """Compute those of the base at F(z). They lack log|det|, which is constant if F preserves volume."""
         return self.base.residuals(self.flow.forward(code)[0])
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return self.base.to_base(self.flow.forward(code)[0])
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.flow.inverse(self.base.from_base(point))[0]
 
     def mode(self) -> Tensor:
         """Map the base's mode by F^-1: the paper's start of fitting, and the true mode if F preserves volume."""

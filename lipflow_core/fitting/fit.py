@@ -62,7 +62,7 @@ def fit(
     """
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.space)
         if chosen is None and fitting.grid is not None and len(problem):
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
@@ -97,7 +97,7 @@ def choose(
         return None
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.space)
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
 
 

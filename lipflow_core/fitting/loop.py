@@ -69,7 +69,7 @@ def minimize(
     total, size = starts.shape
     names = (*problem.objectives, "total")
     curves = starts.new_full((total, fitting.steps + 1, len(names)), torch.nan)
-    parameters = starts
+    parameters = problem.rows(frames).points(starts)
     if fitting.pose is not None:
         parameters = torch.cat([parameters, starts.new_zeros(total, POSE_PARAMETERS)], dim=1)
     waiting = _Rows(
@@ -100,8 +100,10 @@ def minimize(
         waiting = waiting.apply(lambda t, room=room: t[room:])
     every = _Rows.join(finished) if finished else rows
     every = every.rows(every.number.argsort())
+    with torch.no_grad():
+        codes = problem.rows(frames).codes(every.best[:, :size])
     return FittingResult(
-        codes=every.best[:, :size],
+        codes=codes,
         starts=starts,
         poses=None if fitting.pose is None else rigid(every.best[:, size:], fitting.pose.translation_scale),
         losses=every.best_loss,

@@ -34,6 +34,7 @@ class Problem:
         moving: Observations whose cameras move with the fitted pose.
         cameras: Observation's name → its cameras before the pose is applied.
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
+        space: Space of the points that losses are computed at, "code" or "base".
     """
 
     avatar: Avatar
@@ -45,9 +46,17 @@ class Problem:
     moving: frozenset[str]
     cameras: Mapping[str, Camera]
     directions: Tensor | None
+    space: str = "code"
 
     @classmethod
-    def of(cls, avatar: Avatar, target: Frame, objectives: Mapping[str, Objective], start: str = "prior") -> Problem:
+    def of(
+        cls,
+        avatar: Avatar,
+        target: Frame,
+        objectives: Mapping[str, Objective],
+        start: str = "prior",
+        space: str = "code",
+    ) -> Problem:
         """Make the problem of some frames: condition the prior once and precompute everything that stays constant.
 
         Args:
@@ -55,13 +64,15 @@ class Problem:
             target: B frames with all targets, and with the driving observation if the prior is used and needs it.
             objectives: Objectives by name.
             start: Code that fitting starts from, "prior" or "zero"; "zero" does not need the prior.
+            space: Space of the points that losses are computed at, "code" or "base"; "base" needs the prior.
 
         Raises:
-            lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack.
+            lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack, or the prior has
+                no base space although `space` is "base".
             lipflow_core.errors.CaptureError: If a target or driving observation holds NaN or infinity.
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
-        asked = needs.prior or start == "prior"
+        asked = needs.prior or start == "prior" or space == "base"
         driven = asked and avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         used = dict.fromkeys([*needs.targets, *([avatar.driving.modality] if driven else [])])
         for name in used:
@@ -75,6 +86,8 @@ class Problem:
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
+            if space == "base":
+                _check_base(prior)
         compared = replace(target, observations={name: target[name] for name in needs.targets})
         cameras = cameras_of(target, needs.targets)
         # The pose is that of the driving device. A model without a driving encoder does not tell which cameras those
@@ -90,6 +103,7 @@ class Problem:
             moving=frozenset({driving} if driving in cameras else cameras),
             cameras=cameras,
             directions=view_directions(cameras, needs.rendered),
+            space=space,
         )
 
     def __len__(self) -> int:
@@ -113,6 +127,17 @@ class Problem:
         with torch.no_grad():
             return self.prior.mode().expand(len(self), -1).contiguous()
 
+    def points(self, codes: Tensor) -> Tensor:
+        """Map codes (B, D) to points of the problem's space."""
+        if self.space == "code":
+            return codes
+        with torch.no_grad():
+            return self.prior.to_base(codes)
+
+    def codes(self, points: Tensor) -> Tensor:
+        """Map points (B, D) of the problem's space to codes; differentiable."""
+        return points if self.space == "code" else self.prior.from_base(points)
+
     @property
     def unseen(self) -> Tensor:
         """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
@@ -122,28 +147,28 @@ class Problem:
     def code_size(self) -> int:
         return self.avatar.decoder.given.code
 
-    def losses(self, code: Tensor, pose: Tensor | None = None) -> Tensor:
+    def losses(self, point: Tensor, pose: Tensor | None = None) -> Tensor:
         """Compute the unweighted loss of every objective.
 
         Args:
-            code: (B, D).
+            point: (B, D) codes, or points of the prior's base space if the problem's `space` says so.
             pose: (B, 3, 4) [R|t] pose of the driving device; None for the identity.
 
         Returns:
             (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
-        state = self._state(code, pose)
+        state = self._state(point, pose)
         losses = torch.stack([objective(state, self.target) for objective in self.objectives.values()], dim=1)
         # Renderers draw nothing where vertices are NaN, which may well cost less than a picture.
         return losses if state.face is None else torch.where(sound(state.face)[:, None], losses, torch.nan)
 
-    def residuals(self, code: Tensor, pose: Tensor | None = None) -> list[Residuals | None]:
+    def residuals(self, point: Tensor, pose: Tensor | None = None) -> list[Residuals | None]:
         """Compute the residuals of every objective, None for those that have none; arguments as in `losses`."""
-        state = self._state(code, pose)
+        state = self._state(point, pose)
         return [objective.residuals(state, self.target) for objective in self.objectives.values()]
 
-    def _state(self, code: Tensor, pose: Tensor | None) -> State:
-        cameras, directions = self.cameras, self.directions
+    def _state(self, point: Tensor, pose: Tensor | None) -> State:
+        code, cameras, directions = self.codes(point), self.cameras, self.directions
         if pose is not None:
             cameras = {
                 name: _moved(camera, pose) if name in self.moving else camera for name, camera in cameras.items()
@@ -153,6 +178,13 @@ class Problem:
         return State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
+
+
+def _check_base(prior: ConditionedPrior) -> None:
+    try:
+        prior.to_base(prior.mode())
+    except NotImplementedError as error:
+        raise SpecError(f"fitting.space is 'base', but {error}", hint="set fitting.space=code") from error
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

@@ -96,6 +96,18 @@ class ConditionedPrior(ABC):
         """Compute residuals whose weighted squares add up to −log p(z), for codes (B, D); None if it is no such sum."""
         return None
 
+    def to_base(self, code: Tensor) -> Tensor:
+        """Map codes (B, D) to the density's base space, where it is near N(0, I); the mode maps to zero.
+
+        Raises:
+            NotImplementedError: If the density has no such space, as is the default.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no base space")
+
+    def from_base(self, point: Tensor) -> Tensor:
+        """Undo `to_base`; differentiable in the point (B, D). Raises as `to_base` does."""
+        raise NotImplementedError(f"{type(self).__name__} has no base space")
+
     @abstractmethod
     def mode(self) -> Tensor:
         """Return the most likely code (B, D), or the image of the base's mode if there is no closed form."""

@@ -93,7 +93,7 @@ class Blueprint:
     def fitted_observations(self) -> tuple[str, ...]:
         """Names of the observations that fitting loads: the objectives' targets, and the prior's driving signal."""
         needs = Needs.of(planned.plan for planned in self.objectives)
-        asked = needs.prior or self.spec.fitting.start == "prior"
+        asked = needs.prior or self.spec.fitting.start == "prior" or self.spec.fitting.space == "base"
         driven = asked and self.driving is not None and "driving" in self.fitting_prior.plan.needs
         return tuple(dict.fromkeys([*needs.targets, *(self.driving.plan.needs if driven else ())]))
 

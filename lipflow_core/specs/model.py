@@ -153,6 +153,9 @@ class Fitting(Config):
     """Terms of the loss that fitting minimises, each multiplied by its weight."""
     steps: PositiveInt = 200
     """Largest number of optimizer steps, each with one evaluation of the loss, for each frame."""
+    space: Literal["code", "base"] = "code"
+    """Space in which the optimizer moves. "code" is the code itself; "base" is the prior's base space, where the prior
+    is near N(0, I), so that one step suits all directions. In "base" each step also computes the flow's inverse."""
     optimizer: OptimizerSlot = Field(default_factory=RegistryDefault("optimizer"))
     """Optimizer, which chooses each frame's next code from the loss and its gradient."""
     patience: PositiveInt = 20

@@ -38,9 +38,15 @@ class StudentDensity(BaseDensity):
         return constant - self.log_scale.sum(dim=1) - (freedom + size) / 2 * torch.log1p(distance / freedom)
 
     def residuals(self, code: Tensor) -> Residuals:
-        values = (code - self.location) * (-self.log_scale).exp()
+        values = self.to_base(code)
         distance = values.square().sum(dim=1, keepdim=True)
         return Residuals(values, (self.freedom + values.shape[1]) / (2 * (self.freedom + distance)))
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return (code - self.location) * (-self.log_scale).exp()
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.location + self.log_scale.exp() * point
 
     def mode(self) -> Tensor:
         return self.location

@@ -12,6 +12,7 @@ from lipflow_core.fitting import fit
 from lipflow_core.fitting.curvature import gauss_newton, split
 from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.fitting.problem import Problem
+from lipflow_core.interfaces import ConditionedPrior
 from lipflow_core.parts import PriorSlot
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import inputs
@@ -148,3 +149,39 @@ def test_a_grid_without_learning_rates_searches_the_latent_weight_alone(dam, cod
     choice = fit(dam, frame_of(dam, codes), options).grid
     assert len(choice.points) == 2 and choice.learning_rate is None
     assert choice.describe().startswith("latent weight 0.")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fitting_in_the_base_space_starts_at_the_same_code_and_gives_codes(optimizer, lip_flow, codes):
+    frame, objectives = frame_of(lip_flow, codes), ["keypoint", LIKELIHOOD]
+    plain, based = (
+        fit(lip_flow, frame, fitting(objectives, steps=12, optimizer=optimizer, space=space))
+        for space in ("code", "base")
+    )
+    torch.testing.assert_close(based.curves["total"][:, 0], plain.curves["total"][:, 0])
+    assert (based.losses < based.curves["total"][:, 0]).all()
+    with frozen(lip_flow), torch.no_grad():
+        problem = Problem.of(lip_flow, frame, build_objectives(lip_flow, frame, fitting(objectives).objectives))
+        losses = problem.losses(based.codes) @ torch.tensor([1.0, LIKELIHOOD["weight"]], dtype=FLOAT64)
+    torch.testing.assert_close(losses, based.losses)
+
+
+def test_a_prior_without_a_base_space_is_refused(dam, codes):
+    given = dam.prior.given.__class__(code=inputs.CODE, driving=None)
+    dam.fitting_prior, prior = part(PriorSlot, "standard-normal").build(given).double(), dam.fitting_prior
+    density = dam.fitting_prior.condition(None)
+    dam.fitting_prior.condition = lambda driving: type(
+        "Bare",
+        (ConditionedPrior,),
+        {
+            "log_prob": density.log_prob,
+            "mode": lambda self: density.mode(),
+            "sample": density.sample,
+            "rows": lambda self, index: self,
+        },
+    )()
+    try:
+        with pytest.raises(SpecError, match=r"fitting\.space is 'base', but Bare has no base space"):
+            fit(dam, frame_of(dam, codes), fitting(["keypoint"], space="base"))
+    finally:
+        dam.fitting_prior = prior

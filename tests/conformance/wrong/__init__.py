@@ -147,6 +147,7 @@ PRIORS = [
     Wrong("prior/standard-normal", "NeverNone", "mode and samples have their shapes", "no samples"),
     Wrong("prior/standard-normal", "Global", "samples depend on the seed alone", "torch's global generator"),
     Wrong("prior/standard-normal", "Wide", "samples follow the density", "samples do not follow the density"),
+    Wrong("prior/standard-normal", "Shifted", "base space leads back to the code", "from_base does not lead back"),
     Wrong("prior/standard-normal", "TooMuch", "the density integrates to one", "not to 1"),
     Wrong("prior/standard-normal", "NoSpread", "divergence reaches Q's mean and spread", "no gradient reaches Q's"),
     Wrong("prior/standard-normal", "Forgetful", "initialization is stable", "still not initialized"),
