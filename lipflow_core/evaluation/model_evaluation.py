@@ -200,7 +200,8 @@ class ModelEvaluation:
         for name, fitting in variants.items():
             if fitting.grid is not None:
                 weights = 1 if name == WITHOUT else len(fitting.grid.latent_weight)
-                total += min(fitting.grid.frames, frames) * len(fitting.grid.learning_rate) * weights
+                rates = len(fitting.grid.learning_rate) if fitting.has_learning_rate else 1
+                total += min(fitting.grid.frames, frames) * rates * weights
         return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:

@@ -178,7 +178,8 @@ def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: S
     avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     grid = spec.fitting.grid
     split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
-    rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
+    rates = len(grid.learning_rate) if spec.fitting.has_learning_rate else 1
+    rows = len(batch) * rates * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)

@@ -35,7 +35,7 @@ def test_info_tells_options_defaults_presets_and_what_they_mean(capsys):
     }
     assert item["presets"]["tiny"]["steps"] == 2
     text = said(capsys, "plugins", "info", "glow")
-    assert "steps: integer > 0; default 4; tiny 2" in text
+    assert "steps: integer > 0, ≤ 1024; default 4; tiny 2" in text
     assert "coupling: coupling; default additive" in text
 
 
