@@ -13,6 +13,7 @@ _PUBLIC = {
     "Avatar": "lipflow_core.avatar",
     "LipflowError": "lipflow_core.errors",
     "Spec": "lipflow_core.specs",
+    "ablate": "lipflow_core.ablation",
     "assemble": "lipflow_core.assembly",
     "evaluate": "lipflow_core.evaluation",
     "fit": "lipflow_core.fitting",
@@ -28,6 +29,7 @@ __all__ = [
     "LipflowError",
     "Spec",
     "__version__",
+    "ablate",
     "assemble",
     "evaluate",
     "fit",
@@ -41,6 +43,7 @@ __all__ = [
 if TYPE_CHECKING:
     from typing import Any
 
+    from lipflow_core.ablation import ablate
     from lipflow_core.assembly import assemble
     from lipflow_core.avatar import Avatar
     from lipflow_core.errors import LipflowError

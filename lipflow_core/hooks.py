@@ -17,7 +17,9 @@ ENTRY_POINT_GROUP = "lipflow_core.plugins"
 API_VERSION = (1, 0)
 """Version of the plugin API, (major, minor). The minor grows with additions, the major with breaks."""
 
-Kind = Literal["capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "metric"]
+Kind = Literal[
+    "capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "optimizer", "metric"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 hookspec = pluggy.HookspecMarker(PROJECT)

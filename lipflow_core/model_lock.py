@@ -98,7 +98,7 @@ def make_lock(
             distribution=part.distribution,
             version=registry.version(part.component),
         )
-        for part in _parts(spec)
+        for part in parts_of(spec)
     ]
     return Lock(
         format=FORMAT,
@@ -166,7 +166,7 @@ def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
     """Yield a line for each version that differs from the one that the model was made with."""
     if lock.lipflow_core != __version__:
         yield f"was made with lipflow-core {lock.lipflow_core}; this is {__version__}"
-    current = {(part.kind, part.name): part for part in _parts(spec)}
+    current = {(part.kind, part.name): part for part in parts_of(spec)}
     for locked in lock.parts:
         part = current.get((locked.kind, locked.name))
         if part is None:
@@ -180,14 +180,14 @@ def other_versions(lock: Lock, spec: Spec, registry: Registry) -> Iterator[str]:
             )
 
 
-def _parts(block: Config) -> list[Part]:
+def parts_of(block: Config) -> list[Part]:
     """Collect every component in a spec, nested ones included."""
     found: list[Part] = []
     for name in type(block).model_fields:
         value = getattr(block, name)
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, Part):
-                found += [item, *_parts(item.config)]
+                found += [item, *parts_of(item.config)]
             elif isinstance(item, Config):
-                found += _parts(item)
+                found += parts_of(item)
     return found

@@ -283,6 +283,14 @@ class ObjectiveInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimizerInputs:
+    """Inputs of an optimizer: numbers of parameters of the code, and of the pose, 0 if it is not fitted."""
+
+    code: int
+    pose: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricInputs:
     """Inputs of a metric.
 

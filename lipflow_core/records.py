@@ -434,6 +434,22 @@ class Rendering(Record):
 
 
 @dataclass(frozen=True)
+class Residuals(Record):
+    """A loss as a weighted sum of squares Σ_m weights_m values_m², up to a constant.
+
+    A robust loss is such a sum near the present code only, with the weights of iteratively reweighted least squares.
+    Weights are taken as constant when the code changes.
+
+    Args:
+        values: (B, M).
+        weights: (B, M), or a shape that broadcasts to it; not negative.
+    """
+
+    values: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
 class Template(Record):
     """Constants of a subject, the same in every frame: the mesh's topology, means and scales, landmarks.
 

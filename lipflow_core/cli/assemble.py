@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         blueprint = plan(spec)
         stages = (term for terms in blueprint.stage_objectives.values() for term in terms)
-        _print(args, spec.name, _rows([*blueprint.distinct(), *stages, *blueprint.objectives, *blueprint.metrics]))
+        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, blueprint.optimizer, *blueprint.metrics)
+        _print(args, spec.name, _rows(planned))
         return 0
 
     if args.out:

@@ -25,6 +25,7 @@ OWN = {
     "train": ("train a spec's model on its capture", "lipflow_core.cli.train"),
     "fit": ("fit a trained model to poor observations", "lipflow_core.cli.fit"),
     "evaluate": ("score fits on held-out frames", "lipflow_core.cli.evaluate"),
+    "ablate": ("run a grid of systems and tasks", "lipflow_core.cli.ablate"),
 }
 """The core's own commands: name → summary and module."""
 

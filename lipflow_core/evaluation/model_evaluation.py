@@ -86,6 +86,8 @@ class ModelEvaluation:
         split_name: Name of the split.
         indices: (N,) positions of the frames within the split.
         without_likelihood: Whether to fit a second time, without the objectives that ask the prior.
+        fitted: Fits of these frames that were made before, each with its choice of hyper-parameters; empty if nothing
+            is fitted. None to fit now.
     """
 
     candidate: Candidate
@@ -93,7 +95,8 @@ class ModelEvaluation:
     split: Split
     split_name: str
     indices: np.ndarray
-    without_likelihood: bool
+    without_likelihood: bool = False
+    fitted: Mapping[Code, FittingResult] | None = None
 
     @cached_property
     def identity(self) -> str:
@@ -144,10 +147,14 @@ class ModelEvaluation:
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
         with progress(self._fits(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
-            for chunk in np.array_split(indices, -(-len(indices) // (2 * fitting.batch))):
+            for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
+                chunk = indices[part]
                 frame = candidate.avatar.bring(load_frames(self.split, chunk, self._observations))
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
-                self._batch(gathered, frame, variants, chosen, alone, rows, generator, bar)
+                begun = time.perf_counter()
+                fits = self._fit(frame, torch.from_numpy(part), variants, chosen, bar)
+                gathered.seconds += time.perf_counter() - begun
+                self._batch(gathered, frame, fits, alone, rows, generator)
         self._check_any(gathered.failures)
         fits = Fits.join(gathered.parts)
         if along:
@@ -172,10 +179,12 @@ class ModelEvaluation:
     def _looked_at(self) -> tuple[str, ...]:
         """The observations that fitting sees, or the start of a fit alone."""
         blueprint = self.candidate.blueprint
-        return blueprint.fitted_observations if self._variants() else blueprint.started_observations
+        return blueprint.fitted_observations if self.fitted or self._variants() else blueprint.started_observations
 
     def _variants(self) -> dict[Code, Fitting]:
         """List the kinds of fits: that of the spec, and one without the objectives that ask the prior."""
+        if self.fitted is not None:
+            return {}
         fitting, codes = self.candidate.spec.fitting, self.candidate.spec.evaluation.codes
         variants = {FITTED: fitting} if FITTED in codes else {}
         planned = self.candidate.blueprint.objectives
@@ -191,12 +200,13 @@ class ModelEvaluation:
         for name, fitting in variants.items():
             if fitting.grid is not None:
                 weights = 1 if name == WITHOUT else len(fitting.grid.latent_weight)
-                total += min(fitting.grid.frames, frames) * len(fitting.grid.learning_rate) * weights
+                rates = len(fitting.grid.learning_rate) if fitting.has_learning_rate else 1
+                total += min(fitting.grid.frames, frames) * rates * weights
         return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one."""
-        chosen = {}
+        chosen = {name: result.grid for name, result in (self.fitted or {}).items() if result.grid is not None}
         for name, fitting in variants.items():
             if fitting.grid is not None:
                 split, batch = frames_to_choose_on(fitting.grid, self.split, self.indices, lambda: self.capture)
@@ -204,25 +214,34 @@ class ModelEvaluation:
                 chosen[name] = choose(self.candidate.avatar, frame, fitting, metric=metric, progress=bar)
         return chosen
 
+    def _fit(
+        self,
+        frame: Frame,
+        part: Tensor,
+        variants: Mapping[Code, Fitting],
+        chosen: Mapping[Code, GridChoice],
+        bar: Progress,
+    ) -> dict[Code, FittingResult]:
+        """Fit one batch, or take what was fitted before; `part` are its positions among all frames."""
+        avatar = self.candidate.avatar
+        if self.fitted is not None:
+            return {name: result.rows(part).to(avatar.device) for name, result in self.fitted.items()}
+        return {
+            name: fit(avatar, frame, fitting, chosen=chosen.get(name), progress=bar)
+            for name, fitting in variants.items()
+        }
+
     def _batch(
         self,
         gathered: _Gathered,
         frame: Frame,
-        variants: Mapping[Code, Fitting],
-        chosen: Mapping[Code, GridChoice],
+        fits: Mapping[Code, FittingResult],
         metrics: Mapping[str, Metric],
         shown: Sequence[int],
         generator: torch.Generator,
-        bar: Progress,
     ) -> None:
-        """Fit and score one batch; pictures of the rows `shown` are kept, and `generator` draws for the ranks."""
+        """Score one batch; pictures of the rows `shown` are kept, and `generator` draws for the ranks."""
         avatar = self.candidate.avatar
-        begun = time.perf_counter()
-        fits = {
-            name: fit(avatar, frame, fitting, chosen=chosen.get(name), progress=bar)
-            for name, fitting in variants.items()
-        }
-        gathered.seconds += time.perf_counter() - begun
         with frozen(avatar), torch.no_grad():
             posterior, spec = avatar.encode(frame), self.candidate.spec
             first = next(iter(fits.values()), None)
@@ -286,7 +305,7 @@ class ModelEvaluation:
         frame = frame.rows(torch.tensor(rows, device=frame.numbers.device))
         codes = {name: code[list(rows)] for name, code in codes.items()}
         avatar, fitting = self.candidate.avatar, self.candidate.spec.fitting
-        hidden = visible_pictures(avatar, frame, fitting) if self._variants() else {}
+        hidden = visible_pictures(avatar, frame, fitting) if self.fitted or self._variants() else {}
         view = frame[blueprint.view]
         stems = [file_stem(*named) for named in zip(frame.segments, frame.numbers.tolist(), strict=True)]
         for row, stem in enumerate(stems):

@@ -36,7 +36,8 @@ def fit(
 ) -> FittingResult:
     """Fit a latent code, and the driving device's pose if `fitting.pose` asks for it, to each frame.
 
-    Minimises Σ_k w_k L_k(code) over the code by Adam with all networks frozen (paper, supplement H.2). Frames are
+    Minimises Σ_k w_k L_k(code) over the code by `fitting.optimizer` with all networks frozen (paper, supplement H.2:
+    Adam). Frames are
     independent rows of one batch: a row's result does not depend on which others are fitted with it. Nothing is
     random.
 
@@ -44,7 +45,7 @@ def fit(
         avatar: Assembled model; it is left unchanged.
         target: B frames with every observation that the objectives compare with, the driving observation if the prior
             needs it, and the metric's observations if there is a grid.
-        fitting: Options of fitting: objectives, steps, learning rate and so on.
+        fitting: Options of fitting: objectives, optimizer, steps and so on.
         objectives: Built objectives that replace `fitting.objectives`.
         metric: Metric that a grid search chooses by; the first of the registry's default metrics if None.
         chosen: Result of an earlier grid search, which replaces a new search.
@@ -64,7 +65,7 @@ def fit(
     """
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation, fitting.space)
         if chosen is None and fitting.grid is not None and fitting.grid.choose_on != "scored":
             raise SpecError(
                 f"fitting.grid.choose_on is '{fitting.grid.choose_on}', but only frames to be fitted were given",
@@ -74,13 +75,14 @@ def fit(
             first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
             chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
-        rate = fitting.learning_rate if chosen is None else chosen.learning_rate
+        rate = None if chosen is None else chosen.learning_rate
         result = minimize(
             problem,
             fitting,
+            fitting.optimizer.build(fitting.optimizer_inputs(problem.code_size)),
             frames=torch.arange(count, device=avatar.device),
-            learning_rate=torch.full((count,), rate, dtype=dtype, device=avatar.device),
             weights=torch.tensor(_weights(built, chosen), dtype=dtype, device=avatar.device).expand(count, -1),
+            learning_rate=None if rate is None else torch.full((count,), rate, dtype=dtype, device=avatar.device),
             progress=progress,
         )
     return replace(result, grid=chosen)
@@ -151,7 +153,7 @@ def choose(
         return None
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation, fitting.space)
         return search(avatar, problem, target, fitting, fitting.grid, metric, progress)
 
 

@@ -65,7 +65,7 @@ def search(
             )
     latent = [asks_prior(objective) for objective in problem.objectives.values()]
     axes: dict[str, tuple[float | None, ...]] = {
-        "learning_rate": grid.learning_rate,
+        "learning_rate": grid.learning_rate if fitting.has_learning_rate else (None,),
         "latent_weight": grid.latent_weight if any(latent) else (None,),
     }
     tried: dict[tuple[float | None, ...], float] = {}
@@ -166,9 +166,12 @@ def _means(
     result = minimize(
         problem,
         fitting,
+        fitting.optimizer.build(fitting.optimizer_inputs(problem.code_size)),
         frames=torch.arange(count, device=avatar.device).repeat_interleave(len(points)),
-        learning_rate=torch.tensor([rate for rate, _ in points], **like).repeat(count),
         weights=torch.tensor(weights, **like).repeat(count, 1),
+        learning_rate=(
+            torch.tensor([rate for rate, _ in points], **like).repeat(count) if fitting.has_learning_rate else None
+        ),
         progress=progress,
     )
     compared = replace(target, observations={name: target[name] for name in Needs.of([metric.planned]).targets})

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lipflow_core.fitting.adam import RowAdam
-from lipflow_core.fitting.pose import PARAMETERS, rigid
+from lipflow_core.fitting.curvature import gauss_newton, split
+from lipflow_core.fitting.pose import rigid
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.result import FittingResult
+from lipflow_core.interfaces import Evaluation, Optimizer
 from lipflow_core.progress import Progress
 from lipflow_core.records import Record
-from lipflow_core.specs.model import Fitting
+from lipflow_core.specs.model import POSE_PARAMETERS, Fitting
 
 _COMPACT = 8
 """Stopped rows are removed once they are one in this many: often enough to save work, rarely enough to cost little."""
@@ -24,12 +25,13 @@ _PAUSES = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True)
 class _Rows(Record):
-    """The rows being fitted: number (n,) among all rows, parameters (n, P) = code and pose, Adam's state, weights
-    (n, K) of the objectives, and the best parameters so far."""
+    """The rows being fitted: number (n,) among all rows, parameters (n, P) = code and pose, the optimizer's state,
+    updates made, weights (n, K) of the objectives, and the best parameters so far."""
 
     number: Tensor
     parameters: Tensor
-    adam: RowAdam
+    state: Record
+    steps: Tensor
     weights: Tensor
     best: Tensor
     best_loss: Tensor
@@ -42,10 +44,11 @@ class _Rows(Record):
 def minimize(
     problem: Problem,
     fitting: Fitting,
+    optimizer: Optimizer,
     *,
     frames: Tensor,
-    learning_rate: Tensor,
     weights: Tensor,
+    learning_rate: Tensor | None = None,
     progress: Progress | None = None,
 ) -> FittingResult:
     """Fit R rows, at most `fitting.batch` of them at a time; a row that stops makes room for the next.
@@ -53,9 +56,10 @@ def minimize(
     Args:
         problem: Losses of the frames.
         fitting: Options of fitting: steps, patience, start, pose and batch.
+        optimizer: Optimizer of the rows.
         frames: (R,) int64 index of the problem's frame that each row fits.
-        learning_rate: (R,) learning rate of each row's code.
         weights: (R, K) weights of each row's objectives.
+        learning_rate: (R,) learning rate of each row's code, in place of the optimizer's option of this name.
         progress: Progress that each finished row advances.
 
     Returns:
@@ -65,15 +69,14 @@ def minimize(
     total, size = starts.shape
     names = (*problem.objectives, "total")
     curves = starts.new_full((total, fitting.steps + 1, len(names)), torch.nan)
-    rate = learning_rate[:, None].to(starts).expand(-1, size)
-    parameters = starts
+    parameters = problem.rows(frames).points(starts)
     if fitting.pose is not None:
-        parameters = torch.cat([parameters, starts.new_zeros(total, PARAMETERS)], dim=1)
-        rate = torch.cat([rate, starts.new_full((total, PARAMETERS), fitting.pose.learning_rate)], dim=1)
+        parameters = torch.cat([parameters, starts.new_zeros(total, POSE_PARAMETERS)], dim=1)
     waiting = _Rows(
         number=torch.arange(total, device=starts.device),
         parameters=parameters,
-        adam=RowAdam.start(rate.contiguous()),
+        state=optimizer.start(parameters, None if learning_rate is None else learning_rate.to(starts)),
+        steps=torch.zeros(total, dtype=torch.int64, device=starts.device),
         weights=weights.to(starts),
         best=parameters,
         best_loss=starts.new_full((total,), torch.inf),
@@ -86,7 +89,7 @@ def minimize(
     rows, waiting = waiting.apply(lambda t: t[: fitting.batch]), waiting.apply(lambda t: t[fitting.batch :])
     while len(rows.number):
         current = problem.rows(frames[rows.number])
-        rows = _run(current, rows, fitting, curves, progress)
+        rows = _run(current, rows, fitting, optimizer, curves, progress)
         stopped = ~rows.running
         finished.append(rows.rows(stopped))
         if progress is not None:
@@ -97,13 +100,15 @@ def minimize(
         waiting = waiting.apply(lambda t, room=room: t[room:])
     every = _Rows.join(finished) if finished else rows
     every = every.rows(every.number.argsort())
+    with torch.no_grad():
+        codes = problem.rows(frames).codes(every.best[:, :size])
     return FittingResult(
-        codes=every.best[:, :size],
+        codes=codes,
         starts=starts,
         poses=None if fitting.pose is None else rigid(every.best[:, size:], fitting.pose.translation_scale),
         perturbations=None if problem.displacement is None else problem.displacement[frames],
         losses=every.best_loss,
-        steps=every.adam.steps,
+        steps=every.steps,
         best_steps=every.best_step,
         nonfinite=every.nonfinite,
         skipped=every.skipped,
@@ -112,17 +117,24 @@ def minimize(
     )
 
 
-def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, progress: Progress | None) -> _Rows:
+def _run(
+    problem: Problem,
+    rows: _Rows,
+    fitting: Fitting,
+    optimizer: Optimizer,
+    curves: Tensor,
+    progress: Progress | None,
+) -> _Rows:
     """Step until enough rows have stopped that removing them pays.
 
     Between steps the device is queried only for the number of stopped rows, and a GPU only every few steps, so that it
     never waits for its next work. Stopped rows stay unchanged.
     """
     enough = max(1, len(rows.number) // _COMPACT)
-    youngest, oldest = (int(steps) for steps in rows.adam.steps.aminmax())
+    youngest, oldest = (int(steps) for steps in rows.steps.aminmax())
     pause = _PAUSES.get(rows.number.device.type, 8)
     for taken in itertools.count():
-        rows = _step(problem, rows, fitting, curves, learning=youngest + taken < fitting.steps)
+        rows = _step(problem, rows, fitting, optimizer, curves, learning=youngest + taken < fitting.steps)
         over = youngest + taken >= fitting.steps or oldest + taken == fitting.steps
         if progress is not None:
             # Rows tend to finish together; the step shows progress before they do.
@@ -131,14 +143,15 @@ def _run(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, progre
             return rows
 
 
-def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, learning: bool) -> _Rows:
+def _step(
+    problem: Problem, rows: _Rows, fitting: Fitting, optimizer: Optimizer, curves: Tensor, *, learning: bool
+) -> _Rows:
     """Compute every row's loss; then, unless `learning` is False, update the rows that continue."""
-    size, steps = problem.code_size, rows.adam.steps
+    steps = rows.steps
     parameters = rows.parameters.detach()
     with torch.set_grad_enabled(learning):
         parameters.requires_grad_(learning)
-        pose = None if fitting.pose is None else rigid(parameters[:, size:], fitting.pose.translation_scale)
-        losses = problem.losses(parameters[:, :size], pose)
+        losses = problem.losses(*split(parameters, problem.code_size, fitting))
         total = (losses * rows.weights).sum(dim=1)
     scored = torch.cat([losses, total[:, None]], dim=1).detach()
     running = rows.running
@@ -161,11 +174,22 @@ def _step(problem: Problem, rows: _Rows, fitting: Fitting, curves: Tensor, *, le
         return rows
     (gradient,) = torch.autograd.grad(torch.where(goes_on, total, 0).sum(), parameters)
     usable = gradient.isfinite().all(dim=1)
-    # Without a finite gradient the row moves by its momentum; unmoved, it would get the same gradient again.
-    moved, adam = rows.adam.update(parameters.detach(), torch.where(usable[:, None], gradient, 0))
+    here = parameters.detach()
+
+    def curvature(index: Tensor) -> Tensor:
+        return gauss_newton(problem.rows(index), here[index], rows.weights[index], fitting)
+
+    # A row without a finite gradient is told so: at the same place it would get the same gradient again.
+    evaluation = Evaluation(total.detach(), torch.where(usable[:, None], gradient, 0), usable, curvature)
+    with torch.no_grad():
+        moved, state = optimizer.update(here, evaluation, rows.state)
+        converged = optimizer.converged(state)
+    moves = goes_on if converged is None else goes_on & ~converged
     return replace(
         rows,
-        parameters=torch.where(goes_on[:, None], moved, parameters.detach()),
-        adam=replace(adam, steps=torch.where(goes_on, adam.steps, steps)),
+        parameters=torch.where(moves[:, None], moved, here),
+        state=state,
+        steps=torch.where(moves, steps + 1, steps),
+        running=moves,
         skipped=rows.skipped + (goes_on & ~usable),
     )

@@ -68,6 +68,7 @@ def fit_model(
     split: str = "held-out",
     overrides: Sequence[str] = (),
     pictures: bool = False,
+    chosen: GridChoice | None = None,
     style: Style = "none",
 ) -> FitSummary:
     """Fit frames with a trained model and write codes, losses and curves.
@@ -84,6 +85,7 @@ def fit_model(
         split: Split of the capture.
         overrides: Changes to the spec, such as "fitting.steps=50".
         pictures: Whether to write pictures of the fitted codes.
+        chosen: Result of an earlier grid search, which replaces a new search.
         style: How progress is shown.
 
     Returns:
@@ -109,6 +111,7 @@ def fit_model(
         "frames": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
         "pictures": pictures,
         "spec": opened.spec.model_dump(mode="json", include={"renderer", "fitting", "evaluation"}),
+        **({} if chosen is None else {"chosen": chosen.model_dump(mode="json")}),
     }
     folder = Path(out)
     with claimed(folder, "fitting"):
@@ -116,7 +119,7 @@ def fit_model(
         if (folder / RESULT).exists():
             return FitSummary.read(folder / RESULT, "Remove that file and fit again.")
         with _nothing_left_of_a_failure(folder):
-            summary = _ModelFit(folder, opened, source, indices, pictures, style).run(request)
+            summary = _ModelFit(folder, opened, source, indices, pictures, style).run(request, chosen)
         shutil.rmtree(folder / _BATCHES, ignore_errors=True)
         return summary
 
@@ -175,7 +178,8 @@ def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: S
     avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     grid = spec.fitting.grid
     split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
-    rows = len(batch) * len(grid.learning_rate) * len(grid.latent_weight)
+    rates = len(grid.learning_rate) if spec.fitting.has_learning_rate else 1
+    rows = len(batch) * rates * len(grid.latent_weight)
     with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
@@ -203,9 +207,9 @@ class _ModelFit:
     pictures: bool
     style: Style
 
-    def run(self, request: dict[str, Any]) -> FitSummary:
-        """Fit all frames, and write codes and summary."""
-        chosen = self._choose()
+    def run(self, request: dict[str, Any], chosen: GridChoice | None) -> FitSummary:
+        """Fit all frames, and write codes and summary; search the grid unless a choice is given."""
+        chosen = chosen or self._choose()
         result = self._fit(chosen)
         self._check_any(result)
         summary = self._summary(request, result, chosen)

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from lipflow_core.specs.model import Perturbation
 
-PARAMETERS = 6
-
 
 def rigid(parameters: Tensor, translation_scale: float) -> Tensor:
     """Make rigid transforms, elements of SE(3), from their parameters.

@@ -15,7 +15,7 @@ from lipflow_core.fitting.regions import restricted_masks, with_masks
 from lipflow_core.interfaces import ConditionedPrior, Objective, State
 from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
-from lipflow_core.records import Camera, Frame, Template
+from lipflow_core.records import Camera, Frame, Residuals, Template
 from lipflow_core.specs.model import Perturbation
 
 
@@ -38,6 +38,7 @@ class Problem:
         displacement: (B, 3, 4) [R|t] by which the moving cameras are displaced from the true ones; None for none.
         cameras: Observation's name → its cameras, displaced, before the pose is applied.
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
+        space: Space of the points that losses are computed at, "code" or "base".
     """
 
     avatar: Avatar
@@ -51,6 +52,7 @@ class Problem:
     displacement: Tensor | None
     cameras: Mapping[str, Camera]
     directions: Tensor | None
+    space: str = "code"
 
     @classmethod
     def of(
@@ -60,6 +62,7 @@ class Problem:
         objectives: Mapping[str, Objective],
         start: str = "prior",
         perturbation: Perturbation | None = None,
+        space: str = "code",
     ) -> Problem:
         """Make the problem of some frames: condition the prior once and precompute everything that stays constant.
 
@@ -69,15 +72,16 @@ class Problem:
             objectives: Objectives by name.
             start: Code that fitting starts from, "prior" or "zero"; "zero" does not need the prior.
             perturbation: Random error of the driving cameras' pose.
+            space: Space of the points that losses are computed at, "code" or "base"; "base" needs the prior.
 
         Raises:
             lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack, or a region that
-                the template lacks.
+                the template lacks; or if `space` is "base" and the prior has no base space.
             lipflow_core.errors.CaptureError: If a target or driving observation is not as its record promises (see
                 `lipflow_core.records.Frame.check`).
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
-        asked = needs.prior or start == "prior"
+        asked = needs.prior or start == "prior" or space == "base"
         driven = asked and avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         surface = [avatar.roles.surface] if needs.regions else []
         used = dict.fromkeys([*needs.targets, *surface, *([avatar.driving.modality] if driven else [])])
@@ -93,6 +97,8 @@ class Problem:
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
+            if space == "base":
+                _check_base(prior)
         # By the true cameras: they tell which pixels show a region.
         masks = restricted_masks(avatar, target, objectives)
         compared = replace(target, observations={name: target[name] for name in needs.targets})
@@ -120,6 +126,7 @@ class Problem:
             displacement=displacement,
             cameras=cameras,
             directions=view_directions(cameras, needs.rendered),
+            space=space,
         )
 
     def __len__(self) -> int:
@@ -148,6 +155,17 @@ class Problem:
         with torch.no_grad():
             return self.prior.mode().expand(len(self), -1).contiguous()
 
+    def points(self, codes: Tensor) -> Tensor:
+        """Map codes (B, D) to points of the problem's space."""
+        if self.space == "code":
+            return codes
+        with torch.no_grad():
+            return self.prior.to_base(codes)
+
+    def codes(self, points: Tensor) -> Tensor:
+        """Map points (B, D) of the problem's space to codes; differentiable."""
+        return points if self.space == "code" else self.prior.from_base(points)
+
     @property
     def unseen(self) -> Tensor:
         """(B,) bool, frames whose targets show nothing (see `lipflow_core.observing.shows_nothing`)."""
@@ -168,28 +186,43 @@ class Problem:
     def code_size(self) -> int:
         return self.avatar.decoder.given.code
 
-    def losses(self, code: Tensor, pose: Tensor | None = None) -> Tensor:
+    def losses(self, point: Tensor, pose: Tensor | None = None) -> Tensor:
         """Compute the unweighted loss of every objective.
 
         Args:
-            code: (B, D).
+            point: (B, D) codes, or points of the prior's base space if the problem's `space` says so.
             pose: (B, 3, 4) [R|t] pose of the driving device; None for the identity.
 
         Returns:
             (B, K) in the order of `objectives`; NaN where a decoded vertex is not finite.
         """
-        cameras, directions = self.cameras, self.directions
+        state = self._state(point, pose)
+        losses = [objective(state, self.target_of(name)) for name, objective in self.objectives.items()]
+        return torch.stack(sound(losses, state.face), dim=1)
+
+    def residuals(self, point: Tensor, pose: Tensor | None = None) -> list[Residuals | None]:
+        """Compute the residuals of every objective, None for those that have none; arguments as in `losses`."""
+        state = self._state(point, pose)
+        return [objective.residuals(state, self.target_of(name)) for name, objective in self.objectives.items()]
+
+    def _state(self, point: Tensor, pose: Tensor | None) -> State:
+        code, cameras, directions = self.codes(point), self.cameras, self.directions
         if pose is not None:
             cameras = {
                 name: _moved(camera, pose) if name in self.moving else camera for name, camera in cameras.items()
             }
             directions = view_directions(cameras, self.needs.rendered)
         face, renderings = observe(self.avatar, self.template, code, self.needs, cameras, directions)
-        state = State(
+        return State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )
-        losses = [objective(state, self.target_of(name)) for name, objective in self.objectives.items()]
-        return torch.stack(sound(losses, face), dim=1)
+
+
+def _check_base(prior: ConditionedPrior) -> None:
+    try:
+        prior.to_base(prior.mode())
+    except NotImplementedError as error:
+        raise SpecError(f"fitting.space is 'base', but {error}", hint="set fitting.space=code") from error
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

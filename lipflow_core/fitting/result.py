@@ -19,8 +19,8 @@ from lipflow_core.tables import counted
 class GridPoint(Result):
     """Holds one point of a hyper-parameter grid and its score."""
 
-    learning_rate: float
-    """Learning rate of the code."""
+    learning_rate: float | None
+    """Learning rate of the code; None if the optimizer has none."""
     latent_weight: float | None
     """Weight of the objectives that ask the prior; None if there is none."""
     score: Number
@@ -30,8 +30,8 @@ class GridPoint(Result):
 class GridChoice(Result):
     """Holds the point of a hyper-parameter grid that scored best."""
 
-    learning_rate: float
-    """Learning rate of the code."""
+    learning_rate: float | None
+    """Learning rate of the code; None if the optimizer has none."""
     latent_weight: float | None
     """Weight of the objectives that ask the prior; None if there is none."""
     metric: str
@@ -51,11 +51,13 @@ class GridChoice(Result):
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""
-        weight = "" if self.latent_weight is None else f" and latent weight {self.latent_weight:g}"
+        values = {"learning rate": self.learning_rate, "latent weight": self.latent_weight}
+        chosen = " and ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
         score = f"{self.metric} {self.score:.4g} {self.unit}".strip()
         told = "no frame could be scored" if math.isnan(self.score) else score
-        which = {"scored": "frames", "training": "training frames", "apart": "frames that are not scored"}
-        return f"learning rate {self.learning_rate:g}{weight} ({told}; {self.frames} {which[self.chosen_on]} tried)"
+        tried = counted(self.frames, "training frame" if self.chosen_on == "training" else "frame")
+        apart = " that are not scored" if self.chosen_on == "apart" else ""
+        return f"{chosen or 'nothing to choose'} ({told}; tried on {tried}{apart})"
 
     def warning(self) -> str | None:
         """Name the axes that should be wider; None if the choice lies within all of them."""

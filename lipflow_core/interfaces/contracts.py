@@ -12,6 +12,7 @@ from lipflow_core.interfaces.encoder import ObservationEncoder
 from lipflow_core.interfaces.flow import Coupling, Flow
 from lipflow_core.interfaces.metric import Metric
 from lipflow_core.interfaces.objective import Objective
+from lipflow_core.interfaces.optimizer import Optimizer
 from lipflow_core.interfaces.prior import LatentPrior
 from lipflow_core.interfaces.renderer import Renderer
 
@@ -24,6 +25,7 @@ CONTRACTS: Mapping[Kind, tuple[type, type[Config]]] = {
     "decoder": (Decoder, Config),
     "renderer": (Renderer, Config),
     "objective": (Objective, ObjectiveConfig),
+    "optimizer": (Optimizer, Config),
     "metric": (Metric, MetricConfig),
 }
 """Kind → base of the implementation and of the Config."""

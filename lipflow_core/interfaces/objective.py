@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lipflow_core.interfaces.component import ComponentModule, check_shape
 from lipflow_core.interfaces.state import State
-from lipflow_core.records import Frame
+from lipflow_core.records import Frame, Residuals
 
 Term = TypeVar("Term")
 
@@ -42,6 +42,13 @@ class Objective(ComponentModule, ABC):
     @abstractmethod
     def loss(self, state: State, target: Frame) -> Tensor:
         """Compute the loss of each sample; arguments and result as in `forward`, which checks the result."""
+
+    def residuals(self, state: State, target: Frame) -> Residuals | None:
+        """Compute the residuals whose weighted squares add up to `loss`, for optimizers that use curvature.
+
+        None, the default, says that the loss is no sum of squares; it then takes part by its gradient alone.
+        """
+        return None
 
 
 def numbered(names: Sequence[str], terms: Sequence[Term]) -> dict[str, Term]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.interfaces.component import ComponentModule, check_shape
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 
 
 class LatentPrior(ComponentModule, ABC):
@@ -91,6 +91,22 @@ class ConditionedPrior(ABC):
         Like `log_prob` it is differentiable, deterministic, and depends on each row alone.
         """
         return self.log_prob(code)
+
+    def residuals(self, code: Tensor) -> Residuals | None:
+        """Compute residuals whose weighted squares add up to −log p(z), for codes (B, D); None if it is no such sum."""
+        return None
+
+    def to_base(self, code: Tensor) -> Tensor:
+        """Map codes (B, D) to the density's base space, where it is near N(0, I); the mode maps to zero.
+
+        Raises:
+            NotImplementedError: If the density has no such space, as is the default.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no base space")
+
+    def from_base(self, point: Tensor) -> Tensor:
+        """Undo `to_base`; differentiable in the point (B, D). Raises as `to_base` does."""
+        raise NotImplementedError(f"{type(self).__name__} has no base space")
 
     @abstractmethod
     def mode(self) -> Tensor:

@@ -52,6 +52,7 @@ class Blueprint:
         renderer: Renderer R.
         stage_objectives: Training stage's name → its objectives, in the spec's order.
         objectives: Objectives of fitting, in the spec's order.
+        optimizer: Optimizer of fitting.
         metrics: Metrics of the evaluation, in the spec's order.
         view: Observation whose pictures are compared.
     """
@@ -68,6 +69,7 @@ class Blueprint:
     renderer: PlannedPart
     stage_objectives: Mapping[str, tuple[PlannedPart, ...]]
     objectives: tuple[PlannedPart, ...]
+    optimizer: PlannedPart
     metrics: tuple[PlannedPart, ...]
     view: str
 
@@ -96,7 +98,7 @@ class Blueprint:
     def fitted_observations(self) -> tuple[str, ...]:
         """Names of the observations that fitting loads: the objectives' targets, and the prior's driving signal."""
         needs = Needs.of(planned.plan for planned in self.objectives)
-        asked = needs.prior or self.spec.fitting.start == "prior"
+        asked = needs.prior or self.spec.fitting.start == "prior" or self.spec.fitting.space == "base"
         driven = asked and self.driving is not None and "driving" in self.fitting_prior.plan.needs
         surface = (self.roles.surface,) if needs.regions else ()
         return tuple(dict.fromkeys([*needs.targets, *surface, *(self.driving.plan.needs if driven else ())]))

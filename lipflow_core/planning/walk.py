@@ -75,11 +75,14 @@ class _Walk:
         decoder, renderer = self._decoder_and_renderer()
         stages = self._stage_objectives(priors)
         objectives = self._objectives("fitting.objectives", spec.fitting.objectives, "fitting")
+        optimizer = self.findings.plan(
+            "fitting.optimizer", spec.fitting.optimizer, spec.fitting.optimizer_inputs(spec.code)
+        )
         self._check_training(stages)
         view = spec.evaluation.view or self.roles.scored_view
         metrics = self._metrics(view)
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
-        used = [encoder, driving, *priors.values(), decoder, renderer, *terms]
+        used = [encoder, driving, *priors.values(), decoder, renderer, optimizer, *terms]
         for planned in (*priors.values(), decoder):
             self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
@@ -105,6 +108,7 @@ class _Walk:
             renderer=renderer,
             stage_objectives=stages,
             objectives=objectives,
+            optimizer=optimizer,
             metrics=metrics,
             view=view,
         )

@@ -25,6 +25,7 @@ __all__ = [
     "Plugin",
     "Refusal",
     "Registry",
+    "command_line",
     "default_registry",
     "find_layers",
     "installed_registry",
@@ -45,6 +46,11 @@ def set_command_line(registries: Sequence[str | Path], disabled: Sequence[str]) 
     """
     global _command_line
     _command_line = (tuple(Path(path).expanduser().absolute() for path in registries), tuple(disabled))
+
+
+def command_line() -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Give what `set_command_line` set in this process, for the processes that it starts."""
+    return _command_line
 
 
 def default_registry() -> Registry:

@@ -13,16 +13,16 @@ from pydantic import ValidationError
 from lipflow_core.errors import SpecError
 from lipflow_core.file_names import check_file_name
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, read_document
+from lipflow_core.specs.document import _SCALARS, MAX_CHARACTERS, Document, Origin, Path, read_document
 from lipflow_core.specs.model import PRESETS, Spec
-from lipflow_core.specs.options import apply_overrides, parse_override, take_file_presets
+from lipflow_core.specs.options import apply_overrides, parse_override, parse_path, take_file_presets
 from lipflow_core.specs.problems import spec_error
 from lipflow_core.spelling import closest, did_you_mean
 
 
 def load_spec(
     path_or_name: str | os.PathLike[str] | Mapping[str, Any],
-    overrides: Iterable[str] | str = (),
+    overrides: Iterable[str] | str | Mapping[str, Any] = (),
     registry: Registry | None = None,
 ) -> Spec:
     """Load a spec, and resolve its preset and overrides.
@@ -33,7 +33,8 @@ def load_spec(
     Args:
         path_or_name: File, name of a shipped spec such as "lip-flow-hmc", or content of a spec as plain data.
         overrides: Changes such as "preset=small", "flow.steps=2" or "training.stages.0.steps=100";
-            "fitting.pose=null" removes an optional block. A single change may be given as a string.
+            "fitting.pose=null" removes an optional block. A single change may be given as a string, and several as a
+            mapping of paths to values.
         registry: Registry that components are looked up in; the default registry if None.
 
     Raises:
@@ -53,7 +54,7 @@ def load_spec(
         document, source = read_document(_read(file), _shown(file)), _shown(file)
     if not isinstance(document.data, dict):
         raise SpecError(f"{document.origin(()) or source}: a spec must be a mapping of options to their values")
-    changes = [parse_override(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
+    changes = _changes(overrides)
     presets = [value for path, value in changes if path == ("preset",)]
     preset = presets[-1].data if presets else document.data.get("preset", "paper")
     _check_preset_names(document, source)
@@ -66,6 +67,16 @@ def load_spec(
         raise spec_error(error, document, Spec, registry, source) from None
     spec.__dict__["origins"] = {**document.keys, **document.values}
     return spec
+
+
+def _changes(overrides: Iterable[str] | str | Mapping[str, Any]) -> list[tuple[Path, Document]]:
+    if not isinstance(overrides, Mapping):
+        return [parse_override(text) for text in ([overrides] if isinstance(overrides, str) else overrides)]
+    found = []
+    for key, value in overrides.items():
+        source = f"override '{key}'"
+        found.append((parse_path(key, source), Document(_plain(value), {}, {(): Origin(source)})))
+    return found
 
 
 def find_spec(path_or_name: str | os.PathLike[str]) -> FilePath:

@@ -19,6 +19,7 @@ from lipflow_core.parts import (
     FlowSlot,
     MetricSlot,
     ObjectiveSlot,
+    OptimizerSlot,
     Part,
     PriorSlot,
     RegistryDefault,
@@ -26,12 +27,15 @@ from lipflow_core.parts import (
     SameAs,
     SharedSlotOf,
 )
+from lipflow_core.plans import OptimizerInputs
 from lipflow_core.specs.document import Origin, Path
 
 PartName = Literal["encoder", "driving", "prior", "decoder"]
 Preset = Literal["tiny", "small", "medium", "paper"]
 ScoredCode = Literal["posterior", "start", "fitted", "fitted-without-likelihood"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+POSE_PARAMETERS = 6
+"""Parameters of a fitted pose: a rotation vector and a translation."""
 
 
 class Stage(Config):
@@ -124,8 +128,6 @@ class Training(Config):
 class PoseFitting(Config):
     """Options of fitting the rigid pose of the driving cameras together with the code (paper, Table 9)."""
 
-    learning_rate: PositiveFloat = 0.01
-    """Learning rate of Adam for the six pose parameters, in units of 1 radian and `translation_scale` millimetres."""
     translation_scale: PositiveFloat = 100.0
     """Millimetres per unit of the translation parameters."""
 
@@ -147,7 +149,7 @@ class Grid(Config):
     """Options of the grid search; the best point on a first batch of frames is used (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
-    """Learning rates of the code to try."""
+    """Values to try for the optimizer's option `learning_rate`; without effect if it has no such option."""
     latent_weight: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
     """Weights to try for the objectives that ask the prior."""
     frames: PositiveInt = 16
@@ -173,9 +175,12 @@ class Fitting(Config):
     objectives: Annotated[tuple[ObjectiveSlot, ...], Field(min_length=1)]
     """Terms of the loss that fitting minimises, each multiplied by its weight."""
     steps: PositiveInt = 200
-    """Largest number of optimizer steps for each frame."""
-    learning_rate: PositiveFloat = 0.1
-    """Learning rate of Adam for the code."""
+    """Largest number of optimizer steps, each with one evaluation of the loss, for each frame."""
+    space: Literal["code", "base"] = "code"
+    """Space in which the optimizer moves. "code" is the code itself; "base" is the prior's base space, where the prior
+    is near N(0, I), so that one step suits all directions. In "base" each step also computes the flow's inverse."""
+    optimizer: OptimizerSlot = Field(default_factory=RegistryDefault("optimizer"))
+    """Optimizer, which chooses each frame's next code from the loss and its gradient."""
     patience: PositiveInt = 20
     """Number of steps without a lower loss after which a frame stops. Its best code is kept."""
     pose: PoseFitting | None = None
@@ -189,6 +194,15 @@ class Fitting(Config):
     """Largest number of frames fitted together; results do not depend on it."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"steps": 10}, "small": {"steps": 100}}
+
+    @property
+    def has_learning_rate(self) -> bool:
+        """Whether the optimizer has the option `learning_rate`, so that a grid searches it."""
+        return "learning_rate" in type(self.optimizer.config).model_fields
+
+    def optimizer_inputs(self, code: int) -> OptimizerInputs:
+        """Return the inputs of the optimizer, for a code of this size."""
+        return OptimizerInputs(code=code, pose=0 if self.pose is None else POSE_PARAMETERS)
 
 
 class Evaluation(Config):

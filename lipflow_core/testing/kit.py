@@ -21,6 +21,7 @@ from lipflow_core.testing import (
     metric,
     module,
     objective,
+    optimizer,
     prior,
     renderer,
     term,
@@ -36,6 +37,7 @@ _SUITES: Mapping[Kind, list[Check]] = {
     "decoder": [*module.CHECKS, *decoder.CHECKS],
     "renderer": renderer.CHECKS,
     "objective": [*term.CHECKS, *objective.CHECKS],
+    "optimizer": optimizer.CHECKS,
     "metric": [*term.CHECKS, *metric.CHECKS],
 }
 

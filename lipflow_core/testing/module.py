@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -179,6 +181,52 @@ def frozen_it_gives_the_same(subject: Subject) -> None:
         close(f"{name} is not what it was before the model was frozen", after[name], value, 1e-9)
 
 
+def forward_mode_agrees(subject: Subject) -> None:
+    module = subject.build(jitter=0.05, dtype=torch.float64)
+    function, given = _differentiable(subject, module)
+    tangents = torch.stack([inputs.normal(seed, *given.shape, dtype=given.dtype) for seed in (7, 8)])
+    try:
+        with warnings.catch_warnings():
+            # torch's forward mode calls what torch has deprecated, and vmap tells what it does one by one.
+            warnings.simplefilter("ignore")
+            # As `jacfwd` does it: several directions at once.
+            forward = torch.func.vmap(
+                lambda tangent: torch.func.jvp(function, (given,), (tangent,))[1], randomness="same"
+            )(tangents)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise AssertionError(f"torch.func.jvp, or vmap of it, does not go through it: {what}") from error
+    weights = inputs.normal(9, *forward.shape[1:], dtype=given.dtype)
+    leaf = given.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((function(leaf) * weights).sum(), leaf, materialize_grads=True)
+    along = (forward * weights).flatten(1).sum(1)
+    close("forward mode differs from reverse mode", along, (tangents * gradient).flatten(1).sum(1), 1e-5)
+
+
+def _differentiable(subject: Subject, module: Any) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """A component as a function of one tensor, and that tensor for three samples."""
+    dtype = torch.float64
+    if subject.part.kind == "encoder":
+        observed = observed_by(subject, module, 3, 1, dtype)
+        name, given = next((name, tensor) for name, tensor in observed.tensors() if tensor.is_floating_point())
+        return lambda tensor: module(replace(observed, **{name: tensor})).mean, given
+    code = code_of(subject, 3, 1, dtype)
+    if subject.part.kind == "decoder":
+        directions = inputs.cameras(3, 2, 32, 32, dtype).view_direction
+
+        def decoded(code: Tensor) -> Tensor:
+            face = module(code, directions)
+            return torch.cat([face.vertices.flatten(1), face.texture.flatten(1)], dim=1)
+
+        return decoded, code
+    if subject.part.kind == "prior":
+        driving = driving_of(subject, 3, 2, dtype)
+        conditioned = module.condition(driving)
+        return lambda code: torch.stack([module.log_prob(code, driving), conditioned.fitting_log_prob(code)], 1), code
+    context = context_of(subject, 3, 2, dtype)
+    return lambda code: torch.cat([result.reshape(3, -1) for result in module(code, context)], dim=1), code
+
+
 CHECKS = [
     Check("same seed, same component", same_seed_same_component),
     Check("global randomness is untouched", global_randomness_is_untouched),
@@ -189,4 +237,5 @@ CHECKS = [
     Check("frozen, it gives the same", frozen_it_gives_the_same),
     Check("works in training mode", training_mode_works),
     Check("gradients reach every parameter", gradients_reach_every_parameter),
+    Check("forward mode agrees with reverse mode", forward_mode_agrees),
 ]

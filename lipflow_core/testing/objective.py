@@ -33,7 +33,23 @@ def weight_is_left_to_the_core(subject: Subject) -> None:
     close("the loss is already multiplied by its weight", loss[1], loss[0])
 
 
+def residuals_have_the_loss_s_gradient(subject: Subject) -> None:
+    asked, module = scene(subject, 3), subject.build(dtype=FLOAT64)
+    seen = asked.seen(subject.planned.needs)
+    residuals = module.residuals(seen.state, seen.target)
+    if residuals is None:
+        return
+    assert (residuals.weights >= 0).all(), "a weight of its residuals is negative"
+    squares = (residuals.weights.detach() * residuals.values.square()).sum()
+    leaves = [leaf for name, leaf in asked.leaves.items() if name in subject.planned.needs]
+    loss = module(seen.state, seen.target).sum()
+    slopes = [torch.autograd.grad(term, leaves, materialize_grads=True, retain_graph=True) for term in (squares, loss)]
+    for one, other in zip(*slopes, strict=True):
+        close("the sum of its weighted squared residuals has another gradient than the loss", one, other)
+
+
 CHECKS = [
     Check("gradients reach what its plan needs, and nothing else", gradients_reach_what_it_needs),
     Check("the weight is left to the core", weight_is_left_to_the_core),
+    Check("residuals have the loss's gradient", residuals_have_the_loss_s_gradient),
 ]

@@ -160,6 +160,17 @@ def conditioned_is_of_its_contract(subject: Subject) -> None:
     assert shape == (3,), f"log_prob of 3 codes must have shape (3,), it has {shape}"
 
 
+def base_space_leads_back(subject: Subject) -> None:
+    density, code = _conditioned(subject), code_of(subject, 3, 1, FLOAT64)
+    try:
+        point = density.to_base(code)
+    except NotImplementedError:
+        return
+    close("from_base does not lead back to the code", density.from_base(point), code, 1e-7)
+    mode = density.mode()
+    close("to_base does not map the mode to zero", density.to_base(mode), torch.zeros_like(mode), 1e-7)
+
+
 CHECKS = [
     Check("log_prob agrees with the conditioned prior's", log_prob_agrees_with_conditioned),
     Check("log_prob's gradient agrees with finite differences", log_prob_gradient),
@@ -172,4 +183,5 @@ CHECKS = [
     Check("initialization is stable", initialization_is_stable),
     Check("a missing driving signal is refused", missing_driving_is_refused),
     Check("the conditioned prior is of its contract", conditioned_is_of_its_contract),
+    Check("base space leads back to the code", base_space_leads_back),
 ]

@@ -24,6 +24,7 @@ from lipflow_core.plans import (
     Mismatch,
     ObjectiveInputs,
     Observations,
+    OptimizerInputs,
     Plan,
     PriorInputs,
     RendererInputs,
@@ -37,6 +38,9 @@ R = TypeVar("R", bound=Record)
 
 AT_LEAST = 8
 """Smallest number of frames that are made together, so that a sample does not depend on the size of its batch."""
+
+POSE = 6
+"""Parameters of a pose that is fitted with the code."""
 
 DRIVING = Plan(outputs={"mean": (inputs.CODE,), "log_std": (inputs.CODE,), "features": (inputs.FEATURES,)})
 """Plan of a driving encoder, for priors."""
@@ -121,6 +125,8 @@ class World:
                 yield RendererInputs(device="cpu", vertices=vertices, triangles=triangles, texture=texture)
             case "objective":
                 yield ObjectiveInputs(**offered, view=self.roles.training_views, landmarks=landmarks)
+            case "optimizer":
+                yield OptimizerInputs(code=code, pose=POSE)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 

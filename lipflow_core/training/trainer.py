@@ -20,12 +20,14 @@ from lipflow_core.given_parts import warning_of
 from lipflow_core.interfaces import Capture, Objective
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.model_directory import EditedModelError, ModelWarning, check_model, write_model
+from lipflow_core.model_lock import WEIGHTS, read_lock
 from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.progress import Progress
 from lipflow_core.progress import progress as new_progress
 from lipflow_core.specs.model import Spec
 from lipflow_core.training.checkpoints import Checkpoint, model_tensors
+from lipflow_core.training.first_stages import first_stages
 from lipflow_core.training.launch import is_first_process, launch, quiet_fabric
 from lipflow_core.training.learning import freeze
 from lipflow_core.training.run import Run
@@ -35,7 +37,7 @@ from lipflow_core.training.stage import StageTraining
 from lipflow_core.training.stage_loss import needs_of
 from lipflow_core.training.state import RunState, StageSummary, TrainingSummary
 from lipflow_core.version import __version__
-from lipflow_core.weights import load_weights
+from lipflow_core.weights import load_weights, weights_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -71,6 +73,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    after: str | os.PathLike[str] | None = None,
     avatar: Avatar | None = None,
     capture: Capture | None = None,
     progress: Progress | None = None,
@@ -86,6 +89,8 @@ def train(
         out: Folder of the run; must be empty or not exist, unless `resume` is True.
         resume: Whether to continue the run in `out`, or start it if there is none. A finished run is left alone; only
             its model is written again if it is damaged.
+        after: Finished run of a spec that has the first stages alone, and of all other parts at least those that they
+            use. Training begins with the next stage, and ends with the same weights as without this, bit for bit.
         avatar: Model to start from, trained in place; if None, a new one is assembled from the spec.
         capture: Capture to train on; the spec's if None.
         progress: Progress that each step advances.
@@ -133,10 +138,13 @@ def train(
         objectives = _build_objectives(blueprint, avatar)
         silent = new_progress(None, "train", "step", style="none")
         shown = silent if progress is None or not fabric.is_global_zero else progress
+        # Before anything is written: it may be the wrong run.
+        begun = None if after is None else first_stages(Path(after), spec, shown.note)
         if fabric.is_global_zero:
-            _open_directory(directory, _identity(blueprint, capture, fabric), shown, stack)
+            _open_directory(directory, _identity(blueprint, capture, fabric, after), shown, stack)
         fabric.barrier()
         checkpoint = _latest(directory, shown) if resume else None
+        found = checkpoint or begun
         run = Run(
             spec=spec,
             fabric=fabric,
@@ -145,12 +153,15 @@ def train(
             capture=capture,
             directory=directory,
             metrics=None,
-            state=RunState() if checkpoint is None else checkpoint.state,
+            state=RunState() if found is None else found.state,
             progress=shown,
             stop=stop,
         )
         if checkpoint is not None:
             load_weights(avatar, checkpoint.part("model"), str(directory.checkpoints.folder))
+        elif begun is not None:
+            # The parts that the first stages do not have keep their initial weights.
+            load_weights(avatar, {**weights_of(avatar), **begun.part("model")}, str(after))
         if fabric.is_global_zero and directory.result() is None:
             metrics = Metrics(directory.path / METRICS, run.state.metrics_bytes)
             stack.callback(metrics.close)
@@ -245,7 +256,9 @@ def _run_stages(run: Run, checkpoint: Checkpoint | None) -> None:
         run.save(model_tensors(run.avatar))
 
 
-def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[str, Any]:
+def _identity(
+    blueprint: Blueprint, capture: Capture, fabric: Fabric, after: str | os.PathLike[str] | None
+) -> dict[str, Any]:
     """Collect everything that determines the weights of a run, to the last bit."""
     data = blueprint.spec.model_dump(mode="json", exclude={"device"})
     # How the trained model will be used changes nothing in it, but the fitting prior's weights are part of it.
@@ -265,6 +278,7 @@ def _identity(blueprint: Blueprint, capture: Capture, fabric: Fabric) -> dict[st
         "processes": fabric.world_size,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **({} if after is None else {"after": read_lock(Path(after)).sha256[WEIGHTS]}),
     }
 
 

@@ -6,6 +6,7 @@ import itertools
 
 import torch
 from einops import rearrange, repeat
+from lipflow_kit.layers import channels_last
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import Decoder
@@ -59,7 +60,7 @@ class DamDecoder(Decoder):
         view_hidden = self.view_branch(rearrange(view_direction, "b n xyz -> (b n) xyz"))
         joined = torch.cat([repeat(hidden, "b c -> (b n) c", n=views), view_hidden], dim=-1)
         start = rearrange(self.texture_start(joined), "b (c h w) -> b c h w", h=SMALLEST, w=SMALLEST)
-        texture = self.texture_branch(start.contiguous(memory_format=torch.channels_last)).contiguous()
+        texture = self.texture_branch(channels_last(start)).contiguous()
         return FaceState(self._mesh(hidden), texture.unflatten(0, (code.shape[0], views)))
 
     def geometry(self, code: Tensor) -> Tensor:

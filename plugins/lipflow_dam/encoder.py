@@ -6,6 +6,7 @@ import itertools
 
 import torch
 from einops import rearrange
+from lipflow_kit.layers import channels_last
 from torch import nn
 
 from lipflow_core.interfaces import ObservationEncoder
@@ -50,7 +51,7 @@ class DamEncoder(ObservationEncoder):
         self.log_std_head = NormedLinear(config.hidden, given.code)
 
     def encode(self, observation: FaceState) -> Encoding:
-        texture = observation.texture.contiguous(memory_format=torch.channels_last)
+        texture = channels_last(observation.texture)
         texture_features = rearrange(self.texture_branch(texture), "b c h w -> b (c h w)")
         mesh_features = self.mesh_branch(rearrange(observation.vertices, "b v xyz -> b (v xyz)"))
         features = self.joined(torch.cat([texture_features, mesh_features], dim=-1))

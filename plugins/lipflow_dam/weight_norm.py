@@ -27,26 +27,39 @@ from lipflow_core.interfaces import Foldable
 
 
 class DirectionAndScale(torch.autograd.Function):
-    """Computes (v, g) → (v, s) with s = c · g / ‖v‖, which is multiplied later.
+    """Computes (v, g, c) → (v, s, 1 / ‖v‖) with s = c · g / ‖v‖, which is multiplied later.
 
     With G the gradient of the loss by v at fixed s, the gradient by v is G − (∂L/∂s) s v / ‖v‖², one fused pass; by g
-    it is (∂L/∂s) c / ‖v‖.
+    it is (∂L/∂s) c / ‖v‖. 1 / ‖v‖ is kept for the derivatives and has none itself.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, gain: Tensor, norm: float) -> tuple[Tensor, Tensor]:
+    def forward(weight: Tensor, gain: Tensor, norm: float) -> tuple[Tensor, Tensor, Tensor]:
         inverse_norm = torch.linalg.vector_norm(weight).reciprocal()
-        scale = gain * norm * inverse_norm
-        ctx.norm = norm
+        return weight.view_as(weight), gain * norm * inverse_norm, inverse_norm
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        weight, _, ctx.norm = inputs
+        _, scale, inverse_norm = output
+        ctx.mark_non_differentiable(inverse_norm)
         ctx.save_for_backward(weight, inverse_norm, scale)
-        return weight.view_as(weight), scale
+        ctx.save_for_forward(weight, inverse_norm, scale)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, weight_grad: Tensor, scale_grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, weight_grad: Tensor, scale_grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         weight, inverse_norm, scale = ctx.saved_tensors
         along = -scale_grad * scale * inverse_norm.square()
         return torch.addcmul(weight_grad, weight, along), scale_grad * ctx.norm * inverse_norm, None
+
+    @staticmethod
+    def jvp(ctx: Any, weight_tangent: Tensor, gain_tangent: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
+        weight, inverse_norm, scale = ctx.saved_tensors
+        shrinking = scale * inverse_norm.square() * (weight * weight_tangent).sum()
+        return weight_tangent.view_as(weight_tangent), gain_tangent * ctx.norm * inverse_norm - shrinking, None
 
 
 class WeightNormed(Foldable, nn.Module):
@@ -80,7 +93,7 @@ class WeightNormed(Foldable, nn.Module):
 
     def normed(self, x: Tensor) -> Tensor:
         """Apply the layer with gradients to v and g."""
-        weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
+        weight, scale, _ = DirectionAndScale.apply(self.weight, self.gain, self.norm)
         # Scaling an input that carries no gradient would make the operation compute one for it.
         if x.requires_grad and x.numel() < weight.numel():
             return self.operation(x * scale, weight)
@@ -107,7 +120,7 @@ class NormedLinear(WeightNormed):
     def normed(self, x: Tensor) -> Tensor:
         outputs, inputs = self.weight.shape
         if not (x.requires_grad and inputs <= outputs) and x.shape[0] < inputs:
-            weight, scale = DirectionAndScale.apply(self.weight, self.gain, self.norm)
+            weight, scale, _ = DirectionAndScale.apply(self.weight, self.gain, self.norm)
             return torch.addcmul(self.bias, functional.linear(x, weight), scale)
         return super().normed(x)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from einops import einsum, rearrange
-from lipflow_kit.layers import gaussian_head
+from lipflow_kit.layers import channels_last, gaussian_head
 from torch import Tensor, nn
 
 from lipflow_core.interfaces import ObservationEncoder
@@ -58,7 +58,7 @@ class HmcEncoder(ObservationEncoder):
     def encode(self, observation: Views) -> Encoding:
         # Pictures are in [0, 1]; centred, the first layer sees contrast instead of brightness.
         pictures = rearrange(observation.images * 2 - 1, "b n c h w -> b (n c) h w")
-        maps = self.blocks(pictures.contiguous(memory_format=torch.channels_last))
+        maps = self.blocks(channels_last(pictures))
         per_view = rearrange(maps, "b (n c) h w -> b n (c h w)", n=self.views)
         if self.widen is not None:
             per_view = self.widen(per_view)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lipflow_core.interfaces import Objective, State
-from lipflow_core.records import Camera, Frame, Template
+from lipflow_core.records import Camera, Frame, Residuals, Template
 
 
 class KeypointObjective(Objective):
@@ -22,6 +22,13 @@ class KeypointObjective(Objective):
         error = (projected - keypoints.points).square().mean(dim=-1)
         weighted = (error * keypoints.visible).sum(dim=-1) / keypoints.visible.sum(dim=-1).clamp(min=1e-6)
         return weighted / self.unit(camera, state.template).square()
+
+    def residuals(self, state: State, target: Frame) -> Residuals:
+        keypoints, camera = target[self.config.target], state.cameras[self.config.target]
+        projected, _ = camera.project(state.face.vertices[:, state.template.landmarks])
+        shares = keypoints.visible / keypoints.visible.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+        shares = shares / (2 * self.unit(camera, state.template).square().reshape(-1, 1))
+        return Residuals((projected - keypoints.points).flatten(1), shares.repeat_interleave(2, dim=1))
 
     def unit(self, camera: Camera, template: Template) -> Tensor:
         """Compute the number of pixels per unit of distance, () or (B,)."""

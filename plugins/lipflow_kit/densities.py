@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from lipflow_core.densities import bounded_log_std
 from lipflow_core.interfaces import ConditionedFlow, ConditionedPrior, LatentPrior
 from lipflow_core.plans import PriorInputs
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 from lipflow_kit.flow_priors import SeenThroughFlowConfig
 
 
@@ -71,6 +71,15 @@ class GaussianDensity(BaseDensity):
     def log_prob(self, code: Tensor) -> Tensor:
         return self.normal.log_prob(code).sum(dim=1)
 
+    def residuals(self, code: Tensor) -> Residuals:
+        return Residuals(self.to_base(code), code.new_full((1, 1), 0.5))
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return (code - self.mean) / self.normal.stddev
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.mean + self.normal.stddev * point
+
     def mode(self) -> Tensor:
         return self.mean
 
@@ -109,6 +118,16 @@ class FlowDensity(Density):
     def log_prob(self, code: Tensor) -> Tensor:
         mapped, log_abs_det = self.flow.forward(code)
         return self.base.log_prob(mapped) + log_abs_det
+
+    def residuals(self, code: Tensor) -> Residuals | None:
+        """Compute those of the base at F(z). They lack log|det|, which is constant if F preserves volume."""
+        return self.base.residuals(self.flow.forward(code)[0])
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return self.base.to_base(self.flow.forward(code)[0])
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.flow.inverse(self.base.from_base(point))[0]
 
     def mode(self) -> Tensor:
         """Map the base's mode by F^-1: the paper's start of fitting, and the true mode if F preserves volume."""

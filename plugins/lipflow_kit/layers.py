@@ -22,6 +22,14 @@ def gaussian_head(features: int, code: int) -> nn.Linear:
     return layer
 
 
+def channels_last(maps: Tensor) -> Tensor:
+    """Lay maps (B, C, H, W) out with the channels last, as convolutions read them fastest.
+
+    Unlike `Tensor.contiguous(memory_format=…)` it may be vectorised by `torch.func.vmap`.
+    """
+    return maps.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
 class SteadyBatchNorm(nn.BatchNorm1d):
     """Normalise batches as `BatchNorm1d` does, but batches of fewer than two rows by the running statistics.
 

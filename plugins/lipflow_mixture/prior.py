@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from lipflow_core.densities import bounded_log_std, bounded_normal
 from lipflow_core.interfaces import LatentPrior
 from lipflow_core.plans import PriorInputs
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 from lipflow_mixture.config import MixtureConfig
 
 
@@ -33,6 +33,14 @@ class MixtureDensity(Density):
     def log_prob(self, code: Tensor) -> Tensor:
         within = self.normal.log_prob(rearrange(code, "b d -> b 1 d")).sum(dim=2)
         return (self.log_weights + within).logsumexp(dim=1)
+
+    def residuals(self, code: Tensor) -> Residuals:
+        """Compute the residuals of every component, weighted by its share in the density at each code."""
+        offsets = rearrange(code, "b d -> b 1 d") - self.mean
+        shares = (self.log_weights + self.normal.log_prob(rearrange(code, "b d -> b 1 d")).sum(dim=2)).softmax(dim=1)
+        values = offsets / self.normal.stddev
+        weights = (0.5 * shares[..., None]).expand_as(values)
+        return Residuals(values.flatten(1), weights.flatten(1))
 
     def mode(self) -> Tensor:
         """Return the component mean of highest density, the mode if components lie far apart or all coincide."""

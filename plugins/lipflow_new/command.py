@@ -47,6 +47,9 @@ _KINDS = {
         "Objective",
         "fitting:\n  objectives: [{{type: {name}, weight: 1.0}}]",
     ),
+    "optimizer": Template(
+        "Steps that grow while a gradient keeps its sign", "Optimizer", "fitting:\n  optimizer: {name}"
+    ),
     "metric": Template(
         "Distance within which most decoded vertices lie from the tracked ones",
         "Metric",

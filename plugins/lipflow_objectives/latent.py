@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from lipflow_core.interfaces import Objective, State
-from lipflow_core.records import Frame
+from lipflow_core.records import Frame, Residuals
 
 
 class DivergenceObjective(Objective):
@@ -27,3 +29,7 @@ class LatentLikelihoodObjective(Objective):
 
     def loss(self, state: State, target: Frame) -> Tensor:
         return -state.prior.fitting_log_prob(state.code) / state.code.shape[1]
+
+    def residuals(self, state: State, target: Frame) -> Residuals | None:
+        found = state.prior.residuals(state.code)
+        return None if found is None else replace(found, weights=found.weights / state.code.shape[1])

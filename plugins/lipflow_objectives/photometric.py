@@ -7,9 +7,10 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from lipflow_core.interfaces import Objective, State
-from lipflow_core.records import Frame, Views, luminance
+from lipflow_core.records import Frame, Residuals, Views, luminance
 
 CHARBONNIER_EPSILON = 0.1
+SMALLEST_RESIDUAL = 1e-2
 MIN_VARIANCE = 1e-6
 GAIN_RANGE = (0.25, 4.0)
 
@@ -23,6 +24,22 @@ class PhotometricObjective(Objective):
     """
 
     def loss(self, state: State, target: Frame) -> Tensor:
+        residual, weight, total = self._compare(state, target)
+        return rearrange(self.penalty(residual) * weight, "b n c h w -> b (n c h w)").sum(dim=-1) / total
+
+    def residuals(self, state: State, target: Frame) -> Residuals:
+        residual, weight, total = self._compare(state, target)
+        match self.config.error:
+            case "l1":
+                weight = weight / (2 * residual.abs().clamp(min=SMALLEST_RESIDUAL))
+            case "charbonnier":
+                weight = weight / (2 * (residual.square() + CHARBONNIER_EPSILON**2).sqrt())
+            case _:
+                weight = weight.expand_as(residual)
+        return Residuals(residual.flatten(1), weight.flatten(1) / total[:, None])
+
+    def _compare(self, state: State, target: Frame) -> tuple[Tensor, Tensor, Tensor]:
+        """Return residuals (B, N, C, H, W), their weights (B, N, 1, H, W), and the weights' sum (B,) over channels."""
         name = self.config.target or self.given.view
         observed: Views = target[name]
         rendering = state.renderings[name]
@@ -39,10 +56,8 @@ class PhotometricObjective(Objective):
                 image = gain * image + offset
             if self.config.uncovered == "ignore":
                 weight = counted[:, :, None]
-        residual = (image - observed.images) / self.config.scale
-        error = rearrange(self.penalty(residual) * weight, "b n c h w -> b (n c h w)").sum(dim=-1)
         pixels = rearrange(weight, "b n one h w -> b (n one h w)").sum(dim=-1)
-        return error / (pixels * colours).clamp(min=1e-6)
+        return (image - observed.images) / self.config.scale, weight, (pixels * colours).clamp(min=1e-6)
 
     def penalty(self, residual: Tensor) -> Tensor:
         """Compute the penalty ρ of each residual."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lipflow_core.densities import bounded_log_std
 from lipflow_core.plans import PriorInputs
-from lipflow_core.records import Encoding
+from lipflow_core.records import Encoding, Residuals
 from lipflow_student.config import StudentFlowConfig
 
 
@@ -37,6 +37,17 @@ class StudentDensity(BaseDensity):
         constant = math.lgamma((freedom + size) / 2) - math.lgamma(freedom / 2) - size / 2 * math.log(freedom * math.pi)
         distance = ((code - self.location) * (-self.log_scale).exp()).square().sum(dim=1)
         return constant - self.log_scale.sum(dim=1) - (freedom + size) / 2 * torch.log1p(distance / freedom)
+
+    def residuals(self, code: Tensor) -> Residuals:
+        values = self.to_base(code)
+        distance = values.square().sum(dim=1, keepdim=True)
+        return Residuals(values, (self.freedom + values.shape[1]) / (2 * (self.freedom + distance)))
+
+    def to_base(self, code: Tensor) -> Tensor:
+        return (code - self.location) * (-self.log_scale).exp()
+
+    def from_base(self, point: Tensor) -> Tensor:
+        return self.location + self.log_scale.exp() * point
 
     def mode(self) -> Tensor:
         return self.location

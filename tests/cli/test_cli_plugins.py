@@ -28,14 +28,14 @@ def test_info_tells_options_defaults_presets_and_what_they_mean(capsys):
     steps = next(option for option in item["options"] if option["name"] == "steps")
     assert steps == {
         "name": "steps",
-        "type": "integer > 0",
+        "type": "integer > 0, ≤ 1024",
         "default": 4,
         "required": False,
         "help": "Number of steps. Each is an ActNorm, an LU linear map and a coupling.",
     }
     assert item["presets"]["tiny"]["steps"] == 2
     text = said(capsys, "plugins", "info", "glow")
-    assert "steps: integer > 0; default 4; tiny 2" in text
+    assert "steps: integer > 0, ≤ 1024; default 4; tiny 2" in text
     assert "coupling: coupling; default additive" in text
 
 

@@ -246,7 +246,7 @@ def choice_on(trained, which, frames="0:2"):
 
 def score_at(trained, split, positions, rate):
     """Mean score of a learning rate on some frames."""
-    opened = lipflow_core.open_model(trained["dam"], overrides=[*GRID, f"fitting.learning_rate={rate}"])
+    opened = lipflow_core.open_model(trained["dam"], overrides=[*GRID, f"fitting.optimizer.learning_rate={rate}"])
     frame = load_frames(open_capture(opened.blueprint).split(split), np.array(positions), ("face", "keypoints"))
     codes = lipflow_core.fit(opened.avatar, frame, opened.spec.fitting).codes
     scores, _ = score(opened.avatar, codes, frame, metric_of(opened.avatar, "millimetres"))
@@ -256,9 +256,9 @@ def score_at(trained, split, positions, rate):
 @pytest.mark.parametrize(
     ("which", "split", "positions", "told"),
     [
-        ("scored", "held-out", [0, 1], "2 frames tried"),
-        ("training", "train", [0, 12, 23], "3 training frames tried"),
-        ("apart", "held-out", [3, 4, 5], "3 frames that are not scored tried"),
+        ("scored", "held-out", [0, 1], "tried on 2 frames"),
+        ("training", "train", [0, 12, 23], "tried on 3 training frames"),
+        ("apart", "held-out", [3, 4, 5], "tried on 3 frames that are not scored"),
     ],
 )
 def test_the_grid_is_tried_on_the_frames_that_are_asked_for(which, split, positions, told, trained):
@@ -278,7 +278,7 @@ def test_the_fit_command_chooses_on_training_frames(trained, tmp_path, capsys):
     grid = "fitting.grid={learning_rate: [0.01, 0.1], frames: 2, choose_on: training}"
     arguments = ["fit", str(trained["dam"]), "--frames", "0", "--out", str(tmp_path), "--quiet", *GRID, grid]
     assert main(arguments) == 0
-    assert "2 training frames tried" in capsys.readouterr().out
+    assert "tried on 2 training frames" in capsys.readouterr().out
 
 
 # Whole segments.

@@ -30,13 +30,14 @@ def test_grid_rows_equal_separate_fits(lip_flow, codes):
         together = minimize(
             problem,
             options,
+            options.optimizer.build(options.optimizer_inputs(problem.code_size)),
             frames=torch.arange(2).repeat_interleave(3),
             learning_rate=torch.tensor([rate for rate, _ in points] * 2, dtype=torch.float64),
             weights=torch.tensor([[1.0, weight] for _, weight in points] * 2, dtype=torch.float64),
         )
     for i, (rate, weight) in enumerate(points):
         objectives = ["keypoint", {**LIKELIHOOD, "weight": weight}]
-        alone = fit(lip_flow, frame, fitting(objectives, steps=15, learning_rate=rate))
+        alone = fit(lip_flow, frame, fitting(objectives, steps=15, optimizer={"learning_rate": rate}))
         torch.testing.assert_close(together.codes[i::3], alone.codes, rtol=0, atol=1e-9)
 
 
@@ -53,7 +54,7 @@ def test_the_grid_chooses_the_best_score(lip_flow, codes):
     for point in choice.points:
         objectives = ["keypoint", {**LIKELIHOOD, "weight": point.latent_weight}]
         first = frame.rows(torch.arange(3))
-        alone = fit(lip_flow, first, fitting(objectives, steps=10, learning_rate=point.learning_rate))
+        alone = fit(lip_flow, first, fitting(objectives, steps=10, optimizer={"learning_rate": point.learning_rate}))
         scores, _ = score(lip_flow, alone.codes, first, metric)
         assert abs(float(scores["psnr"].mean()) - point.score) < 1e-3
 
@@ -64,7 +65,7 @@ def test_a_metric_whose_lower_values_are_better_chooses_the_lowest(dam, codes):
     grid = {"learning_rate": [1e-5, 0.1], "latent_weight": [0.01], "frames": 3}
     choice = choose(dam, frame, fitting(["keypoint"], steps=10, grid=grid), metric=metric)
     assert choice.score == min(point.score for point in choice.points)
-    assert choice.learning_rate == 0.1 and choice.describe().endswith("mm; 3 frames tried)")
+    assert choice.learning_rate == 0.1 and choice.describe().endswith("mm; tried on 3 frames)")
 
 
 @pytest.mark.parametrize("empty", [[1], [0, 1, 2]])
@@ -88,7 +89,9 @@ def test_fit_uses_what_the_grid_chose(dam, codes):
     grid = {"learning_rate": [0.001, 0.1], "latent_weight": [0.1, 0.001], "frames": 2}
     result = fit(dam, frame, fitting(["keypoint", LIKELIHOOD], steps=10, grid=grid))
     chosen = [{**LIKELIHOOD, "weight": result.grid.latent_weight}]
-    alone = fit(dam, frame, fitting(["keypoint", *chosen], steps=10, learning_rate=result.grid.learning_rate))
+    alone = fit(
+        dam, frame, fitting(["keypoint", *chosen], steps=10, optimizer={"learning_rate": result.grid.learning_rate})
+    )
     torch.testing.assert_close(result.codes, alone.codes, rtol=0, atol=1e-9)
 
 

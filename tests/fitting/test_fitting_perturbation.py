@@ -81,7 +81,7 @@ def test_fitting_the_pose_undoes_the_displacement(dam, codes):
     dam.driving, driving = torch.nn.Identity(), dam.driving
     dam.driving.modality = "headset"
     try:
-        options = {"steps": 150, "learning_rate": 0.2, "perturbation": {"degrees": 4, "millimetres": 5}}
+        options = {"steps": 150, "optimizer": {"type": "adam", "learning_rate": 0.2}, "perturbation": {"degrees": 4, "millimetres": 5}}
         result = fit(dam, frame, fitting([HEADSET, FRONTAL], pose={}, **options))
         left = fit(dam, frame, fitting([HEADSET, FRONTAL], **options))
     finally:

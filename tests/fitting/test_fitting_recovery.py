@@ -29,7 +29,7 @@ def test_a_code_is_recovered_from_its_own_keypoints(dam, codes):
 def test_a_code_is_recovered_from_its_own_pictures(dam, codes):
     frame = frame_of(dam, codes[:2])
     objectives = [{"type": "photometric", "target": "headset"}, {"type": "photometric", "target": "frontal"}]
-    result = fit(dam, frame, fitting(objectives, steps=150, learning_rate=0.2))
+    result = fit(dam, frame, fitting(objectives, steps=150, optimizer={"learning_rate": 0.2}))
     assert set(result.curves) == {"photometric", "photometric#2", "total"}
     assert (result.losses < 0.02 * result.curves["total"][:, 0]).all()
     assert (result.codes - codes[:2]).norm(dim=1).max() < 0.3 * codes.norm(dim=1).min()
@@ -66,7 +66,7 @@ def test_the_headset_pose_is_recovered_with_the_code(dam):
     dam.driving.modality = "headset"
     try:
         objectives = [{"type": "photometric", "target": "headset"}, {"type": "photometric", "target": "frontal"}]
-        result = fit(dam, frame, fitting(objectives, steps=150, learning_rate=0.2, pose={"learning_rate": 0.01}))
+        result = fit(dam, frame, fitting(objectives, steps=150, optimizer={"learning_rate": 0.2}, pose={}))
     finally:
         dam.driving = driving
     at_rest = torch.eye(3, 4, dtype=FLOAT64).expand_as(true)

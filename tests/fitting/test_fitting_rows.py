@@ -42,7 +42,7 @@ def test_rows_stop_at_different_steps_and_the_batch_shrinks(dam, codes):
     forward = dam.decoder.geometry
     dam.decoder.geometry = lambda code: sizes.append(len(code)) or forward(code)
     try:
-        result = fit(dam, frame, fitting(["keypoint"], steps=150, patience=3, learning_rate=0.3))
+        result = fit(dam, frame, fitting(["keypoint"], steps=150, patience=3, optimizer={"learning_rate": 0.3}))
     finally:
         del dam.decoder.geometry
     assert len(set(result.steps.tolist())) > 1
@@ -55,7 +55,7 @@ def test_rows_stop_at_different_steps_and_the_batch_shrinks(dam, codes):
 @pytest.mark.parametrize("batch", [2, 16])
 def test_asking_seldom_which_rows_have_stopped_changes_nothing(batch, dam, codes, monkeypatch):
     frame = frame_of(dam, codes)
-    options = fitting(["keypoint"], steps=60, patience=4, learning_rate=0.3, batch=batch)
+    options = fitting(["keypoint"], steps=60, patience=4, optimizer={"learning_rate": 0.3}, batch=batch)
     often = fit(dam, frame, options)
     monkeypatch.setitem(loop._PAUSES, "cpu", 8)
     seldom = fit(dam, frame, options)
@@ -63,7 +63,9 @@ def test_asking_seldom_which_rows_have_stopped_changes_nothing(batch, dam, codes
 
 
 def test_a_row_stops_after_patience_steps_without_improvement(dam, codes):
-    result = fit(dam, frame_of(dam, codes), fitting(["keypoint"], steps=150, patience=3, learning_rate=0.3))
+    result = fit(
+        dam, frame_of(dam, codes), fitting(["keypoint"], steps=150, patience=3, optimizer={"learning_rate": 0.3})
+    )
     stopped_early = result.steps < 150
     assert stopped_early.any()
     assert (result.steps - result.best_steps)[stopped_early].tolist() == [3] * int(stopped_early.sum())
@@ -73,7 +75,9 @@ def test_a_row_stops_after_patience_steps_without_improvement(dam, codes):
 
 
 def test_curves_end_where_the_row_stopped(dam, codes):
-    result = fit(dam, frame_of(dam, codes), fitting(["keypoint"], steps=150, patience=3, learning_rate=0.3))
+    result = fit(
+        dam, frame_of(dam, codes), fitting(["keypoint"], steps=150, patience=3, optimizer={"learning_rate": 0.3})
+    )
     assert result.curves["total"].isfinite().sum(dim=1).tolist() == (result.steps + 1).tolist()
 
 

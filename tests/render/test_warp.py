@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from lipflow_optimizers.adam import RowAdam
 from render_scenes import make
 from test_contract import DEEP, gradients, scene
 from torch.testing import assert_close
@@ -16,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lipflow_core
 from lipflow_core.avatar import frozen
-from lipflow_core.fitting.adam import RowAdam
 from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.planning import plan

@@ -29,7 +29,7 @@ QUICK = (
     "renderer=cpu",
     "training.threads=1",
     "fitting.steps=4",
-    "fitting.learning_rate=0.003",
+    "fitting.optimizer.learning_rate=0.003",
 )
 
 

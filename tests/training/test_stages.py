@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from runs import dam_regressor, make_spec, parameters, rows, same, weights
+from runs import REGISTRY, dam_regressor, make_spec, parameters, rows, same, weights
 
 from lipflow_core.assembly import assemble
-from lipflow_core.errors import SpecError
+from lipflow_core.errors import Interrupted, ModelError, SpecError
 from lipflow_core.model_directory import open_model
 from lipflow_core.training import train
 from lipflow_core.weights import weights_of
@@ -67,6 +67,50 @@ def test_a_regressor_learns_against_a_frozen_dam(tmp_path):
     logged = rows(tmp_path / "run")
     assert {"photometric", "geometry", "divergence"} <= logged[0].keys()
     assert "photometric" not in logged[-1] and "geometry" not in logged[-1]
+
+
+@pytest.fixture(scope="module")
+def first_stage(tmp_path_factory, globe_registry):
+    """A finished run of the first stage of `dam_regressor` alone, by a spec without the driving encoder."""
+    content = dam_regressor()
+    alone = {**content, "driving": None, "prior": "standard-normal"}
+    alone["training"] = {"stages": [{"name": "dam", "train": ["encoder", "decoder"]}]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(REGISTRY, str(globe_registry))
+        return train(make_spec(alone), tmp_path_factory.mktemp("first") / "run").path
+
+
+def test_a_training_goes_on_from_the_first_stages_of_another_run_bit_for_bit(tmp_path, first_stage):
+    whole = train(make_spec(dam_regressor()), tmp_path / "whole")
+    second = train(make_spec(dam_regressor()), tmp_path / "second", after=first_stage)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "second"))
+    assert second.summary.stages == whole.summary.stages
+
+
+def test_a_training_after_another_run_resumes(tmp_path, first_stage):
+    asked = iter([False, True])
+    with pytest.raises(Interrupted):
+        train(make_spec(dam_regressor()), tmp_path / "run", after=first_stage, stop=lambda: next(asked))
+    train(make_spec(dam_regressor()), tmp_path / "run", after=first_stage, resume=True)
+    train(make_spec(dam_regressor()), tmp_path / "whole")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_a_training_is_not_resumed_after_another_run_than_at_its_start(tmp_path, first_stage):
+    train(make_spec(dam_regressor()), tmp_path / "run")
+    with pytest.raises(ModelError, match="after was null"):
+        train(make_spec(dam_regressor()), tmp_path / "run", after=first_stage, resume=True)
+
+
+def test_a_run_of_other_stages_is_no_beginning(tmp_path, first_stage, finished_run):
+    with pytest.raises(ModelError, match="its stages are all, which are not the first ones of dam, regressor"):
+        train(make_spec(dam_regressor()), tmp_path / "run", after=finished_run.path)
+    with pytest.raises(ModelError, match="its stages are dam, which are not the first ones of dam"):
+        train(
+            make_spec({**dam_regressor(), "training": {"stages": [dam_regressor()["training"]["stages"][0]]}}),
+            tmp_path / "run",
+            after=first_stage,
+        )
 
 
 def test_a_stage_runs_only_what_it_needs(tmp_path):

@@ -16,6 +16,7 @@ import lipflow_glow
 import lipflow_keypoint
 import lipflow_metrics
 import lipflow_objectives
+import lipflow_optimizers
 import lipflow_priors
 import lipflow_render
 
@@ -28,6 +29,7 @@ PLUGINS = (
     lipflow_keypoint,
     lipflow_metrics,
     lipflow_objectives,
+    lipflow_optimizers,
     lipflow_priors,
     lipflow_render,
 )
@@ -115,6 +117,7 @@ MODULES = [
         "is not finite in training mode",
         also={"gradients reach every parameter": "asks in training mode"},
     ),
+    Wrong("coupling/additive", "Backwards", "forward mode agrees with reverse mode", "does not go through it"),
     Wrong("coupling/additive", "Idle", "gradients reach every parameter", "no gradient reaches parameter 'unused'"),
 ]
 
@@ -146,6 +149,7 @@ PRIORS = [
     Wrong("prior/standard-normal", "NeverNone", "mode and samples have their shapes", "no samples"),
     Wrong("prior/standard-normal", "Global", "samples depend on the seed alone", "torch's global generator"),
     Wrong("prior/standard-normal", "Wide", "samples follow the density", "samples do not follow the density"),
+    Wrong("prior/standard-normal", "Shifted", "base space leads back to the code", "from_base does not lead back"),
     Wrong("prior/standard-normal", "TooMuch", "the density integrates to one", "not to 1"),
     Wrong("prior/standard-normal", "NoSpread", "divergence reaches Q's mean and spread", "no gradient reaches Q's"),
     Wrong("prior/standard-normal", "Forgetful", "initialization is stable", "still not initialized"),
@@ -202,7 +206,13 @@ RENDERERS = [
 
 TERMS = [
     Wrong("objective/geometry", "NeverEmpty", "one value for each sample", "no samples"),
-    Wrong("objective/geometry", "Leaking", "samples are independent", "depends on the others of its batch"),
+    Wrong(
+        "objective/geometry",
+        "Leaking",
+        "samples are independent",
+        "depends on the others of its batch",
+        also={"residuals have the loss's gradient": "only the loss leaks"},
+    ),
     Wrong(
         "objective/geometry",
         "Opportunist",
@@ -222,6 +232,7 @@ TERMS = [
                 "nothing is random",
                 "gradients reach what its plan needs, and nothing else",
                 "the weight is left to the core",
+                "residuals have the loss's gradient",
             ),
             NOT_ASKED,
         ),
@@ -245,6 +256,41 @@ OBJECTIVES = [
         "a gradient reaches 'vertices', which its plan's needs do not name",
     ),
     Wrong("objective/geometry", "Weighing", "the weight is left to the core", "already multiplied by its weight"),
+    Wrong("objective/geometry", "Halved", "residuals have the loss's gradient", "another gradient than the loss"),
+]
+
+OPTIMIZERS = [
+    Wrong(
+        "optimizer/adam",
+        "Still",
+        "it lowers the loss",
+        "of the rows' losses are left",
+        also={
+            "a gradient that is not finite is survived": "asks for a lower loss too",
+        },
+    ),
+    Wrong(
+        "optimizer/adam",
+        "Coupled",
+        "rows are independent",
+        "depends on the others of its batch",
+        also=dict.fromkeys(
+            (
+                "rows join and leave a batch",
+                "a row that is not finite leaves others alone",
+                "learning rates of rows count",
+            ),
+            "compares a row with itself among others",
+        ),
+    ),
+    Wrong("optimizer/adam", "Counting", "rows join and leave a batch", "goes another way"),
+    Wrong("optimizer/adam", "Panicking", "a row that is not finite leaves others alone", "is NaN changes others"),
+    Wrong("optimizer/adam", "Dividing", "a gradient that is not finite is survived", "parameters are not finite"),
+    Wrong("optimizer/adam", "Double", "types are kept", "it makes torch.float64 of torch.float32"),
+    Wrong("optimizer/adam", "NeverEmpty", "works for 0 rows and for 1", "no rows"),
+    Wrong("optimizer/adam", "Global", "nothing is random", "torch's global generator"),
+    Wrong("optimizer/adam", "InPlace", "arguments are left as they are", "changes the parameters in place"),
+    Wrong("optimizer/adam", "Deaf", "learning rates of rows count", "own learning rate is not used"),
 ]
 
 METRICS = [
@@ -289,6 +335,7 @@ WRONG: list[Wrong] = [
     *RENDERERS,
     *TERMS,
     *OBJECTIVES,
+    *OPTIMIZERS,
     *METRICS,
     *CAPTURES,
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lipflow_objectives.geometry import GeometryObjective
 from lipflow_objectives.photometric import PhotometricObjective
 
@@ -44,3 +46,9 @@ class Sideways(PhotometricObjective):
 class Weighing(GeometryObjective):
     def loss(self, state, target):
         return self.config.weight * super().loss(state, target)
+
+
+class Halved(GeometryObjective):
+    def residuals(self, state, target):
+        residuals = super().residuals(state, target)
+        return replace(residuals, weights=residuals.weights / 2)

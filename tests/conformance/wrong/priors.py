@@ -60,6 +60,12 @@ class Wide(_Conditioned):
             return 1.1 * super().sample(count, generator)
 
 
+class Shifted(_Conditioned):
+    class density(GaussianDensity):
+        def from_base(self, point):
+            return super().from_base(point) + 0.1
+
+
 class TooMuch(_Conditioned):
     class density(GaussianDensity):
         def log_prob(self, code):

@@ -1,4 +1,4 @@
-"""Adam with a state, step count and learning rate for each row."""
+"""Optimizer `adam`: a state, step count and learning rate for each row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lipflow_core.interfaces import Evaluation, Optimizer
 from lipflow_core.records import Record
 
 _BETAS = (0.9, 0.999)
@@ -56,3 +57,20 @@ class RowAdam(Record):
         spread = (second / (1 - _BETAS[1] ** count)).sqrt()
         moved = parameters - self.learning_rate * unbiased / (spread + _EPSILON)
         return moved, type(self)(first, second, steps, self.learning_rate)
+
+
+class AdamOptimizer(Optimizer):
+    """Adam on the code and, with a learning rate of its own, on the pose (paper, supplement H.2).
+
+    Without a finite gradient a row moves by its momentum.
+    """
+
+    def start(self, parameters: Tensor, learning_rate: Tensor | None = None) -> RowAdam:
+        rate = torch.full_like(parameters, self.config.learning_rate)
+        if learning_rate is not None:
+            rate = learning_rate[:, None].expand_as(parameters).contiguous()
+        rate[:, self.given.code :] = self.config.pose_learning_rate
+        return RowAdam.start(rate)
+
+    def update(self, parameters: Tensor, evaluation: Evaluation, state: RowAdam) -> tuple[Tensor, RowAdam]:
+        return state.update(parameters, evaluation.gradient)
