@@ -10,21 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import SLOTS, Avatar
 from lipflow_core.errors import CompatibilityError, PluginError, SpecError
-from lipflow_core.interfaces import Decoder, LatentPrior, ObservationEncoder, Renderer
 from lipflow_core.planning import Blueprint, PlannedPart, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.specs import Spec, load_spec
-
-_SLOTS: Mapping[str, type[nn.Module]] = {
-    "encoder": ObservationEncoder,
-    "driving": ObservationEncoder,
-    "prior": LatentPrior,
-    "decoder": Decoder,
-    "renderer": Renderer,
-}
 
 
 def assemble(
@@ -108,7 +99,7 @@ def _seeded_build(planned: PlannedPart, seed: int) -> nn.Module:
             if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
                 raise
             raise SpecError(f"{planned} needs more memory than there is", "Choose smaller sizes.") from error
-    expected = _SLOTS[planned.part.kind]
+    expected = SLOTS[planned.part.kind]
     if not isinstance(module, expected):
         raise PluginError(
             f"{planned} of {planned.part.distribution}: {planned.part.component.implementation} is a "
@@ -166,10 +157,10 @@ def _check_instances(spec: Spec, instances: Mapping[str, Any]) -> None:
             "Name an encoder in that slot; the given one replaces it.",
         )
     for slot, instance in instances.items():
-        if slot not in _SLOTS:
-            raise TypeError(f"assemble() has no slot '{slot}'; slots are {', '.join(_SLOTS)}")
-        if not isinstance(instance, _SLOTS[slot]):
-            raise TypeError(f"{slot}= must be a {_SLOTS[slot].__name__}, got a {type(instance).__name__}")
+        if slot not in SLOTS:
+            raise TypeError(f"assemble() has no slot '{slot}'; slots are {', '.join(SLOTS)}")
+        if not isinstance(instance, SLOTS[slot]):
+            raise TypeError(f"{slot}= must be a {SLOTS[slot].__name__}, got a {type(instance).__name__}")
 
 
 def _check_template(blueprint: Blueprint, template: Template) -> None:

@@ -18,6 +18,14 @@ from lipflow_core.records import Camera, Encoding, FaceState, Frame, Record, Ren
 
 R = TypeVar("R", bound=Record)
 
+SLOTS: Mapping[str, type[nn.Module]] = {
+    "encoder": ObservationEncoder,
+    "driving": ObservationEncoder,
+    "prior": LatentPrior,
+    "decoder": Decoder,
+    "renderer": Renderer,
+}
+"""Slot of an avatar → interface of the component in it."""
 REGION = "region "
 """Prefix of the names of buffers that hold a template's regions."""
 
@@ -126,12 +134,11 @@ class Avatar(nn.Module):
         return self.capture.roles
 
     def part(self, name: str) -> nn.Module | None:
-        """Return the component in slot "encoder", "driving", "prior", "decoder" or "renderer"; None if it is empty."""
+        """Return the component in one of `SLOTS`; None if it is empty."""
         return getattr(self, name)
 
     def __repr__(self) -> str:
-        slots = ("encoder", "driving", "prior", "decoder", "renderer")
-        parts = [f"{slot}={type(self.part(slot)).__name__}" for slot in slots if self.part(slot) is not None]
+        parts = [f"{slot}={type(self.part(slot)).__name__}" for slot in SLOTS if self.part(slot) is not None]
         return f"Avatar({', '.join(parts)}, parameters={sum(p.numel() for p in self.parameters())})"
 
     def prior_of(self, stage: str) -> LatentPrior:

@@ -1,4 +1,4 @@
-"""Names that the system allows no file to have: asked at the door of whatever takes a path from the user."""
+"""Checks paths from the user for names that no file can have."""
 
 from __future__ import annotations
 

@@ -1,21 +1,19 @@
-"""Components of a model that were given as objects: what of a model its spec does not tell."""
+"""Finds components that were given as objects, which the spec does not name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import SLOTS, Avatar
 from lipflow_core.parts import Part, SameAs
 from lipflow_core.registry import load_object
 from lipflow_core.specs import Spec
-
-_SLOTS = ("encoder", "driving", "prior", "decoder", "renderer")
 
 
 def given_parts(avatar: Avatar, spec: Spec) -> dict[str, str]:
     """Find the slots whose component is not the one that the spec names; slot → module and name of its class."""
     found = {}
-    for slot in _SLOTS:
+    for slot in SLOTS:
         module, part = avatar.part(slot), part_of(spec, slot)
         if module is not None and part is not None and type(module) is not _class(part):
             found[slot] = name_of(type(module))
@@ -30,7 +28,7 @@ def missing_parts(given: Mapping[str, str], spec: Spec) -> Iterator[tuple[str, s
         spec: The spec that it is opened with.
     """
     for slot, name in given.items():
-        part = part_of(spec, slot) if slot in _SLOTS else None
+        part = part_of(spec, slot) if slot in SLOTS else None
         if part is not None and name_of(_class(part)) != name:
             yield slot, name, part
 

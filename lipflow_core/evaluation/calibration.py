@@ -44,8 +44,8 @@ CALIBRATION_HEADINGS = {
 """Columns of the calibration's table, as `Calibration.figure` takes them → their headings."""
 CALIBRATION_DEFINITIONS = {
     "NLL": "−log p of Q's code under the prior that fits, in nats per dimension of the code; of Q's mean code, and "
-    "averaged over samples of Q. Standardised, the latter with codes in units of their spread over all frames: 1.42 is "
-    "then what a prior gives that knows no more than mean and spread of each dimension.",
+    "averaged over samples of Q. Standardised, the latter with codes in units of their spread over all frames: a "
+    "prior that knows only mean and spread of each dimension scores 1.42.",
     "Coverage": "How many of Q's samples lie in the prior's credible region of a nominal level, by their rank among "
     "draws of the prior; in each dimension, the central interval of the draws; joint, the region of highest density. A "
     "prior that is right covers as much as its level says, an overconfident one less.",

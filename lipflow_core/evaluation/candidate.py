@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from lipflow_core.assembly import on_device
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import SLOTS, Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.evaluation.result import is_folder_name
 from lipflow_core.model_directory import OpenedModel, open_model
@@ -67,7 +67,7 @@ class Candidate:
     @property
     def parts(self) -> dict[str, object]:
         """Class and options of the model's components, by slot."""
-        slots = ("encoder", "driving", "fitting_prior", "decoder", "renderer")
+        slots = ["fitting_prior" if slot == "prior" else slot for slot in SLOTS]
         modules = {slot: getattr(self.avatar, slot) for slot in slots}
         return {
             slot: [f"{type(module).__module__}.{type(module).__qualname__}", module.config.model_dump(mode="json")]
@@ -132,9 +132,7 @@ def _overridden(spec: Spec, overrides: Sequence[str]) -> Spec:
 
 def _plans(avatar: Avatar, spec: Spec) -> dict[str, Plan]:
     """Collect the plans of the avatar's components by slot."""
-    slots = ["driving", "prior", "decoder", "renderer"]
-    if avatar.encoder is not avatar.driving:
-        slots.append("encoder")
+    slots = [slot for slot in SLOTS if slot != "encoder" or avatar.encoder is not avatar.driving]
     found = {slot: part.planned for slot in slots if (part := avatar.part(slot)) is not None}
     for index, stage in enumerate(spec.training.stages):
         if stage.prior is not None:

@@ -126,7 +126,7 @@ class ModelEvaluation:
             The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
-            lipflow_core.errors.SpecError: If `evaluation.codes` names a code that does not exist.
+            lipflow_core.errors.SpecError: If `evaluation.codes` names a fit without likelihood and there is none.
             lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
                 message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
@@ -134,10 +134,9 @@ class ModelEvaluation:
         candidate, indices, fitting = self.candidate, self.indices, self.candidate.spec.fitting
         metrics = build_metrics(candidate.avatar, candidate.spec.evaluation.metrics, candidate.blueprint.view)
         variants = self._variants()
-        if not variants and not {"posterior", "start"} & set(candidate.spec.evaluation.codes):
+        if self._not_fitted_without is not None and WITHOUT in candidate.spec.evaluation.codes:
             raise SpecError(
-                f"{candidate.spec.name}: evaluation.codes names {', '.join(candidate.spec.evaluation.codes)}, but "
-                "fitting has no objectives that ask the prior and others beside them",
+                f"{candidate.spec.name}: evaluation.codes names {WITHOUT}, but {self._not_fitted_without}",
                 "Name other codes, such as fitted.",
             )
         along = {metric: built for metric, built in metrics.items() if Needs.of([built.planned]).neighbours}
@@ -192,6 +191,14 @@ class ModelEvaluation:
         if (self.without_likelihood or WITHOUT in codes) and 0 < len(kept) < len(planned):
             variants[WITHOUT] = fitting.model_copy(update={"objectives": kept})
         return variants
+
+    @property
+    def _not_fitted_without(self) -> str | None:
+        """Reason why a fit without likelihood that was asked for is not made; None otherwise."""
+        asked = self.without_likelihood or WITHOUT in self.candidate.spec.evaluation.codes
+        if not asked or WITHOUT in self._variants():
+            return None
+        return "fitting has no objectives that ask the prior and others beside them"
 
     def _fits(self, variants: Mapping[Code, Fitting]) -> int:
         """Count the fits of single frames, including those of grid searches."""
@@ -370,6 +377,7 @@ class ModelEvaluation:
             grid=dict(chosen),
             calibration=None if fits.ranks is None else calibration(fits.ranks),
             not_calibrated=self._not_calibrated,
+            not_fitted_without=self._not_fitted_without,
             seconds=round(gathered.seconds, 3),
             provenance=Provenance(
                 capture=self.capture.identity,

@@ -155,6 +155,8 @@ class ModelScores(Result):
     """Calibration of the fitting prior on the same frames; null if Q's codes can't test it."""
     not_calibrated: str | None = None
     """Reason why there is no calibration; null if there is one."""
+    not_fitted_without: str | None = None
+    """Reason why there is no fit without likelihood although it was asked for; null if there is one or none was."""
     seconds: Number = 0.0
     """Wall-clock time in seconds of all fits together."""
     provenance: Provenance = Provenance()
@@ -202,7 +204,7 @@ class ModelScores(Result):
         return self.provenance.capture_name or self.provenance.capture or "–"
 
     def notes(self) -> list[str]:
-        """List problems with single frames, one line each."""
+        """List problems with fits and single frames, one line each."""
         return list(notes(self, CODES))
 
 

@@ -78,7 +78,9 @@ def calibration_table(evaluation: Evaluation) -> str:
 
 
 def notes(model: ModelScores, codes: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each problem with single frames; see `ModelScores.notes`."""
+    """Yield a line for each problem with fits and single frames; see `ModelScores.notes`."""
+    if model.not_fitted_without is not None:
+        yield f"{model.name}: no fit without likelihood, since {model.not_fitted_without}"
     for code, count in model.nonfinite.items():
         if count:
             told = counted(count, "frame")

@@ -321,7 +321,15 @@ def test_jitter_is_scored_on_fewer_frames_by_whole_segments(trained):
     assert len(model.frames) == 3 and math.isfinite(model.mean("posterior", "jitter"))
 
 
-def test_codes_that_there_are_not_are_refused(trained):
-    words = ["fitting.objectives=[keypoint]", "evaluation.codes=[fitted-without-likelihood]"]
+@pytest.mark.parametrize("codes", ["[fitted-without-likelihood]", "[start, fitted, fitted-without-likelihood]"])
+def test_codes_that_there_are_not_are_refused(codes, trained):
+    words = ["fitting.objectives=[keypoint]", f"evaluation.codes={codes}"]
     with pytest.raises(SpecError, match="names fitted-without-likelihood, but fitting has no objectives that ask"):
         lipflow_core.evaluate(trained["dam"], count=1, overrides=words)
+
+
+def test_a_fit_without_likelihood_that_can_not_be_made_is_told(trained):
+    words = ["fitting.objectives=[keypoint]", "fitting.steps=1"]
+    model = lipflow_core.evaluate(trained["dam"], count=1, overrides=words, without_likelihood=True).models[0]
+    assert "fitted-without-likelihood" not in model.scores
+    assert "dam: no fit without likelihood, since fitting has no objectives that ask the prior" in model.notes()[0]
