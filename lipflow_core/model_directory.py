@@ -24,7 +24,7 @@ from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import REGION, Avatar, template_of
 from lipflow_core.errors import CompatibilityError, ModelError, PluginError, SpecError, StorageError
 from lipflow_core.file_names import check_file_name
-from lipflow_core.given_parts import given_parts, how_to_reopen, missing_parts, warning_of
+from lipflow_core.instances import given_parts, how_to_reopen, missing_parts, warning_of
 from lipflow_core.model_lock import (
     FORMAT,
     LOCK,
@@ -41,7 +41,7 @@ from lipflow_core.planning import Blueprint, plan
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Template, Topology
 from lipflow_core.registry import Registry, default_registry
-from lipflow_core.registry.registered import DISTRIBUTION
+from lipflow_core.registry.process_layer import DISTRIBUTION
 from lipflow_core.specs import Spec, dump_spec, load_spec
 from lipflow_core.storage import check_folder, read_file, write_together
 from lipflow_core.weights import load_weights, weights_of

@@ -89,7 +89,7 @@ def make_lock(
         torch_version: Version of torch that made the model.
         content: File's name → content, for the model's other files.
         registry: Registry that versions are looked up in.
-        given: Slot → class of a component that the spec does not name (`lipflow_core.given_parts`).
+        given: Slot → class of a component that the spec does not name (`lipflow_core.instances`).
     """
     parts = [
         LockedPart(

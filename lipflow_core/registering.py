@@ -1,4 +1,4 @@
-"""`register`, which makes a class known to this process as a component, so that specs name it without a plugin."""
+"""Registers a class as a component of this process, so that specs name it without a plugin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lipflow_core.hooks import KINDS, Component, Kind
 from lipflow_core.interfaces.contracts import CONTRACTS
 from lipflow_core.registry import default_registry
 from lipflow_core.registry.admission import check_descriptor
-from lipflow_core.registry.registered import DISTRIBUTION, Registered, held, path_to, place_of
+from lipflow_core.registry.process_layer import DISTRIBUTION, Registered, held, path_to, place_of
 from lipflow_core.spelling import choices
 
 C = TypeVar("C", bound=type)

@@ -18,7 +18,7 @@ from lipflow_core.registry.catalogue import Registry
 from lipflow_core.registry.discovery import load_object
 from lipflow_core.registry.layers import Layer, read_layer
 from lipflow_core.registry.plugin import Plugin
-from lipflow_core.registry.registered import Registered, everything, layer_of
+from lipflow_core.registry.process_layer import Registered, everything, layer_of
 
 __all__ = [
     "Layer",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lipflow_core.interfaces.contracts import CONTRACTS
 from lipflow_core.registry import load_object
-from lipflow_core.registry.registered import DISTRIBUTION
+from lipflow_core.registry.process_layer import DISTRIBUTION
 from lipflow_core.testing.plugin_api import PLUGIN_API, foreign_imports, reached_from
 from lipflow_core.testing.subject import Check, Subject, refused
 

@@ -16,7 +16,7 @@ import torch
 from lipflow_core.assembly import build, on_device, usable_devices
 from lipflow_core.avatar import Avatar
 from lipflow_core.errors import ModelError, NumericalError
-from lipflow_core.given_parts import warning_of
+from lipflow_core.instances import warning_of
 from lipflow_core.interfaces import Capture, Objective
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.model_directory import EditedModelError, ModelWarning, check_model, write_model

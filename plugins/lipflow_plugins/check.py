@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Print the outcome of every check; 5 if any failed."""
-    from lipflow_core.specs.part import load_part
+    from lipflow_core.specs.component import load_part
 
     registry = default_registry()
     components = _components(args.name, args.kind, registry)

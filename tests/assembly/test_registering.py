@@ -18,7 +18,7 @@ from lipflow_core.interfaces.contracts import CONTRACTS
 from lipflow_core.model_directory import ModelWarning
 from lipflow_core.planning import plan
 from lipflow_core.registry import default_registry, load_object
-from lipflow_core.registry.registered import held
+from lipflow_core.registry.process_layer import held
 from lipflow_core.specs import load_spec
 from lipflow_core.testing import check_component
 

@@ -11,7 +11,7 @@ def run(args: argparse.Namespace) -> int:
     from lipflow_core.errors import CompatibilityError
     from lipflow_core.plans import CaptureInputs, Mismatch
     from lipflow_core.registry import default_registry
-    from lipflow_core.specs.part import load_part
+    from lipflow_core.specs.component import load_part
     from lipflow_core.tables import counted
     from lipflow_multiface import CAPTURE
 

@@ -1,4 +1,4 @@
-"""Components that Python code registered for this process: the top layer of the registry."""
+"""Holds the top layer of the registry: components that Python code registered for this process."""
 
 from __future__ import annotations
 
