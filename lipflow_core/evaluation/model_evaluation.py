@@ -145,7 +145,7 @@ class ModelEvaluation:
         gathered = _Gathered()
         generator = torch.Generator(candidate.avatar.device).manual_seed(SEED)
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
-        with progress(self._fits(variants), f"fit {name}", "frame", style=style) as bar:
+        with progress(len(self.indices) * len(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
             for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
                 chunk = indices[part]
@@ -192,17 +192,6 @@ class ModelEvaluation:
         if (self.without_likelihood or WITHOUT in codes) and 0 < len(kept) < len(planned):
             variants[WITHOUT] = fitting.model_copy(update={"objectives": kept})
         return variants
-
-    def _fits(self, variants: Mapping[Code, Fitting]) -> int:
-        """Count the fits of single frames, including those of grid searches."""
-        frames = len(self.indices)
-        total = frames * len(variants)
-        for name, fitting in variants.items():
-            if fitting.grid is not None:
-                weights = 1 if name == WITHOUT else len(fitting.grid.latent_weight)
-                rates = len(fitting.grid.learning_rate) if fitting.has_learning_rate else 1
-                total += min(fitting.grid.frames, frames) * rates * weights
-        return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one."""
