@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", metavar="WHICH", help="0:32, 0:320:10, SEGMENT or SEGMENT/NUMBER,… (default: all)")
     parser.add_argument("--split", default="held-out", help="split of the capture (default: held-out)")
-    parser.add_argument("--pictures", action="store_true", help="write a picture of each target beside its fit")
+    parser.add_argument("--pictures", action="store_true", help="write the scored view beside each fit")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("--json", action="store_true", help="print the content of fit.json, and no progress")

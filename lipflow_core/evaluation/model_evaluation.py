@@ -144,7 +144,7 @@ class ModelEvaluation:
         gathered = _Gathered()
         generator = torch.Generator(candidate.avatar.device).manual_seed(SEED)
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
-        with progress(self._fits(variants), f"fit {name}", "frame", style=style) as bar:
+        with progress(len(self.indices) * len(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
             for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
                 chunk = indices[part]
@@ -199,17 +199,6 @@ class ModelEvaluation:
         if not asked or WITHOUT in self._variants():
             return None
         return "fitting has no objectives that ask the prior and others beside them"
-
-    def _fits(self, variants: Mapping[Code, Fitting]) -> int:
-        """Count the fits of single frames, including those of grid searches."""
-        frames = len(self.indices)
-        total = frames * len(variants)
-        for name, fitting in variants.items():
-            if fitting.grid is not None:
-                weights = 1 if name == WITHOUT else len(fitting.grid.latent_weight)
-                rates = len(fitting.grid.learning_rate) if fitting.has_learning_rate else 1
-                total += min(fitting.grid.frames, frames) * rates * weights
-        return total
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one."""

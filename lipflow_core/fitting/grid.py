@@ -50,7 +50,7 @@ def search(
         fitting: Options of fitting.
         grid: Axes of the grid.
         metric: Metric to choose by; the first of the registry's default metrics if None.
-        progress: Progress that each finished row advances; there are frames × points rows.
+        progress: Progress that each finished row advances, and whose total grows by frames × points rows.
 
     Raises:
         lipflow_core.errors.SpecError: If the frames lack an observation that the metric compares with.
@@ -72,7 +72,7 @@ def search(
     sign = 1 if metric.config.higher_is_better else -1
     for extension in range(grid.extensions + 1):
         points = [point for point in product(*axes.values()) if point not in tried]
-        if extension and progress is not None and progress.total is not None:
+        if progress is not None and progress.total is not None:
             progress.total += len(points) * len(problem)
         means = _means(avatar, problem, target, fitting, points, metric, progress)
         tried |= dict(zip(points, means, strict=True))
@@ -119,7 +119,7 @@ def frames_to_choose_on(
         A split, and the positions of at most `grid.frames` frames in it, evenly spread.
 
     Raises:
-        lipflow_core.errors.UsageError: If all frames of the split are scored, so that none is apart.
+        lipflow_core.errors.UsageError: If all frames of the split are fitted or scored, so that none is apart.
     """
     if grid.choose_on == "training":
         split = open_split(capture(), "train")
@@ -128,8 +128,8 @@ def frames_to_choose_on(
         apart = np.setdiff1d(np.arange(len(split)), indices)
         if not len(apart):
             raise UsageError(
-                f"fitting.grid.choose_on is 'apart', but all {len(split)} frames of the split are scored",
-                "Score fewer frames, or choose on training frames with fitting.grid.choose_on=training.",
+                f"fitting.grid.choose_on is 'apart', but all {len(split)} frames of the split are fitted or scored",
+                "Name fewer with --frames or --count, or choose on training frames: fitting.grid.choose_on=training.",
             )
         scored = {split.segments[index] for index in indices}
         others = np.array([index for index in apart if split.segments[index] not in scored], dtype=np.int64)

@@ -4,8 +4,9 @@
 OUT/
   fit.json            frames, losses, steps, distances and mean curves; written last, so the fit is done if it exists
   codes.safetensors   every tensor of the `FittingResult`
-  pictures/           pictures of the targets, each beside its fit, if asked for
-  request.json, grid.json, batches/   the state of a fit that is not done
+  pictures/           pictures of the scored view, each beside its fit, if asked for
+  request.json, grid.json             what was asked for, and what the grid search chose
+  batches/            fitted frames of a fit that is not done
 ```
 """
 
@@ -93,7 +94,8 @@ def fit_model(
 
     Raises:
         lipflow_core.errors.ModelError: If the folder holds no model.
-        lipflow_core.errors.CaptureError: If there is no such frame, one is damaged, or none shows anything to fit to.
+        lipflow_core.errors.UsageError: If there is no such frame.
+        lipflow_core.errors.CaptureError: If a frame is damaged, or none shows anything to fit to.
         lipflow_core.errors.NumericalError: If no frame could be fitted, naming the part of the model that gives NaN.
         lipflow_core.errors.ResultError: If the results of an earlier run in `out` are damaged.
         lipflow_core.errors.StorageError: If `out` holds something else, can't be written, or is in use.
@@ -117,9 +119,10 @@ def fit_model(
     with claimed(folder, "fitting"):
         _open(folder, request)
         if (folder / RESULT).exists():
-            return FitSummary.read(folder / RESULT, "Remove that file and fit again.")
-        with _nothing_left_of_a_failure(folder):
-            summary = _ModelFit(folder, opened, source, indices, pictures, style).run(request, chosen)
+            summary = FitSummary.read(folder / RESULT, "Remove that file and fit again.")
+        else:
+            with _nothing_left_of_a_failure(folder):
+                summary = _ModelFit(folder, opened, source, indices, pictures, style).run(request, chosen)
         shutil.rmtree(folder / _BATCHES, ignore_errors=True)
         return summary
 
@@ -178,9 +181,7 @@ def search_grid(opened: OpenedModel, split: Split, indices: np.ndarray, style: S
     avatar, spec, blueprint = opened.avatar, opened.spec, opened.blueprint
     grid = spec.fitting.grid
     split, batch = frames_to_choose_on(grid, split, indices, lambda: open_capture(blueprint))
-    rates = len(grid.learning_rate) if spec.fitting.has_learning_rate else 1
-    rows = len(batch) * rates * len(grid.latent_weight)
-    with progress(rows, f"search {spec.name}", "fit", style=style) as bar:
+    with progress(0, f"search {spec.name}", "fit", style=style) as bar:
         metric = next(iter(build_metrics(avatar, spec.evaluation.metrics[:1], blueprint.view).values()))
         observations = (*blueprint.fitted_observations, *Needs.of([metric.planned]).targets)
         frame = load_frames(split, batch, observations)
@@ -280,7 +281,7 @@ class _ModelFit:
         )
 
     def _write_pictures(self, result: FittingResult, frame: Frame) -> None:
-        """Write a PNG of each frame: its target, what a region leaves of it, its fit.
+        """Write a PNG of each frame: its scored view, what a region leaves of it, its fit.
 
         Frames that can't be drawn have none.
         """

@@ -105,8 +105,7 @@ class Problem:
         cameras = cameras_of(target, needs.targets)
         # The pose is that of the driving device. A model without a driving encoder does not tell which cameras those
         # are, so all its targets move.
-        driving = None if avatar.driving is None else avatar.driving.modality
-        moving = frozenset({driving} if driving in cameras else cameras)
+        moving = frozenset(cameras if avatar.driving is None else cameras.keys() & {avatar.driving.modality})
         displacement = None
         if perturbation is not None and moving:
             drawn = perturbations(target.segments, target.numbers.tolist(), perturbation)

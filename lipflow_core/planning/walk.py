@@ -79,8 +79,10 @@ class _Walk:
             "fitting.optimizer", spec.fitting.optimizer, spec.fitting.optimizer_inputs(spec.code)
         )
         self._check_training(stages)
+        self._check_pose(objectives, driving)
         view = spec.evaluation.view or self.roles.scored_view
         metrics = self._metrics(view)
+        self._check_grid(metrics)
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
         used = [encoder, driving, *priors.values(), decoder, renderer, optimizer, *terms]
         for planned in (*priors.values(), decoder):
@@ -298,6 +300,35 @@ class _Walk:
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
                     )
+
+    def _check_pose(self, objectives: Sequence[PlannedPart], driving: PlannedPart | None) -> None:
+        """Note a pose or its perturbation if fitting compares with nothing that the moving cameras see."""
+        fitting = self.spec.fitting
+        asked = [name for name in ("pose", "perturbation") if getattr(fitting, name) is not None]
+        seen = set(Needs.of(term.plan for term in objectives).targets) - {self.roles.surface}
+        if not asked or (seen if driving is None else seen & set(driving.plan.needs)):
+            return
+        whose = "an observation with cameras" if driving is None else f"'{', '.join(driving.plan.needs)}'"
+        for name in asked:
+            self._note(
+                f"fitting.{name}",
+                f"fitting.{name} moves the driving cameras, but no objective of fitting compares with {whose}; name "
+                f"one that does, or set fitting.{name}=null",
+            )
+
+    def _check_grid(self, metrics: Sequence[PlannedPart]) -> None:
+        """Note a grid search by a metric that has no value for single frames of the fit."""
+        fitting = self.spec.fitting
+        needs = Needs.of([metrics[0].plan]) if metrics and fitting.grid is not None else Needs.of([])
+        lacks = "scores whole sequences" if needs.neighbours else ""
+        if needs.pose and fitting.pose is None and fitting.perturbation is None:
+            lacks = "scores the pose, which this fit neither fits nor perturbs"
+        if lacks:
+            self._note(
+                "fitting.grid",
+                f"a grid search chooses by the first metric, but {metrics[0]} {lacks}; name another metric first in "
+                "evaluation.metrics",
+            )
 
     def _check_code(self, planned: PlannedPart | None) -> None:
         """Note a part that takes a code of another size, as one that was built elsewhere may."""

@@ -159,8 +159,8 @@ class Grid(Config):
     frames of the training split; or frames of the same split apart from those that are scored, of other segments where
     there are enough."""
     extend: bool = False
-    """Whether an axis whose best value lies at its edge is extended beyond it, by its last ratio, until the best value
-    lies inside."""
+    """Whether an axis whose best value lies at its edge gets one more value, the edge times the ratio of its last two
+    values, until the best value lies inside."""
     extensions: Annotated[int, Field(ge=1, le=32)] = 4
     """Largest number of times that the grid is extended."""
 
@@ -186,8 +186,8 @@ class Fitting(Config):
     pose: PoseFitting | None = None
     """Fit the pose of the driving cameras together with the code, with these options; null keeps the given cameras."""
     perturbation: Perturbation | None = None
-    """Random error of the driving cameras' pose that fitting is given, to start the fit of the pose from, or to see how
-    fits without one bear it; null gives the true cameras. The driving encoder's pictures stay as they are."""
+    """Random error of the driving cameras' pose that the fit is given. A fit of the pose starts from it; a fit with
+    fixed cameras shows how much it loses. Null gives the true cameras. The driving encoder's pictures do not change."""
     grid: Grid | None = None
     """Grid search for the learning rate and the likelihood's weight on a first batch; null uses the given values."""
     batch: PositiveInt = 16

@@ -179,3 +179,20 @@ def test_a_fit_to_pictures_must_say_to_which():
     """Training compares the training views by default; a fit to them is rarely meant."""
     with pytest.raises(CompatibilityError, match=r"fitting.objectives.0: .*must say which pictures .*: .*headset"):
         plan(load_spec("dam", ["fitting.objectives=[photometric]"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["fitting.pose={}", "fitting.objectives=[geometry]"], "no objective of fitting compares with 'headset'"),
+        (
+            ["fitting.perturbation={degrees: 3}", "fitting.objectives=[{type: photometric, target: frontal}]"],
+            "no objective of fitting compares with 'headset'",
+        ),
+        (["fitting.grid={}", "evaluation.metrics=[jitter, geom]"], "scores whole sequences"),
+        (["fitting.grid={}", "evaluation.metrics=[pose-degrees]"], "scores the pose, which this fit neither fits"),
+    ],
+)
+def test_a_fit_that_moves_or_chooses_by_nothing_is_refused(overrides, told):
+    with pytest.raises(CompatibilityError, match=told):
+        planned("lip-flow-hmc", *overrides)

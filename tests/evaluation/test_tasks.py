@@ -270,7 +270,7 @@ def test_the_grid_is_tried_on_the_frames_that_are_asked_for(which, split, positi
 
 
 def test_without_frames_apart_a_grid_says_so(trained):
-    with pytest.raises(UsageError, match="all 6 frames of the split are scored"):
+    with pytest.raises(UsageError, match="all 6 frames of the split are fitted or scored"):
         choice_on(trained, "apart", frames="0:6")
 
 

@@ -81,7 +81,8 @@ def test_fitting_the_pose_undoes_the_displacement(dam, codes):
     dam.driving, driving = torch.nn.Identity(), dam.driving
     dam.driving.modality = "headset"
     try:
-        options = {"steps": 150, "optimizer": {"type": "adam", "learning_rate": 0.2}, "perturbation": {"degrees": 4, "millimetres": 5}}
+        adam = {"type": "adam", "learning_rate": 0.2}
+        options = {"steps": 150, "optimizer": adam, "perturbation": {"degrees": 4, "millimetres": 5}}
         result = fit(dam, frame, fitting([HEADSET, FRONTAL], pose={}, **options))
         left = fit(dam, frame, fitting([HEADSET, FRONTAL], **options))
     finally:
