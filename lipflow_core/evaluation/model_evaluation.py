@@ -196,7 +196,7 @@ class ModelEvaluation:
     def _not_fitted_without(self) -> str | None:
         """Reason why a fit without likelihood that was asked for is not made; None otherwise."""
         asked = self.without_likelihood or WITHOUT in self.candidate.spec.evaluation.codes
-        if not asked or WITHOUT in self._variants():
+        if not asked or self.fitted is not None or WITHOUT in self._variants():
             return None
         return "fitting has no objectives that ask the prior and others beside them"
 
