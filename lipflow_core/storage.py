@@ -162,7 +162,7 @@ def make_folder(path: AnyPath, *, within: AnyPath) -> Path:
     """Create a folder below a folder of results; an existing one is kept.
 
     Returns:
-        The folder.
+        The folder, by the path that was given.
 
     Raises:
         lipflow_core.errors.StorageError: If it can't be made, or a link or file stands in its place.
@@ -174,7 +174,7 @@ def make_folder(path: AnyPath, *, within: AnyPath) -> Path:
         place.mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error(path, error) from error
-    return place
+    return Path(path)
 
 
 def open_to_append(path: AnyPath, *, within: AnyPath) -> BinaryIO:

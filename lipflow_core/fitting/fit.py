@@ -199,7 +199,10 @@ def build_objectives(avatar: Avatar, target: Frame, parts: Sequence[Part]) -> di
     try:
         return numbered([part.name for part in parts], [part.build(given).to(avatar.device, dtype) for part in parts])
     except Mismatch as mismatch:
-        raise CompatibilityError(str(mismatch)) from mismatch
+        raise CompatibilityError(
+            str(mismatch),
+            hint=f"the frames were loaded with {', '.join(target.observations)}; load what objectives compare with too",
+        ) from mismatch
 
 
 def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:

@@ -98,7 +98,7 @@ class Problem:
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
             if space == "base":
-                _check_base(prior)
+                _check_base(avatar, prior)
         # By the true cameras: they tell which pixels show a region.
         masks = restricted_masks(avatar, target, objectives)
         compared = replace(target, observations={name: target[name] for name in needs.targets})
@@ -217,11 +217,15 @@ class Problem:
         )
 
 
-def _check_base(prior: ConditionedPrior) -> None:
+def _check_base(avatar: Avatar, prior: ConditionedPrior) -> None:
     try:
         prior.to_base(prior.mode())
     except NotImplementedError as error:
-        raise SpecError(f"fitting.space is 'base', but {error}", hint="set fitting.space=code") from error
+        raise SpecError(
+            f"fitting.space is 'base', but the prior ({type(avatar.fitting_prior).__name__}) has no base space: its "
+            "density implements neither to_base nor from_base",
+            hint="set fitting.space=code",
+        ) from error
 
 
 def _moved(camera: Camera, pose: Tensor) -> Camera:

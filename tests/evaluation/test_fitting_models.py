@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ from lipflow_core.storage import claimed
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
 
 
-def test_fit_writes_codes_curves_and_pictures(trained, tmp_path, capsys):
-    out = tmp_path / "fit"
+@pytest.mark.parametrize("relative", [False, True])
+def test_fit_writes_codes_curves_and_pictures(relative, trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = Path("runs/fit") if relative else tmp_path / "fit"
     arguments = ["fit", str(trained["lip-flow-hmc"]), *OPTIONS, "--frames", "0:3", "--out", str(out), "--pictures"]
     assert main(arguments) == 0
     assert "fitted 3 frames" in capsys.readouterr().out

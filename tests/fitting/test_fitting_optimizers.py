@@ -181,7 +181,7 @@ def test_a_prior_without_a_base_space_is_refused(dam, codes):
         },
     )()
     try:
-        with pytest.raises(SpecError, match=r"fitting\.space is 'base', but Bare has no base space"):
+        with pytest.raises(SpecError, match=r"fitting\.space is 'base', but the prior \(\w+\) has no base space"):
             fit(dam, frame_of(dam, codes), fitting(["keypoint"], space="base"))
     finally:
         dam.fitting_prior = prior
