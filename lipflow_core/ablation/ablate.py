@@ -160,7 +160,12 @@ class Ablation:
                 return LocalExecutor(grid, count, threads=execution.threads, lease_seconds=execution.lease)
 
         write_atomically(grid.path / GRID, self.grid.model_dump_json(indent=1) + "\n", within=grid.path)
-        with progress(len(plan.cells), f"ablate {self.grid.name}", "cell", style=style) as bar:
+        idle = status.count("done") == len(plan.cells)
+        label = f"ablate {self.grid.name}"
+        if idle:
+            told = f"all {counted(len(plan.cells), 'cell')} were done before"
+            progress(0, label, style=style).note(f"{label}: nothing to do, {told}")
+        with progress(len(plan.cells), label, "cell", style="none" if idle else style) as bar:
             bar.resume_at(0)
             with executor(grid) as running:
                 self.driven = drive(plan, grid, running, bar, stop=stop)

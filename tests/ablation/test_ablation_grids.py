@@ -57,6 +57,12 @@ def test_overrides_change_the_grid_or_all_its_systems(written):
     assert grid.execution.workers == 2
 
 
+@pytest.mark.parametrize("override", ["seed=5", "set.seed=5", "systems.lip.set.seed=5"])
+def test_an_option_that_is_an_axis_is_not_changed_beside_it(written, override):
+    with pytest.raises(SpecError, match=r"'seed' is an axis, .* 5 would have no effect; .* 'axes.seed=\[5\]'"):
+        load_grid(written(), [override])
+
+
 def test_overrides_of_axes_and_systems_take_paths_of_specs(written):
     grid = load_grid(written(), ["axes.training.batch=[2, 4]", "systems.lip.set.flow.coupling=affine"])
     assert grid.axes == {"seed": [0, 1], "training.batch": [2, 4]}
@@ -104,3 +110,8 @@ def test_shipped_grids_fit_together(name):
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_shipped_tasks_are_named_like_their_files(name):
     assert load_task(name).name == name and load_task(name).summary
+
+
+def test_no_two_shipped_tasks_have_the_same_summary():
+    summaries = [load_task(name).summary for name in shipped_tasks()]
+    assert len(set(summaries)) == len(summaries)
