@@ -69,6 +69,14 @@ def test_overrides_of_axes_and_systems_take_paths_of_specs(written):
     assert grid.systems["lip"].set == {"flow.steps": 2, "flow.coupling": "affine"}
 
 
+def test_a_task_may_switch_the_grid_of_the_shipped_one_off(written):
+    def kinds(path):
+        return {cell.kind for cell in plan_grid(load_grid(path)).cells.values()}
+
+    assert "choose" in kinds(written())
+    assert "choose" not in kinds(written("{fitting.steps: 3}", "{fitting.grid: null}"))
+
+
 def test_a_system_may_do_some_of_the_tasks(written):
     plan = plan_grid(load_grid(written("dam: dam", "dam: {spec: dam, tasks: [short]}")))
     assert {(one.system, one.task) for one in plan.scored} == {("dam", "short"), ("lip", "decode"), ("lip", "short")}
