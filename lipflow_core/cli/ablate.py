@@ -104,6 +104,8 @@ def _run(ablation, args: argparse.Namespace) -> int:
     if args.json:
         return _show_status(ablation, True, verdicts=True)
     print(printable(ablation.means_text()))
+    if args.only:
+        print("The means are of the part that was asked for; what follows is of the whole grid.")
     if told := ablation.verdicts().text():
         print(printable(told))
     print(f"written to {ablation.folder.path}: table.csv, findings.json, cells/")

@@ -130,6 +130,20 @@ def test_a_run_of_a_part_leaves_the_whole_table(command, ablation):
     assert (ablation.folder.path / "table.csv").read_bytes() == whole
 
 
+def test_systems_are_compared_at_each_point_of_further_axes(ablation, tmp_path):
+    shutil.copytree(ablation.folder.path, tmp_path / "points")
+    axes = {"seed": [0], "evaluation.frames": [3, 4]}
+    claims = ["reg[evaluation.frames=3] > dam[evaluation.frames=3] by 0.1 psnr on decode"]
+    points = lipflow_core.ablate(
+        {**GRID, "axes": axes, "tasks": ["decode"], "claims": claims}, tmp_path / "points", workers=1
+    )
+    verdicts = points.verdicts()
+    assert {(one.system, one.other) for one in verdicts.differences} == {
+        (f"reg[evaluation.frames={frames}]", f"dam[evaluation.frames={frames}]") for frames in (3, 4)
+    }
+    assert verdicts.findings[0].comparison.frames == 3
+
+
 def test_the_grid_in_the_folder_is_a_grid_file(ablation):
     again = Ablation.open(ablation.folder.path / "grid.json", ablation.folder.path)
     assert list(again.plan.cells) == list(ablation.plan.cells) and again.grid.claims == ablation.grid.claims
