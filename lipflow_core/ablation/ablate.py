@@ -14,7 +14,7 @@ from lipflow_core.ablation.cells import Cell, Plan
 from lipflow_core.ablation.driver import Driven, drive
 from lipflow_core.ablation.executors import Executor
 from lipflow_core.ablation.executors.local import LocalExecutor
-from lipflow_core.ablation.folder import ERROR, GRID, GridFolder, changes
+from lipflow_core.ablation.folder import ERROR, FINDINGS, GRID, GridFolder, changes
 from lipflow_core.ablation.grid import Grid, load_grid
 from lipflow_core.ablation.only import check_only
 from lipflow_core.ablation.planned import Planned, recall, remember, request_of
@@ -29,6 +29,7 @@ from lipflow_core.tables import counted
 
 if TYPE_CHECKING:
     from lipflow_core.ablation.statistics import Finding
+    from lipflow_core.ablation.verdicts import Verdicts
 
 
 def ablate(
@@ -115,7 +116,7 @@ class Ablation:
         Raises:
             lipflow_core.errors.SpecError: If a spec is invalid at some point of the grid.
         """
-        plan = plan_grid(self.grid)
+        plan = self._whole.plan if self.only else plan_grid(self.grid)
         if self.only:
             wanted = check_only(self.grid, plan.scored, self.only)
             kept = tuple(one for one in plan.scored if one.matches(wanted))
@@ -160,11 +161,17 @@ class Ablation:
                 return LocalExecutor(grid, count, threads=execution.threads, lease_seconds=execution.lease)
 
         write_atomically(grid.path / GRID, self.grid.model_dump_json(indent=1) + "\n", within=grid.path)
-        with progress(len(plan.cells), f"ablate {self.grid.name}", "cell", style=style) as bar:
+        idle = status.count("done") == len(plan.cells)
+        label = f"ablate {self.grid.name}"
+        if idle:
+            told = f"all {counted(len(plan.cells), 'cell')} were done before"
+            progress(0, label, style=style).note(f"{label}: nothing to do, {told}")
+        with progress(len(plan.cells), label, "cell", style="none" if idle else style) as bar:
             bar.resume_at(0)
             with executor(grid) as running:
                 self.driven = drive(plan, grid, running, bar, stop=stop)
-        table.write_table(plan, grid)
+        table.write_table(self._whole.plan, grid)
+        write_atomically(grid.path / FINDINGS, self.verdicts().json_text(), within=grid.path)
         return self.driven
 
     def status(self) -> Status:
@@ -213,17 +220,26 @@ class Ablation:
         return table.rows(self.plan, self.folder)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Judge the grid's claims by the scores that are there (see `statistics.judge`)."""
-        from lipflow_core.ablation.statistics import Scores, judge
+        """Judge the grid's claims by the scores of the whole grid that are done (see `statistics.judge`).
 
-        directions = table.directions(self.plan, self.folder)
-        known = [claim for claim in self.grid.claims if claim.metric in directions]
-        tasks = [task.name for task in self.grid.tasks]
-        return judge(Scores.of_rows(self.rows()), known, directions, systems=self.grid.systems, tasks=tasks)
+        Read `finding.comparison.cautions` and `finding.comparison.components.advice` beside a verdict.
+        """
+        return self.verdicts().findings
+
+    def verdicts(self) -> Verdicts:
+        """Compare each system with the baseline and judge the claims, by the scores of the whole grid that are done."""
+        from lipflow_core.ablation.verdicts import Verdicts
+
+        return Verdicts.of(self.grid, self._whole.plan, self.folder)
 
     def means_text(self) -> str:
         """Print the mean of each metric by task and system."""
         return table.means_text(self.plan, self.folder)
+
+    @cached_property
+    def _whole(self) -> Ablation:
+        """The same grid, not restricted to a part."""
+        return Ablation(self.grid, self.folder) if self.only else self
 
     @property
     def _planned(self) -> Planned:

@@ -12,6 +12,7 @@ OUT/
   plans/           what the last drivers planned, for --status
   grid.json        the grid, written out, as the last driver ran it; a grid file itself
   table.csv        a row for each cell, frame and metric
+  findings.json    differences to the baseline and verdicts on the claims, with their cautions
 ```
 
 Imports no torch.
@@ -33,7 +34,7 @@ from lipflow_core.errors import ResultError, StorageError
 from lipflow_core.results import Number, Result
 from lipflow_core.storage import storage_error, write_atomically
 
-CELLS, PLANS, GRID, TABLE = "cells", "plans", "grid.json", "table.csv"
+CELLS, PLANS, GRID, TABLE, FINDINGS = "cells", "plans", "grid.json", "table.csv", "findings.json"
 KEY, RESULT, ERROR, LOG = "key.json", "result.json", "error.json", "log.txt"
 _LAST_LINES = 12
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from lipflow_core.ablation.cells import as_text
 from lipflow_core.ablation.claims import Claim
 from lipflow_core.config import Config
 from lipflow_core.errors import SpecError
@@ -91,7 +92,8 @@ class Grid(Config):
     systems: Annotated[dict[str, System], Field(min_length=1)]
     """Name in tables → spec, or `{spec: …, set: {…}}`."""
     axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
-    """Path of an option → its values, such as `seed: [0, 1]`. Every system runs at every combination."""
+    """Path of an option → its values, such as `seed: [0, 1]`. Every system runs at every combination, so that every
+    system must have the option."""
     tasks: Annotated[list[Task], Field(min_length=1)]
     """Names of shipped tasks, or own ones: `{name: …, set: {…}}`."""
     set: dict[str, Any] = Field(default={})
@@ -220,6 +222,14 @@ def _problems(grid: Grid, document: Document, source: str) -> Iterable[str]:
         return f"{document.origin(path, of_key=of_key) or source}: {'.'.join(map(str, path))}"
 
     systems, tasks = list(grid.systems), [task.name for task in grid.tasks]
+    sets = {("set",): grid.set, **{("systems", name, "set"): system.set for name, system in grid.systems.items()}}
+    for place, changes in sets.items():
+        for path in (axis for axis in grid.axes if axis in changes):
+            value = as_text(changes[path])
+            yield (
+                f"{at(*place, path)}: '{path}' is an axis, whose values come last, so that {value} would have no "
+                f"effect; change the axis instead: 'axes.{path}=[{value}]'"
+            )
     if grid.baseline is not None and grid.baseline not in systems:
         yield f"{at('baseline')}: there is no system '{grid.baseline}'{_meant(grid.baseline, systems)}"
     for name in systems:

@@ -61,6 +61,14 @@ class Status:
         left = {self.kinds[name]: None for name, state in self.states.items() if state != "done"}
         return [kind for kind in left if not self.cpu_seconds.get(kind)]
 
+    def _left(self) -> str:
+        known = f"about {_duration(self.hours_left * 3600)} of CPU time"
+        if not self.unknown:
+            return known
+        kinds = ", ".join(self.unknown)
+        why = "not known before a first cell of that kind is done"
+        return f"{known}, and cells of kind {kinds}: time {why}" if self.hours_left else f"{kinds}: CPU time {why}"
+
     def text(self) -> str:
         """Print the state as tables: cells by kind and state, what is left, and the failed ones with their logs."""
         kinds = list(dict.fromkeys(self.kinds.values()))
@@ -72,8 +80,7 @@ class Status:
         rows.append(["all", *(str(self.count(state)) for state in STATES)])
         lines = [table(("cells", *STATES), rows, left=1, rules=(len(rows) - 1,))]
         if self.count("done") < len(self.states):
-            without = f", without those of kind {' and '.join(self.unknown)}: none is done yet" if self.unknown else ""
-            lines.append(f"left: {self.hours_left:.3g} CPU hours{without}")
+            lines.append(f"left: {self._left()}")
         running = self.having("running")
         if running:
             lines.append(f"running: {_few([self.labels[name] for name in running])}")
@@ -150,6 +157,13 @@ def stale_text(status: Status, grid: GridFolder, how: Mapping[str, Mapping[str, 
         text = ", ".join(lines) or "what the cells need changed"
         told[text] = told.get(text, 0) + len(names)
     return [f"stale: {text} ({counted(count, 'cell')})" for text, count in told.items()]
+
+
+def _duration(seconds: float) -> str:
+    """Write a rough time in the unit that suits it: "5 s", "12 min", "3.4 h"."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
 
 
 def _few(labels: list[str], count: int = 6) -> str:

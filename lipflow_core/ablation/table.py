@@ -7,12 +7,15 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lipflow_core.ablation.cells import Plan, as_text
 from lipflow_core.ablation.folder import TABLE, GridFolder
 from lipflow_core.storage import write_atomically
 from lipflow_core.tables import table
+
+if TYPE_CHECKING:
+    from lipflow_core.evaluation.result import Column
 
 LEVELS = ("system", "task", "subject", "seed")
 FRAME = ("sequence", "frame", "metric", "value")
@@ -46,15 +49,15 @@ def rows(plan: Plan, grid: GridFolder) -> Iterator[dict[str, Any]]:
                 yield {**levels, "sequence": segment, "frame": number, "metric": metric, "value": value}
 
 
-def directions(plan: Plan, grid: GridFolder) -> dict[str, bool | None]:
-    """Map each metric that was scored → whether a higher value is better."""
+def columns(plan: Plan, grid: GridFolder) -> dict[str, Column]:
+    """Map each metric that was scored → its column: heading, unit, decimal places and better side."""
     from lipflow_core.evaluation.folder import RESULT
     from lipflow_core.evaluation.result import ModelScores
 
-    found: dict[str, bool | None] = {}
+    found: dict[str, Column] = {}
     for one in {(one.system, one.task): one for one in plan.scored if grid.cell(one.cell).done}.values():
         scores = ModelScores.read(grid.cell(one.cell).path / "scores" / RESULT, "Remove the cell's result.json.")
-        found |= {name: column.higher_is_better for name, column in scores.metrics.items()}
+        found |= scores.metrics
     return found
 
 
@@ -81,18 +84,24 @@ def means_text(plan: Plan, grid: GridFolder) -> str:
         wanted[place] = wanted.get(place, 0) + 1
         if grid.cell(one.cell).done:
             found.setdefault(place, []).append(grid.cell(one.cell).result().value["means"][one.code])
-    metrics = list(dict.fromkeys(m for means in found.values() for one in means for m in one if m != "distance"))
+    metrics = columns(plan, grid)
     lines = []
     for place in sorted(wanted, key=lambda place: list(dict.fromkeys(task for task, _ in wanted)).index(place[0])):
         means = found.get(place, [])
-        cells = [_mean([one.get(metric) for one in means]) for metric in metrics]
+        cells = [column.text(_mean([one.get(name) for one in means])) for name, column in metrics.items()]
         lines.append([*place, f"{len(means)}/{wanted[place]}", *cells])
-    return table(("task", "system", "done", *metrics), lines, left=2)
+    heads = map(heading, metrics.values())
+    return table(("task", "system", "done", *heads), lines, left=2)
 
 
-def _mean(values: list[float | None]) -> str:
+def heading(column: Column) -> str:
+    """Write a metric's heading, its arrow to the better side and its unit, such as "PSNR ↑ dB"."""
+    return column.title if column.unit in ("", column.heading) else f"{column.title} {column.unit}"
+
+
+def _mean(values: list[float | None]) -> float:
     known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):.4g}" if known else "–"
+    return sum(known) / len(known) if known else math.nan
 
 
 def _plain(value: Any) -> Any:

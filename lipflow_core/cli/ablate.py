@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     doing.add_argument("--write-sbatch", metavar="FILE", help="write a Slurm job array whose tasks run the cells")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
-    shown.add_argument("--json", action="store_true", help="print the state of all cells as JSON, and no progress")
+    shown.add_argument(
+        "--json",
+        action="store_true",
+        help="print the state of all cells as JSON, after a run the verdicts too; no progress",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,11 +102,13 @@ def _run(ablation, args: argparse.Namespace) -> int:
             style="none" if args.quiet or args.json else "auto",
         )
     if args.json:
-        return _show_status(ablation, True)
+        return _show_status(ablation, True, verdicts=True)
     print(printable(ablation.means_text()))
-    for finding in ablation.findings():
-        print(printable(finding.sentence))
-    print(f"written to {ablation.folder.path}: table.csv, cells/")
+    if args.only:
+        print("The means are of the part that was asked for; what follows is of the whole grid.")
+    if told := ablation.verdicts().text():
+        print(printable(told))
+    print(f"written to {ablation.folder.path}: table.csv, findings.json, cells/")
     if not driven.failed:
         return 0
     waiting = f", {len(driven.blocked)} that need them were not run" if driven.blocked else ""
@@ -110,7 +116,7 @@ def _run(ablation, args: argparse.Namespace) -> int:
     return 1
 
 
-def _show_status(ablation, as_json: bool) -> int:
+def _show_status(ablation, as_json: bool, *, verdicts: bool = False) -> int:
     import json
 
     status = ablation.status()
@@ -120,7 +126,8 @@ def _show_status(ablation, as_json: bool) -> int:
             | ({"error": status.errors[name].model_dump(mode="json")} if name in status.errors else {})
             for name, state in status.states.items()
         }
-        print(json.dumps({"cells": cells, "cpu_hours_left": status.hours_left}, indent=1))
+        concluded = ablation.verdicts().model_dump(mode="json") if verdicts else {}
+        print(json.dumps({"cells": cells, "cpu_hours_left": status.hours_left, **concluded}, indent=1))
     else:
         print(status.text())
         if status.having("stale"):

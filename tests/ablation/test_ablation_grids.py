@@ -57,10 +57,24 @@ def test_overrides_change_the_grid_or_all_its_systems(written):
     assert grid.execution.workers == 2
 
 
+@pytest.mark.parametrize("override", ["seed=5", "set.seed=5", "systems.lip.set.seed=5"])
+def test_an_option_that_is_an_axis_is_not_changed_beside_it(written, override):
+    with pytest.raises(SpecError, match=r"'seed' is an axis, .* 5 would have no effect; .* 'axes.seed=\[5\]'"):
+        load_grid(written(), [override])
+
+
 def test_overrides_of_axes_and_systems_take_paths_of_specs(written):
     grid = load_grid(written(), ["axes.training.batch=[2, 4]", "systems.lip.set.flow.coupling=affine"])
     assert grid.axes == {"seed": [0, 1], "training.batch": [2, 4]}
     assert grid.systems["lip"].set == {"flow.steps": 2, "flow.coupling": "affine"}
+
+
+def test_a_task_may_switch_the_grid_of_the_shipped_one_off(written):
+    def kinds(path):
+        return {cell.kind for cell in plan_grid(load_grid(path)).cells.values()}
+
+    assert "choose" in kinds(written())
+    assert "choose" not in kinds(written("{fitting.steps: 3}", "{fitting.grid: null}"))
 
 
 def test_a_system_may_do_some_of_the_tasks(written):
@@ -104,3 +118,8 @@ def test_shipped_grids_fit_together(name):
 @pytest.mark.parametrize("name", shipped_tasks())
 def test_shipped_tasks_are_named_like_their_files(name):
     assert load_task(name).name == name and load_task(name).summary
+
+
+def test_no_two_shipped_tasks_have_the_same_summary():
+    summaries = [load_task(name).summary for name in shipped_tasks()]
+    assert len(set(summaries)) == len(summaries)

@@ -10,7 +10,7 @@ from lipflow_core.ablation.adoption import adopt, merge
 from lipflow_core.ablation.folder import GridFolder
 from lipflow_core.ablation.leases import Lease
 from lipflow_core.ablation.planned import Planned, recall, remember
-from lipflow_core.ablation.status import stale_text, status_of
+from lipflow_core.ablation.status import Status, stale_text, status_of
 from lipflow_core.errors import StorageError, UsageError
 
 
@@ -42,6 +42,21 @@ def test_cost_left_is_told_by_what_cells_took(grid):
     found = status(plan, grid)
     (took,) = found.cpu_seconds["count"]
     assert found.hours_left == pytest.approx(7 * took / 3600) and not found.unknown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(5.2, "left: about 5 s of CPU time"), (720, "left: about 12 min of"), (12240, "left: about 3.4 h of")],
+)
+def test_what_is_left_is_told_in_the_unit_that_suits_it(seconds, told):
+    found = Status({"a": "done", "b": "waiting"}, {"a": "fit", "b": "fit"}, {}, cpu_seconds={"fit": [seconds]})
+    assert told in found.text()
+
+
+def test_kinds_of_unknown_cost_are_told():
+    kinds = {"a": "train", "b": "fit", "c": "score"}
+    found = Status(dict.fromkeys(kinds, "waiting"), kinds, {})
+    assert "left: train, fit, score: CPU time not known before a first cell of that kind is done" in found.text()
 
 
 def test_cells_that_earlier_code_has_done_are_stale_and_what_changed_is_told(grid):

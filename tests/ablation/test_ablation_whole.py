@@ -39,6 +39,7 @@ GRID = {
         },
     ],
     "set": {"preset": "tiny"},
+    "baseline": "dam",
     "claims": ["reg > dam by 0.1 psnr on headset"],
 }
 
@@ -96,6 +97,51 @@ def test_claims_are_judged_by_the_scores(ablation):
     (finding,) = ablation.findings()
     assert finding.claim == ablation.grid.claims[0] and finding.verdict == "undecided"
     assert len(finding.comparison.runs) == 2 and finding.comparison.unpaired == 0
+
+
+def test_verdicts_are_printed_with_each_caution_and_advice_once(command, ablation):
+    code, text = command()
+    (finding,) = ablation.findings()
+    assert code == 0 and finding.sentence in text and "nothing to do, all 21 cells were done before" in text
+    for told in (*finding.comparison.cautions, finding.comparison.components.advice):
+        assert text.count(told) == 1
+
+
+def test_means_and_differences_have_the_digits_units_and_arrows_of_their_metrics(command, ablation):
+    _, text = command()
+    (finding,) = ablation.findings()
+    assert text.count("PSNR ↑ dB") == 2 and "system − dam" in text
+    difference = next(one for one in ablation.verdicts().differences if (one.task, one.metric) == ("headset", "psnr"))
+    assert difference.overall == finding.comparison.overall and f"{difference.overall.mean:+.2f} ± " in text
+
+
+def test_verdicts_and_cautions_are_written_as_json(command, ablation):
+    code, text = command("--json")
+    written = json.loads((ablation.folder.path / "findings.json").read_text())
+    printed = json.loads(text)
+    assert code == 0 and printed.items() >= written.items() and len(written["differences"]) == 2 * 4
+    assert written["findings"][0]["comparison"]["cautions"] == list(ablation.findings()[0].comparison.cautions)
+
+
+def test_a_run_of_a_part_leaves_the_whole_table(command, ablation):
+    command()
+    whole = (ablation.folder.path / "table.csv").read_bytes()
+    assert command("--only", "seed=1")[0] == 0
+    assert (ablation.folder.path / "table.csv").read_bytes() == whole
+
+
+def test_systems_are_compared_at_each_point_of_further_axes(ablation, tmp_path):
+    shutil.copytree(ablation.folder.path, tmp_path / "points")
+    axes = {"seed": [0], "evaluation.frames": [3, 4]}
+    claims = ["reg[evaluation.frames=3] > dam[evaluation.frames=3] by 0.1 psnr on decode"]
+    points = lipflow_core.ablate(
+        {**GRID, "axes": axes, "tasks": ["decode"], "claims": claims}, tmp_path / "points", workers=1
+    )
+    verdicts = points.verdicts()
+    assert {(one.system, one.other) for one in verdicts.differences} == {
+        (f"reg[evaluation.frames={frames}]", f"dam[evaluation.frames={frames}]") for frames in (3, 4)
+    }
+    assert verdicts.findings[0].comparison.frames == 3
 
 
 def test_the_grid_in_the_folder_is_a_grid_file(ablation):
