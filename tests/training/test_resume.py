@@ -128,12 +128,13 @@ def test_a_signal_finishes_the_step_and_saves(number, tmp_path):
 
 
 def test_a_second_interrupt_ends_at_once():
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), StopOnSignal() as stop:
         signal.raise_signal(signal.SIGTERM)
         assert stop()
         assert stop.received == "SIGTERM"
         signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed):
@@ -218,7 +219,7 @@ def test_another_run_is_not_resumed(override, named, finished_run):
 
 def test_what_changes_no_weight_may_change(finished_run):
     spec = make_spec("dam", "training.workers=3", "fitting.steps=3", "evaluation.frames=2")
-    assert train(spec, finished_run.path, resume=True).steps == finished_run.steps
+    assert train(spec, finished_run.path, resume=True).summary == finished_run.summary
 
 
 def interrupted_run(out, at: int = 12):
