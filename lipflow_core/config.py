@@ -16,7 +16,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -28,6 +37,10 @@ Depth = Annotated[int, Field(gt=0, le=2**10)]
 """Number of layers or blocks, bounded like `Size`."""
 WidthFactor = Annotated[float, Field(gt=0, le=64)]
 """Factor on numbers of channels, bounded like `Size`."""
+
+
+LARGEST = 1e30
+"""Largest magnitude of an option that is a number. Single precision ends at 3e38, and such numbers are multiplied."""
 
 
 class SlotMarker:
@@ -72,6 +85,18 @@ class Config(BaseModel):
     @classmethod
     def _lay_defaults_under(cls, data: Any, info: ValidationInfo) -> Any:
         return lay_defaults_under(cls, data, info.context) if isinstance(data, Mapping) else data
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_what_single_precision_lacks(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and abs(number) > LARGEST:
+                raise PydanticCustomError(
+                    "too_large",
+                    "should be within ±{largest}, since models compute in single precision; got {number}",
+                    {"largest": f"{LARGEST:g}", "number": f"{number:g}"},
+                )
+        return value
 
     def plan(self, given: Any) -> Plan:
         """Plan the component for these inputs, without building it.

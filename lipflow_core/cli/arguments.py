@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lipflow_core.tables import terminal_width
+from lipflow_core.tables import printable, terminal_width
 
 TYPE_CHECKING = False  # as in lipflow_core/__init__.py, so as not to import typing
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
                 value = value or next((w for w in words[place + 1 : place + 2] if not w.startswith("-")), "VALUE")
                 hint = f"an option of the spec is written without dashes: {option[2:]}={value}"
             hints += [f"'{option}': {hint}"] if hint else []
-        super().error("\n  ".join([message, *hints]))
+        super().error(printable("\n  ".join([message, *hints])))
 
     @property
     def _takes_overrides(self) -> bool:

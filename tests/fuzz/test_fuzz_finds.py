@@ -136,3 +136,17 @@ def test_a_model_larger_than_the_memory_is_refused(tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (ended.returncode, "needs more memory than there is" in ended.stderr) == (3, True), ended.stderr
+
+
+@pytest.mark.parametrize(
+    "override", ["fitting.optimizer.pose_learning_rate=1e+300", "fitting.grid={learning_rate: [0.1, 1e31]}"]
+)
+def test_a_number_beyond_single_precision_is_refused(override, capsys):
+    assert main(["assemble", "dam", "--check", override]) == 3
+    assert "should be within ±1e+30, since models compute in single precision" in capsys.readouterr().err
+
+
+def test_a_word_that_looks_like_an_option_does_not_steer_the_terminal(capsys):
+    with pytest.raises(SystemExit):
+        main(["assemble", "dam", "--check", "-1=\x1b[31mred"])
+    assert "-1=\\x1b[31mred" in capsys.readouterr().err
