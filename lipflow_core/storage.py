@@ -25,8 +25,6 @@ from typing import BinaryIO
 from lipflow_core.errors import StorageError
 from lipflow_core.file_names import check_file_name
 
-CLAIM = ".lock"
-"""Name of the file that `claimed` locks in a folder."""
 _NAME_KEPT = 40
 """Characters of a file's name that its temporary name repeats: a name has at most 255 bytes, a character up to four."""
 
@@ -226,43 +224,6 @@ def refuse_links(folder: AnyPath) -> None:
                 raise storage_error(path, _link(path))
 
 
-@contextlib.contextmanager
-def claimed(folder: AnyPath, doing: str) -> Iterator[None]:
-    """Keep other processes from writing to a folder of results. On exit an empty folder is removed.
-
-    Args:
-        folder: Folder to claim; it is created if it does not exist.
-        doing: Work that is done there, such as "fitting", for the message that other processes show.
-
-    Raises:
-        lipflow_core.errors.StorageError: If another process has claimed the folder, or it can't be made.
-    """
-    from filelock import FileLock, Timeout
-
-    path = Path(folder)
-    lock = FileLock(path / CLAIM)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StorageError(
-            f"{path}: another process is {doing} there", "Wait until it is done, or choose another --out."
-        ) from error
-    except OSError as error:
-        raise storage_error(path, error) from error
-    try:
-        yield
-    finally:
-        if os.name == "nt":  # where files that are open can't be removed
-            lock.release()
-            _remove(path / CLAIM)
-        else:  # before it is released: whoever waits for it is refused a file that is gone (filelock from 3.20.4)
-            _remove(path / CLAIM)
-            lock.release()
-        with contextlib.suppress(OSError):
-            path.rmdir()  # fails where anything is in it
-
-
 def remove_temporaries(folder: AnyPath) -> None:
     """Remove the temporary files that killed processes left in a folder; no other process may write to it meanwhile.
 
@@ -288,11 +249,6 @@ def remove_temporaries(folder: AnyPath) -> None:
 def is_temporary(path: Path) -> bool:
     """Tell whether a file or folder has the name of one that is still being written."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}\.tmp", path.name) is not None
-
-
-def is_leftover(path: Path) -> bool:
-    """Tell whether a file or folder is a remnant of a process that was killed before it wrote any result."""
-    return path.name == CLAIM or is_temporary(path)
 
 
 def check_folder(path: AnyPath) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from lipflow_core.claiming import CLAIM, claimed
 from lipflow_core.errors import SpecError, UsageError
 from lipflow_core.evaluation.candidate import Candidate, Model, candidates, names_of
 from lipflow_core.evaluation.folder import EVALUATION, SCORES, finished, write_evaluation, write_model
@@ -22,7 +23,7 @@ from lipflow_core.interfaces import Capture
 from lipflow_core.progress import Style
 from lipflow_core.selection import positions
 from lipflow_core.splits import open_capture, open_split
-from lipflow_core.storage import CLAIM, check_folder, claimed, remove_temporaries
+from lipflow_core.storage import check_folder, remove_temporaries
 from lipflow_core.version import __version__
 
 

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lipflow_core.avatar import frozen
+from lipflow_core.claiming import claimed, is_leftover
 from lipflow_core.errors import CaptureError, ResultError, StorageError
 from lipflow_core.fitting.fit import choose, first_fault, fit, visible_pictures
 from lipflow_core.fitting.grid import frames_to_choose_on
@@ -46,8 +47,6 @@ from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
     check_regular,
-    claimed,
-    is_leftover,
     make_folder,
     remove_temporaries,
     storage_error,

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lipflow_core.claiming import claimed, is_leftover
 from lipflow_core.errors import ModelError, StorageError
 from lipflow_core.file_names import check_file_name
 from lipflow_core.model_lock import RESULT, RUN
 from lipflow_core.storage import (
     check_folder,
-    claimed,
-    is_leftover,
     make_folder,
     open_to_append,
     read_file,
@@ -68,7 +67,7 @@ class RunDirectory:
             check_folder(self.path)
 
     def claimed(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other processes from training in this folder; see `lipflow_core.storage.claimed`."""
+        """Keep other processes from training in this folder; see `lipflow_core.claiming.claimed`."""
         return claimed(self.path, "training")
 
     def open(self, identity: Mapping[str, Any]) -> None:

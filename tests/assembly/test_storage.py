@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lipflow_core.claiming import claimed
 from lipflow_core.errors import StorageError
 from lipflow_core.storage import (
-    claimed,
     make_folder,
     open_to_append,
     refuse_links,

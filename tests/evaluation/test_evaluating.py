@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 import lipflow_core
+from lipflow_core.claiming import claimed
 from lipflow_core.cli import main
 from lipflow_core.errors import LipflowError, ModelError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.evaluation.folder import read_evaluation
 from lipflow_core.evaluation.result import CODES, Column, Evaluation, ModelScores
-from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=3"]
 METRICS = {

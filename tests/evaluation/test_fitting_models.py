@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import lipflow_core
+from lipflow_core.claiming import claimed
 from lipflow_core.cli import main
 from lipflow_core.errors import CaptureError, ResultError, SpecError, StorageError, UsageError
 from lipflow_core.fitting.model_fit import fit_model
 from lipflow_core.plans import CaptureInputs
 from lipflow_core.selection import file_stem, positions, spread
-from lipflow_core.storage import claimed
 
 OPTIONS = ["fitting.steps=2", "fitting.batch=2"]
 
