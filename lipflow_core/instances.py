@@ -24,7 +24,7 @@ def missing_parts(given: Mapping[str, str], spec: Spec) -> Iterator[tuple[str, s
     """Yield slot, class and the spec's part for each given component of another class than the spec names.
 
     Args:
-        given: What `given_parts` found when the model was written.
+        given: Result of `given_parts` when the model was written.
         spec: The spec that it is opened with.
     """
     for slot, name in given.items():

@@ -125,7 +125,7 @@ def sound(losses: Iterable[Tensor], face: FaceState | None) -> list[Tensor]:
 
     Args:
         losses: (B,) of each objective.
-        face: What was decoded, if anything was.
+        face: Decoded surface; None if nothing was decoded.
 
     Returns:
         (B,) of each objective.

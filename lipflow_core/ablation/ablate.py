@@ -88,7 +88,7 @@ class Ablation:
         grid: The grid.
         folder: Its folder.
         only: Which part of the grid is meant, such as ("seed=0",).
-        driven: What the last `run` did.
+        driven: Outcome of the last `run`.
     """
 
     grid: Grid

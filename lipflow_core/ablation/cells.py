@@ -32,7 +32,7 @@ class Cell:
         data: Identity of the capture; empty if it uses none.
         how: "numerics" and "code" → name → value: torch's version, device, threads; versions of the packages in use.
         needs: Role → name of the cell whose result it uses.
-        options: What the work needs beside, without changing its result, such as where the capture lies.
+        options: Further inputs of the work that do not change its result, such as the capture's folder.
         label: How people call it, such as "train dam seed=0".
         limit: Seconds of wall-clock time after which it is ended; None for no limit.
 

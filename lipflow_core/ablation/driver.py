@@ -21,7 +21,7 @@ LOOK_AGAIN = 1.0
 
 @dataclass
 class Driven:
-    """What a driver did.
+    """Holds the outcome of a driver's run.
 
     Args:
         done: Number of cells that are done, whoever ran them.
@@ -40,7 +40,7 @@ class HaltedError(LipflowError):
     """No cell can go on; the exit code is that of the cause.
 
     Args:
-        outcome: What came of the cell that noticed.
+        outcome: Outcome of the cell that noticed the change.
     """
 
     def __init__(self, outcome: Outcome):
@@ -104,7 +104,7 @@ def drive(
     Args:
         plan: The plan.
         grid: Folder of the grid.
-        executor: What runs cells, entered by the caller.
+        executor: Executor that runs the cells, entered by the caller.
         progress: Progress that each cell advances.
         stop: Function that tells whether to stop; cells at work are saved then.
 

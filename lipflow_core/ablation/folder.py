@@ -45,7 +45,7 @@ class CellResult(Result):
     kind: str
     """Kind of the work."""
     label: str
-    """How people call the cell."""
+    """Name of the cell for people."""
     seconds: Number
     """Wall-clock time of the last attempt."""
     cpu_seconds: Number
@@ -55,16 +55,16 @@ class CellResult(Result):
     finished: str
     """When it was done, ISO 8601, UTC."""
     value: dict[str, Any]
-    """What the kind of work gave back."""
+    """Values that the work returned."""
 
 
 class CellError(Result):
     """The content of a cell's `error.json`."""
 
     message: str
-    """What went wrong."""
+    """Description of the failure."""
     seconds: Number
-    """How long the attempt took."""
+    """Duration of the attempt."""
     attempt: int
     """Number of the claim under which it failed."""
     lines: tuple[str, ...] = ()

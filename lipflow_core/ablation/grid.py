@@ -35,14 +35,14 @@ class System(Config):
 
 
 class Task(Config):
-    """What trained models are asked to do: changes of the spec's fitting and evaluation, and which code is scored."""
+    """Defines what trained models are asked to do: changes of fitting and evaluation, and the code that is scored."""
 
     name: Annotated[str, Field(pattern=NAME)]
     """Name of the task in tables and claims."""
     like: str | None = None
     """Shipped task whose changes come first; null for none."""
     summary: str = ""
-    """What the task asks, in a sentence."""
+    """One sentence on what the task asks."""
     set: dict[str, Any] = Field(default={})
     """Option's path → value. Only options of fitting, evaluation, capture and renderer, so that all tasks share one
     training."""
@@ -70,7 +70,7 @@ class Limits(Config):
 
 
 class Execution(Config):
-    """How cells are run; changes nothing in their results but `threads`."""
+    """Options of running cells. Only `threads` can change their results."""
 
     executor: Literal["local"] = "local"
     """Where cells run: "local" means worker processes of this machine."""
@@ -105,7 +105,7 @@ class Grid(Config):
     limits: Limits = Limits()
     """Time limits of cells."""
     execution: Execution = Execution()
-    """How cells are run."""
+    """Options of running cells."""
 
     @model_validator(mode="before")
     @classmethod

@@ -133,7 +133,7 @@ def _model(task: Task) -> Path:
 
 
 def _overrides(task: Task) -> list[str]:
-    """What the spec of the fit changes in that of the training."""
+    """Options in which the spec of the fit differs from the spec of the training."""
     spec = task.cell.options["spec"]
     return [f"{name}={json.dumps(spec[name])}" for name in ("capture", "renderer", "fitting", "evaluation")]
 

@@ -1,4 +1,4 @@
-"""What --status needs of a plan, kept in the grid's folder, so that it need not be made anew. Imports no torch."""
+"""Keeps the parts of a plan that --status needs in the grid's folder, so that it need not plan. Imports no torch."""
 
 from __future__ import annotations
 

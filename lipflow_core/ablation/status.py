@@ -1,4 +1,4 @@
-"""What of a grid is done, running, waiting, failed or stale, and what is left to compute. Imports no torch."""
+"""Tells which cells of a grid are done, running, waiting, failed or stale, and what they cost. Imports no torch."""
 
 from __future__ import annotations
 

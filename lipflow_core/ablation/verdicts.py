@@ -1,4 +1,4 @@
-"""What a grid concludes: the differences to its baseline, the verdicts on its claims, and their cautions."""
+"""Draws the conclusions of a grid: differences to its baseline, verdicts on its claims, and their cautions."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ Status = Literal["done", "failed", "elsewhere", "waiting", "stopped", "halted"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of working on a cell.
+    """Holds the outcome of working on a cell.
 
     Args:
         cell: Name of the cell.
         status: "done"; "failed"; "elsewhere" if another process works on it; "waiting" if a cell that it needs is not
             done; "stopped" if it was told to stop; "halted" if no cell can go on: the disk is full or can't be written,
             or code was edited.
-        message: What went wrong; empty if nothing did.
+        message: Description of the failure; empty if there was none.
         seconds: How long it took.
         exit_code: Exit code of the error.
     """
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """What the work of a kind is given.
+    """Holds the inputs of the work on a cell.
 
     Args:
         cell: The cell.

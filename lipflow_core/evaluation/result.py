@@ -217,7 +217,7 @@ class ToBest(Difference):
     """A model's scores less those of the best model, for one kind of code and one metric."""
 
     code: Code
-    """Which code is scored."""
+    """Kind of code that is scored."""
     metric: str
     """By which metric."""
     model: str

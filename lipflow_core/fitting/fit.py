@@ -112,8 +112,8 @@ def visible_pictures(avatar: Avatar, target: Frame, fitting: Fitting) -> dict[st
 
     Args:
         avatar: Assembled model.
-        target: As in `fit`.
-        fitting: As in `fit`.
+        target: B frames with the observations of all objectives; see `fit`.
+        fitting: Options of fitting.
 
     Returns:
         Observation's name → pictures (B, N, C, H, W), for the observations that no objective sees whole.

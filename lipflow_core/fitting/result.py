@@ -47,7 +47,7 @@ class GridChoice(Result):
     frames: int
     """Number of frames that the points were tried on."""
     chosen_on: Literal["scored", "training", "apart"] = "scored"
-    """Which frames these were; see the option `fitting.grid.choose_on`."""
+    """Frames that the points were tried on; see the option `fitting.grid.choose_on`."""
 
     def describe(self) -> str:
         """Say what was chosen, as part of a sentence."""

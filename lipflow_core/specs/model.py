@@ -140,7 +140,7 @@ class Perturbation(Config):
     millimetres: NonNegativeFloat = 2.0
     """Distance by which the cameras are shifted, in a random direction."""
     hold: Literal["frame", "segment"] = "frame"
-    """How long a displacement is held: "frame" draws one for each frame, "segment" one for all frames of a segment."""
+    """Duration of a displacement: "frame" draws one for each frame, "segment" one for all frames of a segment."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the displacements. With segment and frame number it decides them, so that all models see the same."""
 

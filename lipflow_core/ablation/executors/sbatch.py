@@ -22,7 +22,7 @@ def sbatch_script(
 
     Args:
         plan: The plan.
-        arguments: What follows `lipflow-core ablate`: the grid and its overrides.
+        arguments: Arguments of `lipflow-core ablate`: the grid and its overrides.
         out: Folder of the grid, on a file system that all machines share.
         options: Options of `sbatch` by name, which replace those below.
         workers: Worker processes of each task.

@@ -23,11 +23,11 @@ POWER = 0.8
 """Probability with which a grid would show its smallest detectable gain."""
 
 Verdict = Literal["holds", "does not hold", "undecided"]
-"""What a grid says of a claim."""
+"""Verdict of a grid on a claim."""
 
 
 class Finding(Result):
-    """What a grid says of a claim, and how surely."""
+    """Holds the verdict of a grid on a claim, with its interval and error."""
 
     claim: Claim
     """The claim."""

@@ -51,7 +51,7 @@ class Comparison(Result):
     overall: Estimate
     """The difference over subjects; of a single subject over its sequences (see `cautions`)."""
     components: Components
-    """What the difference varies by."""
+    """Variance of the difference by subject, seed, sequence and frame."""
     unpaired: int
     """Number of scores without a partner: the other system has no such subject, seed or frame."""
 

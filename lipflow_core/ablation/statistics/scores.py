@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 LEVELS = ("subject", "seed", "sequence", "frame")
-"""What a difference may vary by, from the widest to the narrowest."""
+"""Levels that a difference varies over, from the widest to the narrowest."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,7 @@ class _Drawing:
 
     Args:
         batch: The samples.
-        corners: As in `geometry.set_up`.
+        corners: See `geometry.set_up`.
         backgrounds: (B or 1, C, H, W), or (1, 0, 0, 0) for black.
         images: (B, C, H, W), written.
     """

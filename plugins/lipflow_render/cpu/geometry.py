@@ -255,7 +255,7 @@ def select_near_centres(near, screen, triangles, last_column, last_row, chosen, 
     written, and the next one overwrites it if it is not chosen.
 
     Args:
-        near, screen, triangles: As in `Scene`.
+        near, screen, triangles: See `Scene`.
         last_column, last_row: The last pixel centres.
         chosen: (F + 1,) int32, written.
         facing: (F,) int8, written, see `Scene`.

@@ -52,7 +52,7 @@ def find_nearest(scene, bounds, bins, band):
 
     Args:
         scene: The mesh, prepared.
-        bounds: As in `geometry.set_up`.
+        bounds: See `geometry.set_up`.
         bins: (N,) int32 triangles, those first that are likely to hide others.
         band: `nearness` and `seen` are written.
     """
@@ -90,8 +90,8 @@ def draw_ahead(t, screen, triangles, planes, bounds, band, behind):
 
     Args:
         t: The triangle.
-        screen, triangles, planes: As in `Scene`.
-        bounds: As in `geometry.set_up`.
+        screen, triangles, planes: See `Scene`.
+        bounds: See `geometry.set_up`.
         band: Updated.
         behind: True if triangles of higher index may have been drawn before and most of this one is hidden.
     """

@@ -113,7 +113,7 @@ def locate(planes, row, left, segment, runs, texture, keep):
     """Write where in the texture the pixels of a segment look; values of pixels that see nothing are undefined.
 
     Args:
-        planes: As in `Scene`.
+        planes: See `Scene`.
         row: The row of the picture.
         left: The column of the segment's first pixel.
         segment: Its runs are read, all else is written.

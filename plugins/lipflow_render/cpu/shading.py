@@ -28,7 +28,7 @@ def prepare(scene, corners, size, band, bounds, starts):
 
     Args:
         scene: The fields of a `Scene`.
-        corners, size, band, bounds, starts: As in `geometry.set_up`.
+        corners, size, band, bounds, starts: See `geometry.set_up`.
 
     Returns:
         The bins of `geometry.set_up`.
@@ -46,7 +46,7 @@ def draw(scene, texture, prepared, band, bands, background, image):
         scene: The fields of a `Scene` that was prepared; rows of `found` are written.
         texture: The fields of a `Texture`.
         prepared: The bounds, starts and bins that `prepare` wrote and returned.
-        band: As in `geometry.set_up`.
+        band: See `geometry.set_up`.
         bands: The first band and the one after the last.
         background: (C, H, W); or (0, 0, 0) for black.
         image: (C, H, W), rows written.
@@ -81,7 +81,7 @@ def colour(seen, line, start, count, segment, texture, background, image, found)
         start: Its flat index in the picture.
         count: Number of pixels.
         segment: As `scanline.locate` wrote it.
-        texture, background, image, found: As in `draw`.
+        texture, background, image, found: See `draw`.
     """
     texels, known, values = segment.texels, segment.values, texture.values
     pixels, down, size = np.intp(found.size), np.intp(texture.width), np.intp(values.shape[1])

@@ -98,7 +98,7 @@ def search_gaps(scene, adjacency, image, image_gradient, coverage_gradient, gaps
     """Add the gradients of the boundaries in gaps that were not visited before.
 
     Args:
-        scene, adjacency, image, image_gradient, coverage_gradient: As in `boundary_gradients`.
+        scene, adjacency, image, image_gradient, coverage_gradient: See `boundary_gradients`.
         gaps: (≥ count,) intp, overwritten: twice the flat index of the pixel before the gap, plus 1 if the gap lies
             below that pixel and not to its right.
         count: Number of gaps.
@@ -145,8 +145,8 @@ def select_folded(near, screen, edges, facing, chosen):
     """Find the edges beyond the near plane along which the mesh ends or folds, or may do so.
 
     Args:
-        near, screen, facing: As in `Scene`.
-        edges: As in `Adjacency`.
+        near, screen, facing: See `Scene`.
+        edges: See `Adjacency`.
         chosen: (E,) int32, written.
 
     Returns:
@@ -249,8 +249,8 @@ def walk(near, screen, triangles, adjacent, start, target, axis, sign, line, pla
     """Follow the sheet of triangle `start` one pixel along an axis, as `lipflow_render.torch_silhouettes` does.
 
     Args:
-        near, screen, triangles: As in `Scene`.
-        adjacent: As in `Adjacency`.
+        near, screen, triangles: See `Scene`.
+        adjacent: See `Adjacency`.
         start: Triangle seen at the pixel where the walk begins, or -1.
         target: Triangle seen at the pixel where it ends, or -1.
         axis: 0 along x, 1 along y.

@@ -126,11 +126,11 @@ def slope(found, start, count, segment, texture, image_gradient):
     """Compute the loss's gradient with respect to the texture coordinates of a segment's pixels, in texels.
 
     Args:
-        found: As in `Scene`.
+        found: See `Scene`.
         start: Flat index of the segment's first pixel.
         count: Number of its pixels.
         segment: As `scanline.locate` wrote it; its slopes are written.
-        texture, image_gradient: As in `surface_gradients`.
+        texture, image_gradient: See `surface_gradients`.
     """
     texels, known, values = segment.texels, segment.values, texture.values
     pixels, down, size = (
@@ -161,7 +161,7 @@ def add_moments(planes, row, left, segment, runs, texture, slots, moments):
     """Add the gradients at a segment's pixels to the moments of the triangles that they see.
 
     Args:
-        planes, row, left, segment, runs, texture: As in `scanline.locate`, slopes included.
+        planes, row, left, segment, runs, texture: See `scanline.locate`, slopes included.
         slots: (F,) int32, the slot of each triangle.
         moments: (F, MOMENTS, LANES), added to: each slot's moments, in LANES partial sums.
     """

@@ -31,7 +31,7 @@ def widen(planes, t, texture, spans):
     """Widen the spans of texels by those that a triangle shows.
 
     Args:
-        planes: As in `Scene`.
+        planes: See `Scene`.
         t: The triangle.
         texture: The texture.
         spans: (ceil(height / SPAN), 2) int32, updated: for each SPAN rows the first texel that may have been added to,
@@ -48,12 +48,12 @@ def add_texels(found, start, count, segment, runs, channels, image_gradient, cor
     """Add the gradients at a segment's pixels to the four texels that each pixel looks at.
 
     Args:
-        found: As in `Scene`.
+        found: See `Scene`.
         start: Flat index of the segment's first pixel.
         count: Number of its pixels.
         segment: As `scanline.locate` wrote it.
         runs: The number of its runs.
-        channels: As in `Texture`.
+        channels: See `Texture`.
         image_gradient: (C, H, W).
         corners, colours: Scratch.
         sums: (height, (width + PADDING) · S) with S the multiple of QUAD ≥ C, added to: S numbers per texel.
@@ -122,7 +122,7 @@ def write_out(sums, spans, channels, wide, rows, streaming, texture_gradient):
     Args:
         sums: (N, height, (width + PADDING) · S), N shares as `add_texels` left them.
         spans: (N, ceil(height / SPAN), 2) int32, as `widen` left them.
-        channels: As in `Texture`.
+        channels: See `Texture`.
         wide: Width of the texture.
         rows: The first of the texture's rows that are written, a multiple of `SPAN`, and the one after the last.
         streaming: Whether to write past the caches.
@@ -164,7 +164,7 @@ def gather_shares(sums, spans, top, bottom, stride):
     """Add the shares of some rows to the first share that has any, in order, and leave zeros in the others.
 
     Args:
-        sums, spans: As in `write_out`.
+        sums, spans: See `write_out`.
         top, bottom: Rows of one span.
         stride: Numbers per texel.
 

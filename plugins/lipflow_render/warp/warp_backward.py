@@ -35,7 +35,7 @@ def unshade(
     """Compute gradients of textures and backgrounds, and of the planes at each pixel; `lanes` threads per row.
 
     Args:
-        planes, texture, found: As in `warp_raster.shade`.
+        planes, texture, found: See `warp_raster.shade`.
         image_gradient: (B, C, H, W).
         lanes: How many threads divide a row.
         slopes: (B, 3, H, W), gradients of the planes of 1/depth, u/depth and v/depth, written where covered; or none.
@@ -111,8 +111,8 @@ def to_corners(
     the block divide rows and columns and add in a fixed order: no atomics, the same bits every time.
 
     Args:
-        vertices, projection, near, screen, triangles, planes, bounds: As in `warp_geometry.set_up`.
-        lanes: As in `warp_raster.rasterise`.
+        vertices, projection, near, screen, triangles, planes, bounds: See `warp_geometry.set_up`.
+        lanes: See `warp_raster.rasterise`.
         visible: (B, F), not 0 where a triangle is seen.
         found: (B, H, W).
         slopes: (B, 3, H, W) as `unshade` wrote them.

@@ -140,7 +140,7 @@ def set_up(
     """Planes and bounds of triangles; a thread per sample and triangle.
 
     Args:
-        vertices, projection, near, screen: As in `transform`.
+        vertices, projection, near, screen: See `transform`.
         triangles: (F, 3).
         uv: (U, 2) finite texture coordinates.
         uv_triangles: (F, 3) indices into uv.
@@ -213,7 +213,7 @@ def collect(
     """Add the gradients that concern each vertex, in a fixed order; a thread per sample and vertex.
 
     Args:
-        vertices, projection, near, screen: As in `transform`.
+        vertices, projection, near, screen: See `transform`.
         starts, members: The corners at each vertex, see `topology.corners_at_vertices`.
         visible: (B, F), not 0 where a triangle is seen.
         corner_gradient: (B, F, 3) with respect to (X, Y, W) of a corner, defined for triangles that are seen.

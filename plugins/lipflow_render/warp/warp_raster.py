@@ -62,7 +62,7 @@ def rasterise(
     The greatest key wins in any order of the threads, so the picture is the same to the bit every time.
 
     Args:
-        vertices, projection, near, screen, triangles, planes, bounds: As in `warp_geometry.set_up`.
+        vertices, projection, near, screen, triangles, planes, bounds: See `warp_geometry.set_up`.
         lanes: How many threads divide a triangle's columns, and how many its rows.
         keys: (B, H, W), zeros; becomes `key_of` the nearest surface.
     """
@@ -200,7 +200,7 @@ def attributes(
     """Depth and perspective-correct corner weights; `lanes` threads per row.
 
     Args:
-        vertices, projection, triangles: As in `warp_geometry.set_up`.
+        vertices, projection, triangles: See `warp_geometry.set_up`.
         found: (B, H, W).
         lanes: How many threads divide a row.
         depth: (B, H, W), written.

@@ -37,7 +37,7 @@ def walk(
     on which the corners lie, so the path from triangle to triangle does not depend on rounding.
 
     Args:
-        near, screen, triangles, adjacent: As in `edges`.
+        near, screen, triangles, adjacent: See `edges`.
         b: Sample.
         start: Triangle seen at the pixel where the walk begins, or -1.
         target: Triangle seen at the pixel where it ends, or -1.
@@ -144,7 +144,7 @@ def edges(
     """Add the gradients of the boundaries between each pixel and the next in row and column; `lanes` threads per row.
 
     Args:
-        near, screen, triangles, planes: As in `warp_geometry.set_up`.
+        near, screen, triangles, planes: See `warp_geometry.set_up`.
         adjacent: (F, 3), the triangle across the edge opposite each corner, -1 for none.
         sheet: (F, 3), the same where both triangles wind the same way, else -1.
         image: (B, C, H, W) as drawn.
