@@ -4,7 +4,7 @@
 
 Each optimizer is run anew for each number of steps, since the best code is kept: a point of a curve is a whole fit. The
 objective is the mean over frames of the lowest total loss. In task "moved headset" the headset's cameras are turned by
-about 3 degrees and moved by about 8 mm, another way in each frame, and the pose is fitted. "Decodings" are all codes
+3 degrees and moved by 8 mm, another way in each frame, and the pose is fitted. "Decodings" are all codes
 that are decoded for a frame, those of Gauss-Newton matrices included, which need no gradient. Processor time is that of
 this process, on one thread. A table tells what each optimizer takes to reach the objective at which the first one ends.
 The curves are written as optimizers.json and optimizers.png into --out.
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,11 @@ import torch
 import lipflow_core
 from lipflow_core.avatar import Avatar
 from lipflow_core.fitting import fit
-from lipflow_core.fitting.pose import rigid
-from lipflow_core.plans import CaptureInputs
 from lipflow_core.records import Frame
 from lipflow_core.scoring import default_metric, score
+from lipflow_core.selection import spread
 from lipflow_core.specs.model import Fitting
-from lipflow_core.splits import load_frames, spread
+from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.tables import table
 
 LIKELIHOOD = {"type": "latent-likelihood", "weight": 0.01}
@@ -40,7 +39,11 @@ PICTURES = {"type": "photometric", "target": "headset", "exposure": "affine"}
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "keypoints": {"objectives": ["keypoint", LIKELIHOOD]},
     "pictures": {"objectives": [PICTURES, LIKELIHOOD]},
-    "moved headset": {"objectives": [PICTURES, LIKELIHOOD], "pose": {}},
+    "moved headset": {
+        "objectives": [PICTURES, LIKELIHOOD],
+        "pose": {},
+        "perturbation": {"degrees": 3, "millimetres": 8},
+    },
 }
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "adam": {"optimizer": "adam"},
@@ -77,14 +80,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     opened = lipflow_core.open_model(args.model)
-    split = opened.spec.capture.build(CaptureInputs()).split("held-out")
+    split = open_split(open_capture(opened.blueprint), "held-out")
     frame = load_frames(split, spread(args.frames, len(split)), ["keypoints", "headset", "frontal", "face"])
-    frames = {task: _moved(frame) if task == "moved headset" else frame for task in args.tasks}
     points = [
         point
         for task in args.tasks
         for optimizer in args.optimizers
-        for point in _curve(opened.avatar, frames[task], task, optimizer)
+        for point in _curve(opened.avatar, frame, task, optimizer)
     ]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "optimizers.json").write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
@@ -116,14 +118,6 @@ def _curve(avatar: Avatar, frame: Frame, task: str, optimizer: str) -> Iterator[
         yield point
         if int(result.steps.max()) < limit:
             return
-
-
-def _moved(frame: Frame) -> Frame:
-    """Move the headset of each frame."""
-    parameters = 0.035 * torch.randn(len(frame), 6, generator=torch.Generator().manual_seed(0))
-    headset = frame["headset"]
-    camera = headset.camera.moved(rigid(parameters, 135.0)[:, None])
-    return replace(frame, observations={**frame.observations, "headset": replace(headset, camera=camera)})
 
 
 @contextmanager

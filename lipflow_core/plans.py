@@ -55,6 +55,8 @@ class Plan:
         parts: Plans of the components nested in it, by the option's name.
         roles: Roles of the capture's observations (captures).
         divergence_weight: Weight of the prior's divergence in training if the spec gives none (priors).
+        base_space: Whether its density has a base space, `to_base` and `from_base` (priors).
+        residuals: Whether its loss is a sum of squares, whose `residuals` it gives (objectives).
     """
 
     inputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class Plan:
     parts: Mapping[str, Plan] = field(default_factory=dict)
     roles: Roles | None = None
     divergence_weight: float = 0.01
+    base_space: bool = False
+    residuals: bool = False
 
     @property
     def observations(self) -> Observations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,7 @@ class ModelEvaluation:
                 rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
                 begun = time.perf_counter()
                 fits = self._fit(frame, torch.from_numpy(part), variants, chosen, bar)
-                gathered.seconds += time.perf_counter() - begun
+                gathered.seconds += math.nan if self.fitted is not None else time.perf_counter() - begun
                 self._batch(gathered, frame, fits, alone, rows, generator)
         self._check_any(gathered.failures)
         fits = Fits.join(gathered.parts)
@@ -245,8 +246,7 @@ class ModelEvaluation:
             made: dict[Code, Tensor] = {"posterior": posterior.mean, "start": start}
             codes = {name: code for name, code in made.items() if name in spec.evaluation.codes}
             codes |= {name: result.codes for name, result in fits.items()}
-            poses = {name: result.residual for name, result in fits.items()}
-            poses["start"] = None if first is None else first.start_residual
+            poses = _poses(fits)
             scores = {}
             for name, code in codes.items():
                 scores[name], found = score(avatar, code, frame, metrics, pose=poses.get(name))
@@ -269,8 +269,9 @@ class ModelEvaluation:
         targets = Needs.of(metric.planned for metric in metrics.values()).targets
         made = {"posterior": fits.posterior, "start": fits.starts}
         made |= {name: result.codes for name, result in fits.fits.items()}
-        scores = {name: dict(columns) for name, columns in fits.scores.items()}
+        scores, poses = {name: dict(columns) for name, columns in fits.scores.items()}, _poses(fits.fits)
         for name, columns in scores.items():
+            pose = poses.get(name)
             around, parts = neighbouring(made[name], segments, numbers), []
             for rows in torch.arange(len(numbers)).split(2 * spec.fitting.batch):
                 chunk = self.indices[rows.numpy()]
@@ -279,7 +280,8 @@ class ModelEvaluation:
                     seen = load_frames(self.split, chunk, targets)
                 seen, code = seen.to(avatar.device), made[name][rows]
                 with frozen(avatar):
-                    parts.append(score(avatar, code, seen, metrics, neighbours=around[rows])[0])
+                    moved = None if pose is None else pose[rows]
+                    parts.append(score(avatar, code, seen, metrics, neighbours=around[rows], pose=moved)[0])
             columns |= {metric: torch.cat([part[metric] for part in parts]) for metric in metrics}
         return replace(fits, scores=scores)
 
@@ -387,3 +389,10 @@ def capture_name(options: Mapping[str, Any]) -> str:
     """
     named = next((str(options[key]) for key in ("subject", "path") if options.get(key)), "")
     return f"{options['type']} {Path(named).name}".strip()
+
+
+def _poses(fits: Mapping[Code, FittingResult]) -> dict[Code, Tensor | None]:
+    """Map each kind of code → how far the driving cameras are off, (N, 3, 4); nothing for codes without a fit."""
+    first = next(iter(fits.values()), None)
+    poses = {name: result.residual for name, result in fits.items()}
+    return poses if first is None else {**poses, "start": first.start_residual}

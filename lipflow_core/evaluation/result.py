@@ -158,7 +158,7 @@ class ModelScores(Result):
     not_fitted_without: str | None = None
     """Reason why there is no fit without likelihood although it was asked for; null if there is one or none was."""
     seconds: Number = 0.0
-    """Wall-clock time in seconds of all fits together."""
+    """Wall-clock time in seconds of all fits together; null if the codes were fitted elsewhere."""
     provenance: Provenance = Provenance()
     """Capture, device and size of the model."""
 
@@ -347,7 +347,8 @@ class Evaluation(Result):
     def table(self) -> str:
         """Print the scores as plain text.
 
-        It marks as well every model that is not shown to be worse than the best. Lines below tell where nothing can be
+        Where models compete, an asterisk marks the best for each kind of code, and every model that is not shown to be
+        worse. Lines below tell where nothing can be
         marked: the frames are of too few sequences, or the models were scored on different captures.
         """
         return score_table(self, CODES, TRAVELLED)

@@ -69,10 +69,19 @@ def _of_rows(problem: Problem, parameters: Tensor, weights: Tensor, fitting: Fit
         if residuals[0] is None:
             continue
         values = torch.cat([part.values for part in residuals]).unflatten(0, (count, size + 1))
-        shares = torch.cat([part.weights.expand_as(part.values) for part in residuals]).unflatten(0, (count, size + 1))
+        shares = _of_first_rows([part.weights.expand_as(part.values) for part in residuals], size + 1)
         jacobian = (values[:, 1:] - values[:, :1]) / steps[:, None]
-        matrix += 2 * weights[:, index, None, None] * ((jacobian * shares[:, :1]) @ jacobian.mT)
+        matrix += 2 * weights[:, index, None, None] * ((jacobian * shares[:, None]) @ jacobian.mT)
     return matrix
+
+
+def _of_first_rows(parts: list[Tensor], every: int) -> Tensor:
+    """Take each `every`-th row of parts that follow one another, without joining them."""
+    chosen, passed = [], 0
+    for part in parts:
+        chosen.append(part[-passed % every :: every])
+        passed += len(part)
+    return torch.cat(chosen)
 
 
 def split(parameters: Tensor, code_size: int, fitting: Fitting) -> tuple[Tensor, Tensor | None]:

@@ -13,6 +13,7 @@ from lipflow_core.errors import CompatibilityError, SpecError
 from lipflow_core.fitting.grid import asks_prior, search
 from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
+from lipflow_core.fitting.regions import restricted_masks
 from lipflow_core.fitting.result import FittingResult, GridChoice
 from lipflow_core.interfaces import Metric, Objective
 from lipflow_core.interfaces.objective import numbered
@@ -21,6 +22,7 @@ from lipflow_core.parts import Part
 from lipflow_core.plans import Mismatch, Needs, ObjectiveInputs, Shape
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
+from lipflow_core.selection import spread
 from lipflow_core.specs.model import Fitting
 
 
@@ -37,9 +39,8 @@ def fit(
     """Fit a latent code, and the driving device's pose if `fitting.pose` asks for it, to each frame.
 
     Minimises Σ_k w_k L_k(code) over the code by `fitting.optimizer` with all networks frozen (paper, supplement H.2:
-    Adam). Frames are
-    independent rows of one batch: a row's result does not depend on which others are fitted with it. Nothing is
-    random.
+    Adam). Frames are independent rows of one batch: a row's result does not depend on which others are fitted with it.
+    Nothing is random but `fitting.perturbation`, which has a seed of its own.
 
     Args:
         avatar: Assembled model; it is left unchanged.
@@ -72,8 +73,9 @@ def fit(
                 hint="choose on other frames with lipflow_core.fitting.choose(), and pass the result as chosen=…",
             )
         if chosen is None and fitting.grid is not None and len(problem):
-            first = torch.arange(min(fitting.grid.frames, len(problem)), device=avatar.device)
-            chosen = search(avatar, problem.rows(first), target.rows(first.cpu()), fitting, fitting.grid, metric)
+            tried = torch.from_numpy(spread(fitting.grid.frames, len(problem)))
+            some = problem.rows(tried.to(avatar.device))
+            chosen = search(avatar, some, target.rows(tried), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
         rate = None if chosen is None else chosen.learning_rate
         result = minimize(
@@ -119,21 +121,20 @@ def visible_pictures(avatar: Avatar, target: Frame, fitting: Fitting) -> dict[st
         Observation's name → pictures (B, N, C, H, W), for the observations that no objective sees whole.
     """
     objectives = build_objectives(avatar, target, fitting.objectives)
-    if not Needs.of(objective.planned for objective in objectives.values()).regions:
-        return {}
-    problem = Problem.of(avatar, target, objectives, fitting.start)
+    target = avatar.bring(target)
+    restricted = restricted_masks(avatar, target, objectives)
     whole = {
         name
         for key, objective in objectives.items()
         for name in Needs.of([objective.planned]).rendered
-        if name not in problem.masks.get(key, {})
+        if name not in restricted.get(key, {})
     }
     found: dict[str, Tensor] = {}
-    for masks in problem.masks.values():
+    for masks in restricted.values():
         for name, mask in masks.items():
             if name not in whole:
                 found[name] = torch.maximum(found[name], mask) if name in found else mask
-    return {name: problem.target[name].images * mask[:, :, None] for name, mask in found.items()}
+    return {name: target[name].images * mask[:, :, None] for name, mask in found.items()}
 
 
 def choose(
@@ -175,13 +176,14 @@ def first_fault(avatar: Avatar, target: Frame, fitting: Fitting) -> str:
             encoding = avatar.drive(avatar.bring(one))
             if not all(tensor.isfinite().all() for _, tensor in encoding.tensors()):
                 return "driving encoding"
-        problem = Problem.of(avatar, one, objectives, fitting.start, fitting.perturbation)
-        code = problem.start(fitting.start)
+        problem = Problem.of(avatar, one, objectives, fitting.start, fitting.perturbation, fitting.space)
+        point = problem.points(problem.start(fitting.start))
+        code = problem.codes(point)
         face, renderings = observe(avatar, problem.template, code, problem.needs, problem.cameras, problem.directions)
         found = faults(code, face, renderings).get(0)
         if found is not None:
             return "first code" if found == "code" else found
-        losses = problem.losses(code)[0]
+        losses = problem.losses(point)[0]
     bad = [f"loss of objective '{name}'" for name, loss in zip(objectives, losses, strict=True) if not loss.isfinite()]
     return bad[0] if bad else "loss"
 

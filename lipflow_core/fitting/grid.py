@@ -1,4 +1,4 @@
-"""Chooses learning rate and latent weight on a first batch of frames, all points of the grid at once."""
+"""Chooses learning rate and latent weight on some frames, all points of the grid at once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def search(
 
     Args:
         avatar: Assembled model, frozen.
-        problem: Losses of the first batch.
+        problem: Losses of the frames that the points are tried on.
         target: The same frames, with the observations that the metric compares with.
         fitting: Options of fitting.
         grid: Axes of the grid.

@@ -12,7 +12,7 @@ from lipflow_core.fitting.curvature import gauss_newton, split
 from lipflow_core.fitting.pose import rigid
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.result import FittingResult
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.progress import Progress
 from lipflow_core.records import Record
 from lipflow_core.specs.model import POSE_PARAMETERS, Fitting
@@ -65,11 +65,12 @@ def minimize(
     Returns:
         The result of R fitted rows, in order.
     """
-    starts = problem.start(fitting.start)[frames]
+    first = problem.start(fitting.start)
+    starts = first[frames]
     total, size = starts.shape
     names = (*problem.objectives, "total")
     curves = starts.new_full((total, fitting.steps + 1, len(names)), torch.nan)
-    parameters = problem.rows(frames).points(starts)
+    parameters = problem.points(first)[frames]
     if fitting.pose is not None:
         parameters = torch.cat([parameters, starts.new_zeros(total, POSE_PARAMETERS)], dim=1)
     waiting = _Rows(
@@ -101,7 +102,7 @@ def minimize(
     every = _Rows.join(finished) if finished else rows
     every = every.rows(every.number.argsort())
     with torch.no_grad():
-        codes = problem.rows(frames).codes(every.best[:, :size])
+        codes = problem.codes(every.best[:, :size], frames)
     return FittingResult(
         codes=codes,
         starts=starts,
@@ -180,7 +181,7 @@ def _step(
         return gauss_newton(problem.rows(index), here[index], rows.weights[index], fitting)
 
     # A row without a finite gradient is told so: at the same place it would get the same gradient again.
-    evaluation = Evaluation(total.detach(), torch.where(usable[:, None], gradient, 0), usable, curvature)
+    evaluation = LossAtPoint(total.detach(), torch.where(usable[:, None], gradient, 0), usable, curvature)
     with torch.no_grad():
         moved, state = optimizer.update(here, evaluation, rows.state)
         converged = optimizer.converged(state)

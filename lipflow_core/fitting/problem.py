@@ -161,9 +161,16 @@ class Problem:
         with torch.no_grad():
             return self.prior.to_base(codes)
 
-    def codes(self, points: Tensor) -> Tensor:
-        """Map points (B, D) of the problem's space to codes; differentiable."""
-        return points if self.space == "code" else self.prior.from_base(points)
+    def codes(self, points: Tensor, frames: Tensor | None = None) -> Tensor:
+        """Map points of the problem's space to codes; differentiable.
+
+        Args:
+            points: (B, D), a point for each frame; (R, D) with `frames`.
+            frames: (R,) int64 index of the frame of each point.
+        """
+        if self.space == "code":
+            return points
+        return (self.prior if frames is None else self.prior.rows(frames)).from_base(points)
 
     @property
     def unseen(self) -> Tensor:

@@ -179,7 +179,7 @@ class FittingResult(Record):
 
     @property
     def start_residual(self) -> Tensor | None:
-        """(B, 3, 4) the same before the fit, when the fitted pose is the identity; None like `residual`."""
+        """(B, 3, 4) the `residual` before the fit, when the fitted pose is the identity; None like it."""
         if self.poses is None or self.perturbations is not None:
             return self.perturbations
         return torch.eye(3, 4).to(self.poses).expand_as(self.poses)

@@ -12,7 +12,7 @@ from lipflow_core.interfaces.encoder import ObservationEncoder
 from lipflow_core.interfaces.flow import ConditionedFlow, Coupling, Flow
 from lipflow_core.interfaces.metric import Metric
 from lipflow_core.interfaces.objective import Objective
-from lipflow_core.interfaces.optimizer import Evaluation, Optimizer
+from lipflow_core.interfaces.optimizer import LossAtPoint, Optimizer
 from lipflow_core.interfaces.prior import ConditionedPrior, LatentPrior
 from lipflow_core.interfaces.renderer import Renderer
 from lipflow_core.interfaces.state import State
@@ -23,11 +23,11 @@ __all__ = [
     "ConditionedPrior",
     "Coupling",
     "Decoder",
-    "Evaluation",
     "Flow",
     "Foldable",
     "FrameRequest",
     "LatentPrior",
+    "LossAtPoint",
     "Metric",
     "Objective",
     "ObservationEncoder",

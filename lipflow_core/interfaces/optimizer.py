@@ -15,7 +15,7 @@ from lipflow_core.records import Record
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LossAtPoint:
     """The total loss of B rows at their parameters, and its derivatives.
 
     Args:
@@ -61,7 +61,7 @@ class Optimizer(ABC):
         """
 
     @abstractmethod
-    def update(self, parameters: Tensor, evaluation: Evaluation, state: Record) -> tuple[Tensor, Record]:
+    def update(self, parameters: Tensor, evaluation: LossAtPoint, state: Record) -> tuple[Tensor, Record]:
         """Choose the parameters that are evaluated next; each row depends on itself alone.
 
         Args:

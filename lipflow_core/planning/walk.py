@@ -80,6 +80,7 @@ class _Walk:
         )
         self._check_training(stages)
         self._check_pose(objectives, driving)
+        self._check_optimizer(optimizer, objectives, priors)
         view = spec.evaluation.view or self.roles.scored_view
         metrics = self._metrics(view)
         self._check_grid(metrics)
@@ -314,6 +315,28 @@ class _Walk:
                 f"fitting.{name}",
                 f"fitting.{name} moves the driving cameras, but no objective of fitting compares with {whose}; name "
                 f"one that does, or set fitting.{name}=null",
+            )
+
+    def _check_optimizer(
+        self,
+        optimizer: PlannedPart | None,
+        objectives: Sequence[PlannedPart],
+        priors: Mapping[str, PlannedPart | None],
+    ) -> None:
+        """Note an optimizer that needs curvature where nothing has it, and a base space that the prior lacks."""
+        prior = priors.get("prior" if self.spec.fitting.prior is None else "fitting.prior")
+        if self.spec.fitting.space == "base" and prior is not None and not prior.plan.base_space:
+            self._note(
+                "fitting.space", f"fitting.space is 'base', but {prior} has no base space; set fitting.space=code"
+            )
+        if optimizer is None or "curvature" not in optimizer.plan.needs or not objectives:
+            return
+        if not any(term.plan.residuals or "prior" in term.plan.needs for term in objectives):
+            named = ", ".join(term.part.name for term in objectives)
+            self._note(
+                "fitting.optimizer",
+                f"{optimizer} needs an objective that is a sum of squares, which none of {named} is; choose an "
+                "optimizer that uses gradients alone",
             )
 
     def _check_grid(self, metrics: Sequence[PlannedPart]) -> None:

@@ -146,7 +146,7 @@ class Perturbation(Config):
 
 
 class Grid(Config):
-    """Options of the grid search; the best point on a first batch of frames is used (paper, H.2)."""
+    """Options of the grid search; the best point on some frames is used for all (paper, H.2)."""
 
     learning_rate: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 0.5)
     """Values to try for the optimizer's option `learning_rate`; without effect if it has no such option."""
@@ -189,7 +189,7 @@ class Fitting(Config):
     """Random error of the driving cameras' pose that the fit is given. A fit of the pose starts from it; a fit with
     fixed cameras shows how much it loses. Null gives the true cameras. The driving encoder's pictures do not change."""
     grid: Grid | None = None
-    """Grid search for the learning rate and the likelihood's weight on a first batch; null uses the given values."""
+    """Grid search for the learning rate and the likelihood's weight on some frames; null uses the given values."""
     batch: PositiveInt = 16
     """Largest number of frames fitted together; results do not depend on it."""
 

@@ -38,6 +38,7 @@ def residuals_have_the_loss_s_gradient(subject: Subject) -> None:
     seen = asked.seen(subject.planned.needs)
     residuals = module.residuals(seen.state, seen.target)
     if residuals is None:
+        assert not subject.planned.residuals, "its plan says residuals=True, but it gives none"
         return
     assert (residuals.weights >= 0).all(), "a weight of its residuals is negative"
     squares = (residuals.weights.detach() * residuals.values.square()).sum()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.records import Record
 from lipflow_core.testing.inputs import normal
 from lipflow_core.testing.subject import Check, Subject, close
@@ -45,12 +45,12 @@ class Bowls(Record):
         matrix = torch.stack([m for _, m in made]) if made else torch.zeros(0, *2 * (code + pose,), dtype=FLOAT64)
         return cls(centre.to(dtype), matrix.to(dtype))
 
-    def evaluate(self, parameters: Tensor) -> Evaluation:
+    def evaluate(self, parameters: Tensor) -> LossAtPoint:
         """Compute losses and derivatives at parameters (B, P)."""
         offset = parameters - self.centre
         slope = torch.einsum("bij,bj->bi", self.matrix, offset)
         hessian = self.matrix + torch.diag_embed(1.2 * offset.square())
-        return Evaluation(
+        return LossAtPoint(
             loss=0.5 * (offset * slope).sum(1) + 0.1 * offset.pow(4).sum(1),
             gradient=slope + 0.4 * offset.pow(3),
             sound=torch.ones(len(offset), dtype=torch.bool),
@@ -81,7 +81,7 @@ class Walk(Record):
             evaluation = here.bowls.evaluate(here.parameters)
             lowest = torch.minimum(here.lowest, evaluation.loss)
             changes = {name: change(getattr(evaluation, name)) for name, change in spoilt.items()}
-            evaluation = Evaluation(**{**vars(evaluation), **changes})
+            evaluation = LossAtPoint(**{**vars(evaluation), **changes})
             parameters, state = optimizer.update(here.parameters.clone(), evaluation, here.state)
             here = Walk(here.bowls, parameters, state, lowest)
         return here
@@ -184,6 +184,29 @@ def learning_rates_of_rows_count(subject: Subject) -> None:
         close("a row's own learning rate is not used", together.parameters[row], alone.parameters[0], 1e-9)
 
 
+def convergence_is_told_row_by_row(subject: Subject) -> None:
+    optimizer, bowls = subject.build(), Bowls.of(subject, 3)
+    for steps in (1, 6, STEPS):
+        told = optimizer.converged(Walk.start(optimizer, bowls).walk(optimizer, steps).state)
+        if told is None:
+            continue
+        assert told.dtype == torch.bool and told.shape == (3,), f"converged must be (B,) bool, it is {told}"
+        single = bowls.rows(torch.tensor([1]))
+        alone = optimizer.converged(Walk.start(optimizer, single).walk(optimizer, steps).state)
+        assert bool(alone[0]) == bool(told[1]), f"after {steps} steps a row's convergence depends on its batch"
+
+
+def curvature_is_asked_for_as_planned(subject: Subject) -> None:
+    if "curvature" in subject.planned.needs:
+        return
+
+    def refuse(rows: Tensor) -> Tensor:
+        raise AssertionError("it asks for curvature, which its plan's needs must name")
+
+    optimizer = subject.build()
+    Walk.start(optimizer, Bowls.of(subject, 2)).walk(optimizer, 3, curvature=lambda _: refuse)
+
+
 CHECKS = [
     Check("it lowers the loss", it_lowers_the_loss),
     Check("rows are independent", rows_are_independent),
@@ -195,4 +218,6 @@ CHECKS = [
     Check("nothing is random", nothing_is_random),
     Check("arguments are left as they are", arguments_are_left_alone),
     Check("learning rates of rows count", learning_rates_of_rows_count),
+    Check("convergence is told row by row", convergence_is_told_row_by_row),
+    Check("curvature is asked for as planned", curvature_is_asked_for_as_planned),
 ]

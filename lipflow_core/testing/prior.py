@@ -165,7 +165,9 @@ def base_space_leads_back(subject: Subject) -> None:
     try:
         point = density.to_base(code)
     except NotImplementedError:
+        assert not subject.planned.base_space, "its plan says base_space=True, but its density has no to_base"
         return
+    assert subject.planned.base_space, "its density has a base space, which its plan must say: base_space=True"
     close("from_base does not lead back to the code", density.from_base(point), code, 1e-7)
     mode = density.mode()
     close("to_base does not map the mode to zero", density.to_base(mode), torch.zeros_like(mode), 1e-7)

@@ -26,10 +26,10 @@ from torch import Tensor
 import lipflow_core
 from lipflow_core import Avatar
 from lipflow_core.errors import StorageError, UsageError
-from lipflow_core.observing import faults, not_finite
+from lipflow_core.observing import draw, faults, not_finite
 from lipflow_core.pictures import png, strip
 from lipflow_core.progress import Style, progress
-from lipflow_core.records import Camera, Frame, Topology, Views, luminance
+from lipflow_core.records import Camera, FaceState, Frame, Topology, Views, luminance
 from lipflow_core.results import Result
 from lipflow_core.storage import check_folder, written_folder
 from lipflow_drive.pictures import PictureFolder, open_pictures
@@ -125,7 +125,8 @@ def drive(
         calibrated=calibration is not None,
         notes=tuple(notes),
     )
-    front = _front(avatar.template.vertices_mean.cpu().numpy(), size)
+    mean = avatar.template.vertices_mean.cpu()
+    cameras, front = _cameras(found, calibration, mean), _front(mean.numpy(), size) if pictures else None
     codes, vertices = [], []
     with written_folder(place) as new, progress(len(found.frames), "drive", "frame", style=style) as bar:
         for folder_of, wanted in ((MESHES, meshes), (PICTURES, pictures)):
@@ -134,7 +135,9 @@ def drive(
         topology = obj_topology(avatar.template.topology.to("cpu")) if meshes else b""
         for start in range(0, len(found.frames), _TOGETHER):
             names = found.frames[start : start + _TOGETHER]
-            seen = _views(found, names, calibration, avatar.template.vertices_mean)
+            images = torch.from_numpy(found.images(names)).to(mean.dtype)
+            camera = cameras.rows(torch.zeros(len(names), dtype=torch.int64))
+            seen = Views(images, camera, torch.ones_like(images[:, :, 0]))
             code, mesh, drawn, beside = _predict(avatar, seen, front, calibrated=calibration is not None, names=names)
             codes.append(code)
             vertices.append(mesh)
@@ -183,43 +186,41 @@ def _driving_shape(avatar: Avatar, name: str) -> tuple[int, int, int, int]:
     return views, channels, height, width
 
 
-def _views(
-    found: PictureFolder, names: Sequence[str], calibration: tuple[np.ndarray, np.ndarray] | None, mean: Tensor
-) -> Views:
-    images = torch.from_numpy(found.images(names)).to(mean.dtype)
-    # An encoder may look at the cameras; without any, a headset that sits well on the mean face is assumed.
+def _cameras(found: PictureFolder, calibration: tuple[np.ndarray, np.ndarray] | None, mean: Tensor) -> Camera:
+    """Make the views' cameras, leading axes (1, N).
+
+    An encoder may look at them; without any, a headset that sits well on the mean face is assumed.
+    """
     if calibration is None and found.views == HEADSET_NAMES:
-        calibration = headset_cameras(found.size, estimate_anchors(mean.cpu().numpy()))
+        calibration = headset_cameras(found.size, estimate_anchors(mean.numpy()))
     if calibration is None:
         count = len(found.views)
         calibration = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(3, 4), (count, 1, 1))
-    matrices = [torch.from_numpy(array).to(images).expand(len(names), *array.shape) for array in calibration]
-    return Views(images, Camera(*matrices, *found.size), torch.ones_like(images[:, :, 0]))
+    intrinsics, extrinsics = (torch.from_numpy(array).to(mean)[None] for array in calibration)
+    return Camera(intrinsics, extrinsics, *found.size)
 
 
 @torch.no_grad()
 def _predict(
-    avatar: Avatar, seen: Views, front: Camera, *, calibrated: bool, names: Sequence[str]
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Predict faces: codes (B, D), vertices (B, V, 3), pictures from the front (B, 3, S, S), and beside the views."""
+    avatar: Avatar, seen: Views, front: Camera | None, *, calibrated: bool, names: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Predict faces: codes (B, D), vertices (B, V, 3), and if `front` is given pictures from it and from the views."""
     frame = Frame(tuple(names), torch.arange(len(names)), {avatar.driving.modality: seen}).to(avatar.device)
     code = avatar.fitting_prior.condition(avatar.drive(frame)).mode()
-    camera = front.apply(lambda tensor: tensor.to(code)).rows(torch.zeros(len(code), dtype=torch.int64))
-    face = avatar.decode(code, camera)
-    rendering = avatar.render(face, camera)
-    found = faults(code, face, {"": rendering})
-    beside = None
-    if calibrated:
-        views = frame[avatar.driving.modality].camera
-        seen_by_views = avatar.decode(code, views)
-        shown = avatar.render(seen_by_views, views)
-        found = {**faults(code, seen_by_views, {"": shown}), **found}
-        beside = shown.image.clamp(0, 1)
-        beside = beside if seen.images.shape[2] == 3 else luminance(beside)
-        beside = beside.unflatten(0, (len(code), -1)).cpu()
+    mesh, drawn, beside = avatar.geometry(code), None, None
+    found = faults(code, FaceState(mesh), {})
+    if front is not None:
+        camera = front.apply(lambda tensor: tensor.to(code)).rows(torch.zeros(len(code), dtype=torch.int64))
+        drawn, wrong = draw(avatar, code, camera)
+        found = {**wrong, **found}
+        drawn = drawn[:, 0].cpu()
+        if calibrated:
+            beside, wrong = draw(avatar, code, frame[avatar.driving.modality].camera)
+            found = {**wrong, **found}
+            beside = (beside if seen.images.shape[2] == 3 else luminance(beside)).cpu()
     if found:
         raise not_finite(f"the {found[min(found)]} of frame {names[min(found)]}")
-    return code.cpu(), face.vertices.cpu(), rendering.image.clamp(0, 1).cpu(), beside
+    return code.cpu(), mesh.cpu(), drawn, beside
 
 
 def _front(mean: np.ndarray, size: int) -> Camera:

@@ -60,7 +60,6 @@ class PictureFolder:
     """The pictures of a folder, as a model sees them.
 
     Args:
-        path: The folder.
         views: Names of the views' folders, in the model's order.
         frames: Names of the frames, sorted; each has a picture in every view.
         found: (height, width) of each view's pictures on disk.
@@ -70,7 +69,6 @@ class PictureFolder:
         files: View → frame → its file, whose name ends in ".png" in any case.
     """
 
-    path: Path
     views: tuple[str, ...]
     frames: tuple[str, ...]
     found: tuple[tuple[int, int], ...]
@@ -144,7 +142,7 @@ def open_pictures(folder: Path, views: Sequence[str], shape: tuple[int, int, int
         found.append(_fitting_size(next(iter(files[view].values())), (size[0], size[1])))
     cameras = _cameras(folder / CAMERAS, views, found)
     frames, brought = tuple(files[first]), (size[0], size[1])
-    return PictureFolder(folder, tuple(views), frames, tuple(found), brought, channels, cameras, files)
+    return PictureFolder(tuple(views), frames, tuple(found), brought, channels, cameras, files)
 
 
 def _files(folder: Path, view: str) -> dict[str, Path]:

@@ -96,7 +96,8 @@ def _plan_of_projected_landmarks(who: str, target: str, given: ObjectiveInputs |
             f"{who} pairs landmarks and keypoints one to one, but the capture's template has {given.landmarks} "
             f"landmarks and its observation '{target}' {points[0]} points"
         )
-    return Plan(inputs={f"{target}.points": points}, outputs={output: ()}, needs=("vertices", f"target:{target}"))
+    needs = ("vertices", f"target:{target}")
+    return Plan(inputs={f"{target}.points": points}, outputs={output: ()}, needs=needs, residuals=output == "loss")
 
 
 def keypoints_of(who: str, option: str, name: str, observations: Observations) -> Shape:

@@ -57,4 +57,5 @@ class SeenThroughFlowConfig(Config):
             needs=("driving",) if driving else (),
             parts={"flow": flow},
             divergence_weight=5e-4,
+            base_space=True,
         )

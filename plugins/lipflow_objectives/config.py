@@ -60,6 +60,7 @@ class PhotometricConfig(ObjectiveConfig):
                 f"target:{target}",
                 *(f"region:{target}:{name}" for name in dict.fromkeys(self.region or ())),
             ),
+            residuals=True,
         )
 
 
@@ -73,6 +74,7 @@ class GeometryConfig(ObjectiveConfig):
             inputs={f"{surface}.vertices": given.observations[surface]["vertices"]},
             outputs={"loss": ()},
             needs=("vertices", f"target:{surface}"),
+            residuals=True,
         )
 
 

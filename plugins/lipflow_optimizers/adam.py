@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.records import Record
 
 _BETAS = (0.9, 0.999)
@@ -72,5 +72,5 @@ class AdamOptimizer(Optimizer):
         rate[:, self.given.code :] = self.config.pose_learning_rate
         return RowAdam.start(rate)
 
-    def update(self, parameters: Tensor, evaluation: Evaluation, state: RowAdam) -> tuple[Tensor, RowAdam]:
+    def update(self, parameters: Tensor, evaluation: LossAtPoint, state: RowAdam) -> tuple[Tensor, RowAdam]:
         return state.update(parameters, evaluation.gradient)

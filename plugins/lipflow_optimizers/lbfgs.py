@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.interfaces.optimizer import where_rows
 from lipflow_core.records import Record
 
@@ -80,7 +80,7 @@ class LbfgsOptimizer(Optimizer):
             promise=infinite,
         )
 
-    def update(self, parameters: Tensor, evaluation: Evaluation, state: RowLbfgs) -> tuple[Tensor, RowLbfgs]:
+    def update(self, parameters: Tensor, evaluation: LossAtPoint, state: RowLbfgs) -> tuple[Tensor, RowLbfgs]:
         unit = self._unit(parameters)
         evaluation = replace(evaluation, gradient=evaluation.gradient * unit)
         moved, state = self._update(parameters / unit, evaluation, state)
@@ -92,7 +92,7 @@ class LbfgsOptimizer(Optimizer):
         unit[:, self.given.code :] = self.config.pose_scale
         return unit
 
-    def _update(self, parameters: Tensor, evaluation: Evaluation, state: RowLbfgs) -> tuple[Tensor, RowLbfgs]:
+    def _update(self, parameters: Tensor, evaluation: LossAtPoint, state: RowLbfgs) -> tuple[Tensor, RowLbfgs]:
         first = state.loss.isinf()
         slope = _dot(state.gradient, state.direction)
         steep = evaluation.loss > state.recent.amax(dim=1) + _DECREASE * state.step * slope
@@ -110,7 +110,7 @@ class LbfgsOptimizer(Optimizer):
     def converged(self, state: RowLbfgs) -> Tensor:
         return state.promise <= self.config.tolerance * state.loss.abs()
 
-    def _searched(self, parameters: Tensor, evaluation: Evaluation, state: RowLbfgs, first: Tensor) -> RowLbfgs:
+    def _searched(self, parameters: Tensor, evaluation: LossAtPoint, state: RowLbfgs, first: Tensor) -> RowLbfgs:
         """Take the trial as the new base, learn from the step, and begin the next search."""
         move, change = parameters - state.base, evaluation.gradient - state.gradient
         along, size = _dot(move, change), _dot(change, change)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.interfaces.optimizer import where_rows
 from lipflow_core.records import Record
 
@@ -28,7 +28,7 @@ class RowLevenbergMarquardt(Record):
         recent: (B, m) losses of the last bases.
         gradient: (B, P) gradient there.
         matrix: (B, P, P) estimate of the Hessian.
-        age: (B,) int64 steps since the matrix was computed.
+        age: (B,) int64 updates since the matrix was computed.
         damping: (B,) factor on the matrix's diagonal.
         growth: (B,) factor on the damping after the next failure.
         promise: (B,) decrease that the model promises for the trial that is evaluated next.
@@ -68,7 +68,7 @@ class LevenbergMarquardtOptimizer(Optimizer):
         )
 
     def update(
-        self, parameters: Tensor, evaluation: Evaluation, state: RowLevenbergMarquardt
+        self, parameters: Tensor, evaluation: LossAtPoint, state: RowLevenbergMarquardt
     ) -> tuple[Tensor, RowLevenbergMarquardt]:
         first = state.loss.isinf()
         hopeless = state.growth >= _LARGEST_GROWTH
@@ -79,10 +79,10 @@ class LevenbergMarquardtOptimizer(Optimizer):
         base = where_rows(taken, parameters, state.base)
         gradient = where_rows(taken, evaluation.gradient, state.gradient)
         age = state.age + 1
-        old = taken & (age > self.config.refresh)
+        old = taken & (age >= self.config.refresh)
         index = old.nonzero()[:, 0]
         if len(index):
-            matrix = matrix.index_copy(0, index, evaluation.curvature(index))
+            matrix = matrix.index_copy(0, index, _usable(evaluation.curvature(index)))
         age = torch.where(old, 0, age)
         shrunk = state.damping * (1 - (2 * share.clamp(0, 1) - 1) ** 3).clamp(min=1 / 3)
         shrunk = torch.where(first | hopeless, self.config.damping, shrunk)
@@ -100,6 +100,12 @@ class LevenbergMarquardtOptimizer(Optimizer):
 
     def converged(self, state: RowLevenbergMarquardt) -> Tensor:
         return state.promise <= self.config.tolerance * state.loss.abs()
+
+
+def _usable(matrix: Tensor) -> Tensor:
+    """Replace matrices that are not finite, since a parameter beside the row's gave no picture, by the identity."""
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+    return where_rows(matrix.isfinite().all(dim=2).all(dim=1), matrix, identity)
 
 
 def _damped_step(matrix: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class StandardNormalConfig(Config):
 
     def plan(self, given: PriorInputs) -> Plan:
         given.refuse_flow("standard-normal")
-        return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()})
+        return Plan(inputs={"code": (given.code,)}, outputs={"log_prob": ()}, base_space=True)
 
 
 class DrivingGaussianConfig(Config):
@@ -37,6 +37,7 @@ class DrivingGaussianConfig(Config):
             outputs={"log_prob": ()},
             needs=("driving",),
             divergence_weight=1.0,
+            base_space=True,
         )
 
 

@@ -242,7 +242,9 @@ def _provenance(model: ModelScores, folder: Path) -> dict[str, Any]:
         "Parameters": f"{where.parameters:,}",
         "Capture": " ".join(filter(None, (where.capture_name, where.capture))) or "–",
         "Device": f"{where.device or '–'}, {counted(where.threads, 'thread')}",
-        "Fitting took": f"{model.seconds:.1f} s for {counted(len(model.frames), 'frame')}",
+        "Fitting took": (
+            f"{model.seconds:.1f} s for {counted(len(model.frames), 'frame')}" if math.isfinite(model.seconds) else "–"
+        ),
         "Identity": model.identity,
     }
     texts = []

@@ -190,6 +190,7 @@ def test_a_fit_to_pictures_must_say_to_which():
             "no objective of fitting compares with 'headset'",
         ),
         (["fitting.grid={}", "evaluation.metrics=[jitter, geom]"], "scores whole sequences"),
+        (["prior=flow-matching", "flow=null", "fitting.space=base"], "prior 'flow-matching' has no base space"),
         (["fitting.grid={}", "evaluation.metrics=[pose-degrees]"], "scores the pose, which this fit neither fits"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from fitted_avatars import FLOAT64, fitting, frame_of, make_avatar, part
+from lipflow_optimizers.config import LevenbergMarquardtConfig
+from lipflow_optimizers.levenberg_marquardt import LevenbergMarquardtOptimizer
 
 from lipflow_core.avatar import frozen
 from lipflow_core.errors import SpecError
@@ -12,8 +14,9 @@ from lipflow_core.fitting import fit
 from lipflow_core.fitting.curvature import gauss_newton, split
 from lipflow_core.fitting.fit import build_objectives
 from lipflow_core.fitting.problem import Problem
-from lipflow_core.interfaces import ConditionedPrior
+from lipflow_core.interfaces import ConditionedPrior, LossAtPoint
 from lipflow_core.parts import PriorSlot
+from lipflow_core.plans import OptimizerInputs
 from lipflow_core.registry import default_registry
 from lipflow_core.testing import inputs
 
@@ -185,3 +188,31 @@ def test_a_prior_without_a_base_space_is_refused(dam, codes):
             fit(dam, frame_of(dam, codes), fitting(["keypoint"], space="base"))
     finally:
         dam.fitting_prior = prior
+
+
+@pytest.mark.parametrize(("refresh", "expected"), [(1, 6), (2, 3), (50, 1)])
+def test_levenberg_marquardt_computes_its_matrix_as_often_as_refresh_says(refresh, expected):
+    optimizer = levenberg_marquardt(refresh=refresh)
+    parameters, asked = torch.full((1, 2), 4.0, dtype=FLOAT64), []
+    state = optimizer.start(parameters)
+    for _ in range(6):
+        point = bowl(parameters, lambda rows: asked.append(rows) or torch.eye(2, dtype=FLOAT64)[None])
+        parameters, state = optimizer.update(parameters, point, state)
+    assert len(asked) == expected
+
+
+def test_a_matrix_that_is_not_finite_is_survived():
+    optimizer, parameters = levenberg_marquardt(), torch.full((1, 2), 4.0, dtype=FLOAT64)
+    point = bowl(parameters, lambda rows: torch.full((1, 2, 2), torch.nan, dtype=FLOAT64))
+    moved, _ = optimizer.update(parameters, point, optimizer.start(parameters))
+    assert moved.isfinite().all() and moved.norm() < parameters.norm()
+
+
+def levenberg_marquardt(**options):
+    return LevenbergMarquardtOptimizer(LevenbergMarquardtConfig(**options), OptimizerInputs(code=2, pose=0))
+
+
+def bowl(parameters, curvature):
+    """The loss ½ |x|²."""
+    sound = torch.ones(len(parameters), dtype=torch.bool)
+    return LossAtPoint(0.5 * parameters.square().sum(1), parameters, sound, curvature)

@@ -291,6 +291,8 @@ OPTIMIZERS = [
     Wrong("optimizer/adam", "Global", "nothing is random", "torch's global generator"),
     Wrong("optimizer/adam", "InPlace", "arguments are left as they are", "changes the parameters in place"),
     Wrong("optimizer/adam", "Deaf", "learning rates of rows count", "own learning rate is not used"),
+    Wrong("optimizer/adam", "Sociable", "convergence is told row by row", "depends on its batch"),
+    Wrong("optimizer/adam", "Curious", "curvature is asked for as planned", "its plan's needs must name"),
 ]
 
 METRICS = [

@@ -77,3 +77,17 @@ class InPlace(AdamOptimizer):
 class Deaf(AdamOptimizer):
     def start(self, parameters, learning_rate=None):
         return super().start(parameters)
+
+
+class Sociable(AdamOptimizer):
+    """Converges once it is alone."""
+
+    def converged(self, state):
+        rows = len(next(tensor for _, tensor in state.tensors()))
+        return torch.full((rows,), rows == 1)
+
+
+class Curious(AdamOptimizer):
+    def update(self, parameters, evaluation, state):
+        evaluation.curvature(torch.arange(len(parameters)))
+        return super().update(parameters, evaluation, state)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lipflow_core.interfaces import Evaluation, Optimizer
+from lipflow_core.interfaces import LossAtPoint, Optimizer
 from lipflow_core.records import Record
 
 
@@ -28,7 +28,7 @@ class Skeleton(Optimizer):
             step = learning_rate[:, None].expand_as(parameters)
         return SkeletonState(step, torch.zeros_like(parameters))
 
-    def update(self, parameters: Tensor, evaluation: Evaluation, state: SkeletonState) -> tuple[Tensor, SkeletonState]:
+    def update(self, parameters: Tensor, evaluation: LossAtPoint, state: SkeletonState) -> tuple[Tensor, SkeletonState]:
         sign = evaluation.gradient.sign()
         agreement = sign * state.sign
         factor = torch.where(agreement > 0, 1.2, torch.where(agreement < 0, 0.5, 1.0))

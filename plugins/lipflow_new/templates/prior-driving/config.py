@@ -24,4 +24,6 @@ class SkeletonConfig(Config):
         if given.flow is not None:
             raise Mismatch(f"prior 'skeleton-name' takes no flow, but the spec names '{given.flow.name}'")
         driving = given.driving_shapes("skeleton-name")
-        return Plan(inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",))
+        return Plan(
+            inputs={"code": (given.code,), **driving}, outputs={"log_prob": ()}, needs=("driving",), base_space=True
+        )
