@@ -10,7 +10,7 @@ export LIPFLOW_CORE_CACHE ?= $(abspath $(DEMO)/captures)
 PRESET ?= small
 WORKERS ?= 2
 
-.PHONY: demo systems priors paper test fuzz kill lint clean
+.PHONY: demo systems priors paper test fuzz kill lint docs clean
 
 demo: $(VENV)/.ready
 	$(BIN)/lipflow-core train dam preset=small --out $(DEMO)/dam --resume
@@ -39,8 +39,13 @@ kill: $(VENV)/.ready-for-tests
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+# The site, docs/_build/index.html, from the pages and from what the code says of itself. It asks no network.
+docs: $(VENV)/.ready-for-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "Open docs/_build/index.html"
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) docs/_build docs/generated
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -53,4 +58,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 $(VENV)/.ready-for-tests: $(VENV)/.ready
 	$(INSTALL) --no-build-isolation --editable '.[report,dev,warp]'
+	touch $@
+
+$(VENV)/.ready-for-docs: $(VENV)/.ready
+	$(INSTALL) --no-build-isolation --editable '.[report,docs]'
 	touch $@
