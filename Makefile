@@ -57,7 +57,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.ready-for-tests: $(VENV)/.ready
-	$(INSTALL) --no-build-isolation --editable '.[report,dev,warp]'
+	$(INSTALL) --no-build-isolation --editable '.[report,dev,docs,warp]'
 	touch $@
 
 $(VENV)/.ready-for-docs: $(VENV)/.ready

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-os.environ["COLUMNS"] = "100"  # width of the commands' help
+os.environ["COLUMNS"] = "90"  # width of the commands' help
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "plugins")]
 
 from reference import links_of_site, write_reference  # noqa: E402
@@ -34,7 +34,7 @@ myst_heading_anchors = 4  # links of pages to headings of others, as on GitHub
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"show-inheritance": True}
+autodoc_default_options = {"show-inheritance": True, "exclude-members": "model_config, model_post_init"}
 autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -65,4 +65,5 @@ def _restructured(text: str) -> str:
         return f"{indent}.. code-block:: {language or 'text'}\n\n" + re.sub(r"^(?=.)", "   ", code, flags=re.MULTILINE)
 
     text = re.sub(r"^( *)```(\w*)\n(.*?)^ *```$", block, text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(\S.*[^:]):\n\n(?= {4}\S)", r"\1::\n\n", text, flags=re.MULTILINE)  # an indented example
     return re.sub(r"(?<!`)`([^`\n]+)`(?!`)", r"``\1``", text)
