@@ -66,4 +66,14 @@ def _restructured(text: str) -> str:
 
     text = re.sub(r"^( *)```(\w*)\n(.*?)^ *```$", block, text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^(\S.*[^:]):\n\n(?= {4}\S)", r"\1::\n\n", text, flags=re.MULTILINE)  # an indented example
-    return re.sub(r"(?<!`)`([^`\n]+)`(?!`)", r"``\1``", text)
+    lines, code = [], None  # code: indentation of the line that code follows
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip())
+        if code is not None and line and indent <= code:
+            code = None
+        if code is None:
+            if line.endswith("::") or ".. code-block::" in line:
+                code = indent
+            line = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line)
+        lines.append(line)
+    return "\n".join(lines)

@@ -87,7 +87,7 @@ def _components(kind: str) -> str:
     parts = [f"# Options of {kind}s"]
     for component in registry.components(kind):
         said = describe(registry, component)
-        more = re.sub(r"^Options of \w+ `[^`]+`[.:]? ?", "", said["help"])
+        more = re.sub(r"^Options of \w+ `[^`]+`\.? ?$|^Options of \w+ `[^`]+`\. ", "", said["help"])
         parts += [f"## {kind} `{said['name']}`", f"{said['summary']}. {more}", f"Plugin `{said['plugin']}`."]
         rows = list(_rows(registry.load_config(component)))
         parts.append(_table(rows) if rows else "It has no options.")
