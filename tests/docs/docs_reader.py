@@ -45,6 +45,7 @@ NOT_RUN = {
     "python -m pytest": "runs tests within tests",
     "python docs/images/": "draws pictures from an evaluation of minutes",
     "pytest": "tests/registry/test_registry_new_prior.py runs the tests of templates",
+    "python3 -m venv": "the environment is the one that runs the tests",
     ". .venv/bin/activate": "the environment is the one that runs the tests",
     "ruff": "make lint runs it",
     "export MALLOC_": "tells glibc at the start of a process",
