@@ -32,7 +32,7 @@ from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
 from lipflow_core.scoring import build_metrics, neighbouring, score
 from lipflow_core.selection import file_stem, spread
-from lipflow_core.sequences import batches_of_runs
+from lipflow_core.sequences import batches_of_runs, runs_of
 from lipflow_core.specs.model import Fitting
 from lipflow_core.splits import load_frames
 from lipflow_core.version import __version__
@@ -128,7 +128,8 @@ class ModelEvaluation:
             The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
-            lipflow_core.errors.SpecError: If `evaluation.codes` names a fit without likelihood and there is none.
+            lipflow_core.errors.SpecError: If `evaluation.codes` names a fit without likelihood and there is none, or if
+                a temporal prior is to fit frames of which none follows another.
             lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
                 message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
@@ -210,8 +211,15 @@ class ModelEvaluation:
         size, count = 2 * self.candidate.spec.fitting.batch, len(self.indices)
         if not any(fitting.temporal for fitting in variants.values()):
             return np.array_split(np.arange(count), -(-count // size))
-        segments = [self.split.segments[index] for index in self.indices]
-        return batches_of_runs(segments, self.split.numbers[self.indices], size)
+        segments, numbers = [self.split.segments[index] for index in self.indices], self.split.numbers[self.indices]
+        if 1 < count == len(runs_of(segments, numbers)):
+            raise SpecError(
+                f"{self.candidate.spec.name}: fitting.temporal fits frames together that follow each other in a "
+                f"segment, but none of the {count} frames to score does",
+                "Set evaluation.whole_segments=true or name frames that follow each other, or set "
+                "fitting.temporal=null.",
+            )
+        return batches_of_runs(segments, numbers, size)
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one."""

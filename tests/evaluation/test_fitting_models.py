@@ -78,6 +78,15 @@ def test_runs_are_put_back_into_the_order_of_the_frames(trained, tmp_path):
     torch.testing.assert_close(codes["sorted"][[4, 0, 3, 2, 1, 5]], codes["shuffled"])
 
 
+def test_a_temporal_prior_that_changed_nothing_is_noted(trained, tmp_path):
+    options = ["fitting.steps=1", "fitting.temporal=random-walk"]
+    found = {}
+    for frames in ("0,2", "0,1"):
+        found[frames] = fit_model(trained["dam"], tmp_path / frames, frames=frames, overrides=options).notes()
+    assert [len(notes) for notes in found.values()] == [1, 0]
+    assert "fitting.temporal changed nothing" in found["0,2"][0]
+
+
 def test_fit_json_is_the_same_after_a_resumption_to_the_byte(spoiled, trained, tmp_path):
     stop = tmp_path / "stop"
     options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}'}}"]

@@ -220,6 +220,13 @@ def test_runs_are_fitted_whole_and_scored_in_order(trained):
     assert alone.scores["fitted"]["millimetres"] != pytest.approx(other.scores["fitted"]["millimetres"], rel=1e-4)
 
 
+def test_a_temporal_prior_without_frames_that_follow_each_other_is_refused(trained):
+    options = ["fitting.steps=1", "fitting.temporal=random-walk"]
+    with pytest.raises(SpecError, match=r"none of the 2 frames to score does") as caught:
+        lipflow_core.evaluate(trained["dam"], frames="0,2", overrides=options)
+    assert "evaluation.whole_segments=true" in caught.value.hint
+
+
 def test_a_metric_of_sequences_gives_nan_where_neighbours_are_unknown(trained):
     avatar, _ = lipflow_core.open_model(trained["dam"])
     frame = Frame(("a", "a"), torch.tensor([0, 1]), {})
