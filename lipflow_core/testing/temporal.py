@@ -21,9 +21,9 @@ def follows_of(*lengths: int) -> Tensor:
 def path_of(subject: Subject, frames: int, *, seed: int = 0, dtype: torch.dtype = FLOAT64) -> Tensor:
     """Draw random codes (N, D); frame i of a seed is the same for any number of frames."""
     code = subject.given.code
-    return torch.stack([normal(1000 * seed + frame, code, dtype=dtype) for frame in range(frames)] or [
-        torch.zeros(code, dtype=dtype)
-    ])[:frames]
+    return torch.stack(
+        [normal(1000 * seed + frame, code, dtype=dtype) for frame in range(frames)] or [torch.zeros(code, dtype=dtype)]
+    )[:frames]
 
 
 def one_share_for_each_frame(subject: Subject) -> None:

@@ -13,7 +13,7 @@ from lipflow_core.plans import Plan, TemporalInputs
 class RandomWalkConfig(TemporalConfig):
     """Options of temporal prior `random-walk`."""
 
-    step: PositiveFloat = 0.1
+    step: PositiveFloat = 0.6
     """Standard deviation of the step from one frame to the next, in each dimension and in units of the space."""
     space: Literal["base", "code"] = "base"
     """Space of the walk. "base" is the prior's base space, where the prior is near N(0, I). With a driving encoder its

@@ -86,7 +86,9 @@ def test_segments_and_gaps_in_the_frame_numbers_part_runs(dam, codes):
 
 def test_a_frame_without_neighbours_is_fitted_as_without_a_temporal_prior(dam, codes):
     frame = sequence(dam, codes, numbers=torch.tensor([0, 2, 4, 6, 8]))
-    alone, together = (fit(dam, frame, fitting(OBJECTIVES, steps=12, **options)) for options in ({}, {"temporal": WALK}))
+    alone, together = (
+        fit(dam, frame, fitting(OBJECTIVES, steps=12, **options)) for options in ({}, {"temporal": WALK})
+    )
     assert torch.equal(alone.codes, together.codes)
 
 
@@ -192,9 +194,7 @@ def test_a_base_space_that_the_prior_lacks_is_an_error(dam, walk):
             raise NotImplementedError
 
     condition = dam.prior.condition
-    dam.prior.condition = lambda driving: Baseless(
-        condition(driving).mean, condition(driving).log_std, broadcasts=True
-    )
+    dam.prior.condition = lambda driving: Baseless(condition(driving).mean, condition(driving).log_std, broadcasts=True)
     try:
         with pytest.raises(SpecError, match=r"fitting\.temporal\.space is 'base', but the prior"):
             fit(dam, sequence(dam, walk), fitting(OBJECTIVES, temporal=WALK, steps=1))

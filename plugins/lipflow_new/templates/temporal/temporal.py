@@ -9,7 +9,7 @@ from lipflow_core.interfaces import TemporalPrior
 
 
 class Skeleton(TemporalPrior):
-    """Changes of pace are independent Gaussians: z_{t+1} − 2 z_t + z_{t−1} ~ N(0, c² I). The middle frame bears each."""
+    """Changes of pace are independent Gaussians: z_{t+1} − 2 z_t + z_{t−1} ~ N(0, c² I); each is the middle frame's."""
 
     def energy(self, path: Tensor, follows: Tensor) -> Tensor:
         change = (path[2:] - 2 * path[1:-1] + path[:-2]) / self.config.change
