@@ -3,34 +3,38 @@
     python benchmarks/sequences.py --models dam=runs/dam lip-flow-hmc=runs/lip-flow-hmc --frames 160
 
 The fits are those of task `perturbed-sequence`: whole segments, headset pictures, cameras off by 2 degrees and 2 mm in
-another way in each frame. Each temporal prior is given as SPACE:WEIGHT, a random walk whose energy has this weight;
-"alone" fits frame by frame. A model of several subjects is named several times: NAME=FOLDER NAME=FOLDER2 gives one row,
-the mean over subjects. Scores are means over frames: jitter and Geom in millimetres, PSNR in dB. The first row is the
-jitter of the tracked surface itself. Processor time is that of this process, on one thread.
+another way in each frame, and the task's grid for learning rate and latent weight, which is searched frame by frame.
+Each temporal prior is given as SPACE:WEIGHT, a random walk whose energy has this weight. "alone" fits frame by frame,
+"start" is the code that fits start from, and "truth" has the jitter of the tracked surface. A model of several subjects
+is named several times: NAME=FOLDER NAME=FOLDER2 gives one row, the mean over subjects. Scores are means over frames:
+jitter and Geom in millimetres, PSNR in dB. Processor time is that of this process, on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import time
 from typing import Any
 
 import torch
 
 import lipflow_core
+from lipflow_core.ablation.grid import load_task
 from lipflow_core.avatar import Avatar
 from lipflow_core.evaluation.frames import frames_to_score
-from lipflow_core.fitting import fit
+from lipflow_core.fitting import choose, first_codes, fit
 from lipflow_core.interfaces import Metric
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics, neighbouring, score
+from lipflow_core.selection import spread
 from lipflow_core.specs.model import Fitting
 from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.tables import table
 
-METRICS = "[jitter, psnr, geom, millimetres]"
-OBJECTIVES = "[{type: photometric, target: headset, exposure: affine}, {type: latent-likelihood, weight: 0.01}]"
-WALKS = ("alone", "base:0.1", "code:0.1")
+SHOWN = ("jitter", "psnr", "geom", "millimetres")
+WALKS = ("alone", "code:0.03", "base:0.03")
 
 
 def main() -> None:
@@ -45,20 +49,28 @@ def main() -> None:
     found: dict[tuple[str, str], list[list[float]]] = {}
     for named in args.models:
         name, _, folder = named.partition("=")
-        asked = ["fitting.perturbation={degrees: 2, millimetres: 2, hold: frame}", f"fitting.objectives={OBJECTIVES}"]
-        opened = lipflow_core.open_model(folder, overrides=[*asked, f"evaluation.metrics={METRICS}", *args.set])
-        spec = opened.spec
+        asked = [f"{option}={json.dumps(value)}" for option, value in load_task("perturbed-sequence").set.items()]
+        opened = lipflow_core.open_model(folder, overrides=[*asked, *args.set])
+        avatar, spec = opened.avatar, opened.spec
         split = open_split(open_capture(opened.blueprint), "held-out")
         chosen = frames_to_score(split, args.frames, whole_segments=True)
         frame = load_frames(split, chosen, ["headset", "frontal", "face"])
-        metrics = build_metrics(opened.avatar, spec.evaluation.metrics)
-        found.setdefault((name, "truth"), []).append([_jitter(frame), *[float("nan")] * 4])
+        metrics = build_metrics(avatar, spec.evaluation.metrics)
+        tried = (
+            frame.rows(torch.from_numpy(spread(spec.fitting.grid.frames, len(frame)))) if spec.fitting.grid else frame
+        )
+        chosen = choose(avatar, tried, spec.fitting, metric=metrics["psnr"])
+        print(named, "chose", "nothing" if chosen is None else chosen.describe(), flush=True)
+        start = first_codes(avatar, frame, spec.fitting)
+        starts = _scores(avatar, start, frame, metrics, spec.fitting.batch)
+        found.setdefault((name, "truth"), []).append([_jitter(frame), *[math.nan] * len(SHOWN)])
+        found.setdefault((name, "start"), []).append([*starts, math.nan])
         for walk in args.temporal:
             options = _with(spec.fitting, walk)
             begun = time.process_time()
-            result = fit(opened.avatar, frame, options)
+            result = fit(avatar, frame, options, chosen=chosen)
             seconds = time.process_time() - begun
-            means = _scores(opened.avatar, result.codes, frame, metrics, spec.fitting.batch)
+            means = _scores(avatar, result.codes, frame, metrics, spec.fitting.batch)
             found.setdefault((name, walk), []).append([*means, 1000 * seconds / len(frame)])
             print(named, walk, [round(value, 4) for value in means], round(seconds, 1), flush=True)
     rows = []
@@ -81,7 +93,7 @@ def _scores(avatar: Avatar, codes: torch.Tensor, frame: Frame, metrics: dict[str
         score(avatar, codes[rows], frame.rows(rows), metrics, neighbours=around[rows])[0]
         for rows in torch.arange(len(codes)).split(batch)
     ]
-    return [float(torch.cat([part[name] for part in parts]).double().nanmean()) for name in metrics]
+    return [float(torch.cat([part[name] for part in parts]).double().nanmean()) for name in SHOWN]
 
 
 def _jitter(frame: Frame) -> float:

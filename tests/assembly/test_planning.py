@@ -53,7 +53,7 @@ def test_shipped_specs_fit_at_every_preset(name, preset):
         ),
         (
             "lip-flow-hmc",
-            ["fitting.temporal=random-walk", "fitting.prior=mixture"],
+            ["fitting.temporal={type: random-walk, space: base}", "fitting.prior=mixture"],
             ["temporal 'random-walk' works in the prior's base space", "prior 'mixture' has none"],
         ),
         ("dam", ["training.stages.0.train=[driving]"], ["stage 'all'", "'driving' is empty"]),

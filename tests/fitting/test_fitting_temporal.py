@@ -16,7 +16,7 @@ from lipflow_core.fitting.problem import Problem
 from lipflow_core.testing import inputs
 
 OBJECTIVES = [{"type": "photometric", "target": "frontal"}, {"type": "latent-likelihood", "weight": 0.001}]
-WALK = {"type": "random-walk", "weight": 0.3, "step": 1.0}
+WALK = {"type": "random-walk", "weight": 0.3, "step": 1.0, "space": "base"}
 STRONG = {"temporal": {**WALK, "weight": 5.0}, "optimizer": {"learning_rate": 0.03}}
 
 
