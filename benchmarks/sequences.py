@@ -34,7 +34,7 @@ from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.tables import table
 
 SHOWN = ("jitter", "psnr", "geom", "millimetres")
-WALKS = ("alone", "code:0.03", "base:0.03")
+WALKS = ("alone", "code:0.05", "base:0.05")
 
 
 def main() -> None:

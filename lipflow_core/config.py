@@ -144,7 +144,7 @@ class ObjectiveConfig(Config):
 class TemporalConfig(Config):
     """Base of the options of every temporal prior."""
 
-    weight: NonNegativeFloat = 0.03
+    weight: NonNegativeFloat = 0.05
     """Factor on the negative log-density of each run of consecutive frames, in nats per dimension of the code."""
 
 
