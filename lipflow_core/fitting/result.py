@@ -16,6 +16,9 @@ from lipflow_core.results import Number, Result
 from lipflow_core.sequences import runs_of
 from lipflow_core.tables import counted
 
+_STAYED = 1e-4
+"""Largest distance of a code from its start that counts as none: a start may pass through the base space and back."""
+
 
 class GridPoint(Result):
     """Holds one point of a hyper-parameter grid and its score."""
@@ -117,14 +120,19 @@ class FitSummary(Result):
 
     def notes(self) -> list[str]:
         """Say what is amiss with single frames, a line for each kind, and whether a temporal prior had no effect."""
+        temporal = self.request["spec"]["fitting"].get("temporal") is not None
         told = {
             "stopped early because the loss was not finite": [f for f in self.frames if f.stopped_not_finite],
             "showed nothing to fit to, as with an empty mask: the prior alone decided": [
                 f for f in self.frames if f.shows_nothing
             ],
+            "stayed at their start, since no step lowered the loss of their run; lower the learning rate or "
+            "fitting.temporal.weight": [
+                f for f in self.frames if temporal and f.steps > 0 and f.distance < _STAYED and not f.stopped_not_finite
+            ],
         }
         runs = runs_of([frame.segment for frame in self.frames], [frame.number for frame in self.frames])
-        without_effect = self.request["spec"]["fitting"].get("temporal") and len(runs) == len(self.frames)
+        without_effect = temporal and len(runs) == len(self.frames)
         alone = "no two of the frames follow each other in a segment, so that fitting.temporal changed nothing"
         return [
             f"{counted(len(found), 'frame')} {what} (the first is {found[0].segment}/{found[0].number:06d})"

@@ -83,8 +83,16 @@ def test_a_temporal_prior_that_changed_nothing_is_noted(trained, tmp_path):
     found = {}
     for frames in ("0,2", "0,1"):
         found[frames] = fit_model(trained["dam"], tmp_path / frames, frames=frames, overrides=options).notes()
-    assert [len(notes) for notes in found.values()] == [1, 0]
-    assert "fitting.temporal changed nothing" in found["0,2"][0]
+    assert ["fitting.temporal changed nothing" in " ".join(notes) for notes in found.values()] == [True, False]
+
+
+def test_runs_that_stay_at_their_start_are_noted(trained, tmp_path):
+    options = ["fitting.steps=3", "fitting.optimizer.learning_rate=0.01", "fitting.start=zero"]
+    found = {}
+    for weight in (1e9, 1e-9):
+        walk = f"fitting.temporal={{type: random-walk, weight: {weight}}}"
+        found[weight] = fit_model(trained["dam"], tmp_path / str(weight), frames="0:3", overrides=[*options, walk])
+    assert ["3 frames stayed at their start" in " ".join(fit.notes()) for fit in found.values()] == [True, False]
 
 
 def test_fit_json_is_the_same_after_a_resumption_to_the_byte(spoiled, trained, tmp_path):
