@@ -141,6 +141,13 @@ class ObjectiveConfig(Config):
         return self.weight.end if isinstance(self.weight, Ramp) else self.weight
 
 
+class TemporalConfig(Config):
+    """Base of the options of every temporal prior."""
+
+    weight: NonNegativeFloat = 0.05
+    """Factor on the negative log-density of each run of consecutive frames, in nats per dimension of the code."""
+
+
 class MetricConfig(Config):
     """Base of the options of every metric; its class variables define how tables and reports show the values."""
 

@@ -18,7 +18,17 @@ API_VERSION = (1, 0)
 """Version of the plugin API, (major, minor). The minor grows with additions, the major with breaks."""
 
 Kind = Literal[
-    "capture", "encoder", "prior", "flow", "coupling", "decoder", "renderer", "objective", "optimizer", "metric"
+    "capture",
+    "encoder",
+    "prior",
+    "flow",
+    "coupling",
+    "decoder",
+    "renderer",
+    "objective",
+    "optimizer",
+    "temporal",
+    "metric",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

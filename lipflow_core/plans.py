@@ -57,6 +57,7 @@ class Plan:
         divergence_weight: Weight of the prior's divergence in training if the spec gives none (priors).
         base_space: Whether its density has a base space, `to_base` and `from_base` (priors).
         residuals: Whether its loss is a sum of squares, whose `residuals` it gives (objectives).
+        coupled_rows: Whether it may be given rows whose losses depend on each other (optimizers).
     """
 
     inputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Plan:
     divergence_weight: float = 0.01
     base_space: bool = False
     residuals: bool = False
+    coupled_rows: bool = False
 
     @property
     def observations(self) -> Observations:
@@ -292,6 +294,13 @@ class OptimizerInputs:
 
     code: int
     pose: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalInputs:
+    """Inputs of a temporal prior: size of the latent code, and of the prior's base space, which is the same."""
+
+    code: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,12 +239,13 @@ class _Planner:
             chosen = self._add(
                 Cell(
                     kind="choose",
-                    what={**frames, "fitting": fitting, "grid": grid, "metric": evaluation["metrics"][0]}
-                    | {"view": asked.view},
+                    # A grid is tried on each frame alone, so that no temporal prior matters.
+                    what={**frames, "fitting": {**fitting, "temporal": None}, "grid": grid, "view": asked.view}
+                    | {"metric": evaluation["metrics"][0]},
                     needs=needs,
                     label=f"choose {label}",
                     limit=self.grid.limits.choose,
-                    **common,
+                    **{**common, "how": self._how([p for p in used if p.kind != "temporal"], asked)},
                 )
             )
             needs = {**needs, "chosen": chosen.name}

@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         blueprint = plan(spec)
         stages = (term for terms in blueprint.stage_objectives.values() for term in terms)
-        planned = (*blueprint.distinct(), *stages, *blueprint.objectives, blueprint.optimizer, *blueprint.metrics)
+        temporal = () if blueprint.temporal is None else (blueprint.temporal,)
+        fitted = (*blueprint.objectives, blueprint.optimizer, *temporal)
+        planned = (*blueprint.distinct(), *stages, *fitted, *blueprint.metrics)
         _print(args, spec.name, _rows(planned))
         return 0
 

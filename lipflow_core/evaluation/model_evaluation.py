@@ -32,6 +32,7 @@ from lipflow_core.progress import Progress, Style, progress
 from lipflow_core.records import Frame, Record
 from lipflow_core.scoring import build_metrics, neighbouring, score
 from lipflow_core.selection import file_stem, spread
+from lipflow_core.sequences import batches_of_runs, runs_of
 from lipflow_core.specs.model import Fitting
 from lipflow_core.splits import load_frames
 from lipflow_core.version import __version__
@@ -127,7 +128,8 @@ class ModelEvaluation:
             The scores, the fits that they were computed from, and the pictures of the report's frames by name.
 
         Raises:
-            lipflow_core.errors.SpecError: If `evaluation.codes` names a fit without likelihood and there is none.
+            lipflow_core.errors.SpecError: If `evaluation.codes` names a fit without likelihood and there is none, or if
+                a temporal prior is to fit frames of which none follows another.
             lipflow_core.errors.NumericalError: If no frame could be scored because a part of the model, which the
                 message names, gives NaN.
             lipflow_core.errors.CaptureError: If a frame is damaged or holds NaN.
@@ -147,16 +149,19 @@ class ModelEvaluation:
         shown = set(indices[spread(candidate.spec.evaluation.report_frames, len(indices))].tolist())
         with progress(len(self.indices) * len(variants), f"fit {name}", "frame", style=style) as bar:
             chosen = self._choose(variants, next(iter(metrics.values())), bar)
-            for part in np.array_split(np.arange(len(indices)), -(-len(indices) // (2 * fitting.batch))):
-                chunk = indices[part]
-                frame = candidate.avatar.bring(load_frames(self.split, chunk, self._observations))
-                rows = [row for row, index in enumerate(chunk.tolist()) if index in shown]
+            chunks = self._chunks(variants)
+            for part in chunks:
+                frame = candidate.avatar.bring(load_frames(self.split, indices[part], self._observations))
                 begun = time.perf_counter()
                 fits = self._fit(frame, torch.from_numpy(part), variants, chosen, bar)
                 gathered.seconds += math.nan if self.fitted is not None else time.perf_counter() - begun
-                self._batch(gathered, frame, fits, alone, rows, generator)
+                # A run that was fitted together may be longer than what is scored together.
+                for rows in torch.arange(len(part), device=frame.numbers.device).split(2 * fitting.batch):
+                    some = {name: result.rows(rows) for name, result in fits.items()}
+                    seen = [row for row, at in enumerate(rows.tolist()) if int(indices[part[at]]) in shown]
+                    self._batch(gathered, frame.rows(rows), some, alone, seen, generator)
         self._check_any(gathered.failures)
-        fits = Fits.join(gathered.parts)
+        fits = Fits.join(gathered.parts).rows(torch.from_numpy(np.concatenate(chunks).argsort()))
         if along:
             fits = self._along_sequences(fits, along)
         return self._scores(name, metrics, fits, gathered, chosen), fits, gathered.pictures
@@ -200,6 +205,21 @@ class ModelEvaluation:
         if not asked or self.fitted is not None or WITHOUT in self._variants():
             return None
         return "fitting has no objectives that ask the prior and others beside them"
+
+    def _chunks(self, variants: Mapping[Code, Fitting]) -> list[np.ndarray]:
+        """Divide the frames into batches that are fitted together; with a temporal prior a run stays whole."""
+        size, count = 2 * self.candidate.spec.fitting.batch, len(self.indices)
+        if not any(fitting.temporal for fitting in variants.values()):
+            return np.array_split(np.arange(count), -(-count // size))
+        segments, numbers = [self.split.segments[index] for index in self.indices], self.split.numbers[self.indices]
+        if 1 < count == len(runs_of(segments, numbers)):
+            raise SpecError(
+                f"{self.candidate.spec.name}: fitting.temporal fits frames together that follow each other in a "
+                f"segment, but none of the {count} frames to score does",
+                "Set evaluation.whole_segments=true or name frames that follow each other, or set "
+                "fitting.temporal=null.",
+            )
+        return batches_of_runs(segments, numbers, size)
 
     def _choose(self, variants: Mapping[Code, Fitting], metric: Metric, bar: Progress) -> dict[Code, GridChoice]:
         """Search each variant's grid, if it has one."""

@@ -15,14 +15,15 @@ from lipflow_core.fitting.loop import minimize
 from lipflow_core.fitting.problem import Problem
 from lipflow_core.fitting.regions import restricted_masks
 from lipflow_core.fitting.result import FittingResult, GridChoice
-from lipflow_core.interfaces import Metric, Objective
+from lipflow_core.interfaces import Metric, Objective, TemporalPrior
 from lipflow_core.interfaces.objective import numbered
 from lipflow_core.observing import faults, observe
 from lipflow_core.parts import Part
-from lipflow_core.plans import Mismatch, Needs, ObjectiveInputs, Shape
+from lipflow_core.plans import Mismatch, Needs, ObjectiveInputs, Shape, TemporalInputs
 from lipflow_core.progress import Progress
 from lipflow_core.records import Frame
 from lipflow_core.selection import spread
+from lipflow_core.sequences import runs_of
 from lipflow_core.specs.model import Fitting
 
 
@@ -40,6 +41,8 @@ def fit(
 
     Minimises Σ_k w_k L_k(code) over the code by `fitting.optimizer` with all networks frozen (paper, supplement H.2:
     Adam). Frames are independent rows of one batch: a row's result does not depend on which others are fitted with it.
+    With `fitting.temporal`, that is so of runs: frames of one segment whose numbers follow each other are fitted
+    together, Σ_t Σ_k w_k L_k(code_t) + w E(code_1, …, code_T), whatever their order in `target`.
     Nothing is random but `fitting.perturbation`, which has a seed of its own.
 
     Args:
@@ -66,7 +69,8 @@ def fit(
     """
     built = build_objectives(avatar, target, fitting.objectives) if objectives is None else _named(objectives)
     with frozen(avatar):
-        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation, fitting.space)
+        temporal = _temporal(avatar, fitting)
+        problem = Problem.of(avatar, target, built, fitting.start, fitting.perturbation, fitting.space, temporal)
         if chosen is None and fitting.grid is not None and fitting.grid.choose_on != "scored":
             raise SpecError(
                 f"fitting.grid.choose_on is '{fitting.grid.choose_on}', but only frames to be fitted were given",
@@ -78,6 +82,7 @@ def fit(
             chosen = search(avatar, some, target.rows(tried), fitting, fitting.grid, metric)
         count, dtype = len(problem), problem.template.vertices_mean.dtype
         rate = None if chosen is None else chosen.learning_rate
+        runs = [] if temporal is None else runs_of(target.segments, target.numbers.tolist())
         result = minimize(
             problem,
             fitting,
@@ -85,6 +90,7 @@ def fit(
             frames=torch.arange(count, device=avatar.device),
             weights=torch.tensor(_weights(built, chosen), dtype=dtype, device=avatar.device).expand(count, -1),
             learning_rate=None if rate is None else torch.full((count,), rate, dtype=dtype, device=avatar.device),
+            runs=[torch.from_numpy(run).to(avatar.device) for run in runs],
             progress=progress,
         )
     return replace(result, grid=chosen)
@@ -213,6 +219,13 @@ def observations_of(frame: Frame) -> dict[str, Mapping[str, Shape]]:
         name: {tensor: tuple(value.shape[1:]) for tensor, value in record.tensors()}
         for name, record in frame.observations.items()
     }
+
+
+def _temporal(avatar: Avatar, fitting: Fitting) -> TemporalPrior | None:
+    if fitting.temporal is None:
+        return None
+    built: TemporalPrior = fitting.temporal.build(TemporalInputs(code=avatar.decoder.given.code))
+    return built.to(avatar.device, avatar.template.vertices_mean.dtype)
 
 
 def _named(objectives: Sequence[Objective]) -> dict[str, Objective]:

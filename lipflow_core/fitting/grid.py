@@ -55,6 +55,7 @@ def search(
     Raises:
         lipflow_core.errors.SpecError: If the frames lack an observation that the metric compares with.
     """
+    problem = replace(problem, temporal=None)  # the frames that points are tried on are spread, so that none follow
     metric = default_metric(avatar) if metric is None else metric
     for name in Needs.of([metric.planned]).targets:
         if name not in target.observations:

@@ -43,6 +43,7 @@ from lipflow_core.progress import Style, progress
 from lipflow_core.records import Frame
 from lipflow_core.scoring import build_metrics
 from lipflow_core.selection import file_stem, positions
+from lipflow_core.sequences import batches_of_runs
 from lipflow_core.splits import load_frames, open_capture, open_split
 from lipflow_core.storage import (
     check_folder,
@@ -233,10 +234,11 @@ class _ModelFit:
         spec, blueprint, indices = self.opened.spec, self.opened.blueprint, self.indices
         names = dict.fromkeys((*blueprint.fitted_observations, *((blueprint.view,) if self.pictures else ())))
         observations = tuple(names)
-        chunks = np.array_split(indices, range(spec.fitting.batch, len(indices), spec.fitting.batch))
+        chunks = self._chunks()
         parts = []
         with progress(len(indices), f"fit {spec.name}", "frame", style=self.style) as bar:
-            for number, chunk in enumerate(chunks):
+            for number, rows in enumerate(chunks):
+                chunk = indices[rows]
                 place = self.folder / _BATCHES / f"{number:06d}.safetensors"
                 part = self._read(place, len(chunk))
                 if part is None:
@@ -248,7 +250,15 @@ class _ModelFit:
                 else:
                     bar.advance(len(chunk))
                 parts.append(part.to("cpu"))
-        return FittingResult.join(parts)
+        return FittingResult.join(parts).rows(torch.from_numpy(np.concatenate(chunks).argsort()))
+
+    def _chunks(self) -> list[np.ndarray]:
+        """Divide the frames into batches; with a temporal prior a run stays whole."""
+        fitting, count = self.opened.spec.fitting, len(self.indices)
+        if fitting.temporal is None:
+            return np.array_split(np.arange(count), range(fitting.batch, count, fitting.batch))
+        segments = [self.split.segments[index] for index in self.indices]
+        return batches_of_runs(segments, self.split.numbers[self.indices], fitting.batch)
 
     def _read(self, place: Path, count: int) -> FittingResult | None:
         """Read a batch that was fitted before; None if there is none, or if it is damaged and must be fitted again."""

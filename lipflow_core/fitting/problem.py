@@ -12,7 +12,7 @@ from lipflow_core.avatar import Avatar
 from lipflow_core.errors import SpecError
 from lipflow_core.fitting.pose import perturbations
 from lipflow_core.fitting.regions import restricted_masks, with_masks
-from lipflow_core.interfaces import ConditionedPrior, Objective, State
+from lipflow_core.interfaces import ConditionedPrior, Objective, State, TemporalPrior
 from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Residuals, Template
@@ -21,7 +21,7 @@ from lipflow_core.specs.model import Perturbation
 
 @dataclass(frozen=True)
 class Problem:
-    """A function from codes of B frames to one loss per objective and frame.
+    """A function from codes of B frames to one loss per objective and frame, and to the energy of their runs.
 
     Only what the objectives declare in their plan's `needs` is computed, once for all of them: one decoding for all
     views of all observations, one rendering per picture size.
@@ -39,6 +39,7 @@ class Problem:
         cameras: Observation's name → its cameras, displaced, before the pose is applied.
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
         space: Space of the points that losses are computed at, "code" or "base".
+        temporal: Temporal prior of the runs; None to take each frame alone.
     """
 
     avatar: Avatar
@@ -53,6 +54,7 @@ class Problem:
     cameras: Mapping[str, Camera]
     directions: Tensor | None
     space: str = "code"
+    temporal: TemporalPrior | None = None
 
     @classmethod
     def of(
@@ -63,6 +65,7 @@ class Problem:
         start: str = "prior",
         perturbation: Perturbation | None = None,
         space: str = "code",
+        temporal: TemporalPrior | None = None,
     ) -> Problem:
         """Make the problem of some frames: condition the prior once and precompute everything that stays constant.
 
@@ -73,15 +76,17 @@ class Problem:
             start: Code that fitting starts from, "prior" or "zero"; "zero" does not need the prior.
             perturbation: Random error of the driving cameras' pose.
             space: Space of the points that losses are computed at, "code" or "base"; "base" needs the prior.
+            temporal: Temporal prior of the runs; None to take each frame alone.
 
         Raises:
             lipflow_core.errors.SpecError: If an objective needs an observation that the frames lack, or a region that
-                the template lacks; or if `space` is "base" and the prior has no base space.
+                the template lacks; or if `space` or the temporal prior needs a base space that the prior lacks.
             lipflow_core.errors.CaptureError: If a target or driving observation is not as its record promises (see
                 `lipflow_core.records.Frame.check`).
         """
         needs = Needs.of(objective.planned for objective in objectives.values())
-        asked = needs.prior or start == "prior" or space == "base"
+        walks_in_base = temporal is not None and "base" in temporal.planned.needs
+        asked = needs.prior or start == "prior" or space == "base" or walks_in_base
         driven = asked and avatar.driving is not None and "driving" in avatar.fitting_prior.planned.needs
         surface = [avatar.roles.surface] if needs.regions else []
         used = dict.fromkeys([*needs.targets, *surface, *([avatar.driving.modality] if driven else [])])
@@ -97,8 +102,8 @@ class Problem:
         with torch.no_grad():
             encoding = avatar.drive(target) if driven else None
             prior = avatar.fitting_prior.condition(encoding) if asked else None
-            if space == "base":
-                _check_base(avatar, prior)
+            if space == "base" or walks_in_base:
+                _check_base(avatar, prior, "fitting.space" if space == "base" else "fitting.temporal.space")
         # By the true cameras: they tell which pixels show a region.
         masks = restricted_masks(avatar, target, objectives)
         compared = replace(target, observations={name: target[name] for name in needs.targets})
@@ -126,6 +131,7 @@ class Problem:
             cameras=cameras,
             directions=view_directions(cameras, needs.rendered),
             space=space,
+            temporal=temporal,
         )
 
     def __len__(self) -> int:
@@ -211,6 +217,22 @@ class Problem:
         state = self._state(point, pose)
         return [objective.residuals(state, self.target_of(name)) for name, objective in self.objectives.items()]
 
+    def energies(self, point: Tensor, follows: Tensor) -> Tensor:
+        """Compute each frame's share of the unweighted energy of its run by the temporal prior.
+
+        Args:
+            point: (B, D) codes, or points of the prior's base space if the problem's `space` says so, run by run.
+            follows: (B,) bool, whether the frame comes right after the frame in the row before.
+
+        Returns:
+            (B,).
+        """
+        assert self.temporal is not None  # the caller asks only then
+        based = "base" in self.temporal.planned.needs
+        if based == (self.space == "base"):
+            return self.temporal(point, follows)
+        return self.temporal(self.prior.to_base(point) if based else self.codes(point), follows)
+
     def _state(self, point: Tensor, pose: Tensor | None) -> State:
         code, cameras, directions = self.codes(point), self.cameras, self.directions
         if pose is not None:
@@ -224,14 +246,14 @@ class Problem:
         )
 
 
-def _check_base(avatar: Avatar, prior: ConditionedPrior) -> None:
+def _check_base(avatar: Avatar, prior: ConditionedPrior, option: str) -> None:
     try:
         prior.to_base(prior.mode())
     except NotImplementedError as error:
         raise SpecError(
-            f"fitting.space is 'base', but the prior ({type(avatar.fitting_prior).__name__}) has no base space: its "
+            f"{option} is 'base', but the prior ({type(avatar.fitting_prior).__name__}) has no base space: its "
             "density implements neither to_base nor from_base",
-            hint="set fitting.space=code",
+            hint=f"set {option}=code",
         ) from error
 
 

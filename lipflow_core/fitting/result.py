@@ -13,7 +13,11 @@ from torch import Tensor
 from lipflow_core.fitting.pose import composed
 from lipflow_core.records import Record
 from lipflow_core.results import Number, Result
+from lipflow_core.sequences import runs_of
 from lipflow_core.tables import counted
+
+_STAYED = 1e-4
+"""Largest distance of a code from its start that counts as none: a start may pass through the base space and back."""
 
 
 class GridPoint(Result):
@@ -115,18 +119,26 @@ class FitSummary(Result):
     """Objective, or "total" → its loss over the steps."""
 
     def notes(self) -> list[str]:
-        """Say what is amiss with single frames, a line for each kind."""
+        """Say what is amiss with single frames, a line for each kind, and whether a temporal prior had no effect."""
+        temporal = self.request["spec"]["fitting"].get("temporal") is not None
         told = {
             "stopped early because the loss was not finite": [f for f in self.frames if f.stopped_not_finite],
             "showed nothing to fit to, as with an empty mask: the prior alone decided": [
                 f for f in self.frames if f.shows_nothing
             ],
+            "stayed at their start, since no step lowered the loss of their run; lower the learning rate or "
+            "fitting.temporal.weight": [
+                f for f in self.frames if temporal and f.steps > 0 and f.distance < _STAYED and not f.stopped_not_finite
+            ],
         }
+        runs = runs_of([frame.segment for frame in self.frames], [frame.number for frame in self.frames])
+        without_effect = temporal and len(runs) == len(self.frames)
+        alone = "no two of the frames follow each other in a segment, so that fitting.temporal changed nothing"
         return [
             f"{counted(len(found), 'frame')} {what} (the first is {found[0].segment}/{found[0].number:06d})"
             for what, found in told.items()
             if found
-        ]
+        ] + ([alone] if without_effect else [])
 
 
 @dataclass(frozen=True)

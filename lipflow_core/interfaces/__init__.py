@@ -16,6 +16,7 @@ from lipflow_core.interfaces.optimizer import LossAtPoint, Optimizer
 from lipflow_core.interfaces.prior import ConditionedPrior, LatentPrior
 from lipflow_core.interfaces.renderer import Renderer
 from lipflow_core.interfaces.state import State
+from lipflow_core.interfaces.temporal import TemporalPrior
 
 __all__ = [
     "Capture",
@@ -35,4 +36,5 @@ __all__ = [
     "Renderer",
     "Split",
     "State",
+    "TemporalPrior",
 ]

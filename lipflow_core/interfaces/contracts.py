@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lipflow_core.config import Config, MetricConfig, ObjectiveConfig
+from lipflow_core.config import Config, MetricConfig, ObjectiveConfig, TemporalConfig
 from lipflow_core.hooks import Kind
 from lipflow_core.interfaces.capture import Capture
 from lipflow_core.interfaces.decoder import Decoder
@@ -15,6 +15,7 @@ from lipflow_core.interfaces.objective import Objective
 from lipflow_core.interfaces.optimizer import Optimizer
 from lipflow_core.interfaces.prior import LatentPrior
 from lipflow_core.interfaces.renderer import Renderer
+from lipflow_core.interfaces.temporal import TemporalPrior
 
 CONTRACTS: Mapping[Kind, tuple[type, type[Config]]] = {
     "capture": (Capture, Config),
@@ -26,6 +27,7 @@ CONTRACTS: Mapping[Kind, tuple[type, type[Config]]] = {
     "renderer": (Renderer, Config),
     "objective": (Objective, ObjectiveConfig),
     "optimizer": (Optimizer, Config),
+    "temporal": (TemporalPrior, TemporalConfig),
     "metric": (Metric, MetricConfig),
 }
 """Kind → base of the implementation and of the Config."""

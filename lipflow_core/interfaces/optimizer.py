@@ -34,11 +34,14 @@ class LossAtPoint:
 
 
 class Optimizer(ABC):
-    """Minimises the losses of independent rows; it is asked for the next parameters after each evaluation.
+    """Minimises the losses of rows; it is asked for the next parameters after each evaluation.
 
     Implement `start` and `update`. Everything that an optimizer remembers of a row is in its state, a `Record` whose
     tensors all begin with the axis of rows: rows join and leave between two updates. The core keeps each row's best
     parameters, counts steps, and stops rows; a trial step of a line search is therefore one step.
+
+    Rows are independent, unless the plan says `coupled_rows=True`: then a temporal prior may couple them. A row's loss
+    depends on rows beside it that move at the same time, and its gradient is that of the sum of all losses.
 
     Args:
         config: Options of the optimizer.

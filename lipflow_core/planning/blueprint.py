@@ -53,6 +53,7 @@ class Blueprint:
         stage_objectives: Training stage's name → its objectives, in the spec's order.
         objectives: Objectives of fitting, in the spec's order.
         optimizer: Optimizer of fitting.
+        temporal: Temporal prior of fitting, or None.
         metrics: Metrics of the evaluation, in the spec's order.
         view: Observation whose pictures are compared.
     """
@@ -70,6 +71,7 @@ class Blueprint:
     stage_objectives: Mapping[str, tuple[PlannedPart, ...]]
     objectives: tuple[PlannedPart, ...]
     optimizer: PlannedPart
+    temporal: PlannedPart | None
     metrics: tuple[PlannedPart, ...]
     view: str
 
@@ -98,7 +100,8 @@ class Blueprint:
     def fitted_observations(self) -> tuple[str, ...]:
         """Names of the observations that fitting loads: the objectives' targets, and the prior's driving signal."""
         needs = Needs.of(planned.plan for planned in self.objectives)
-        asked = needs.prior or self.spec.fitting.start == "prior" or self.spec.fitting.space == "base"
+        based = self.spec.fitting.space == "base" or (self.temporal is not None and "base" in self.temporal.plan.needs)
+        asked = needs.prior or self.spec.fitting.start == "prior" or based
         driven = asked and self.driving is not None and "driving" in self.fitting_prior.plan.needs
         surface = (self.roles.surface,) if needs.regions else ()
         return tuple(dict.fromkeys([*needs.targets, *surface, *(self.driving.plan.needs if driven else ())]))

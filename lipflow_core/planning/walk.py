@@ -21,6 +21,7 @@ from lipflow_core.plans import (
     ObjectiveInputs,
     Plan,
     RendererInputs,
+    TemporalInputs,
 )
 from lipflow_core.specs.model import PartName, SameAs, Spec
 from lipflow_core.spelling import did_you_mean
@@ -78,14 +79,18 @@ class _Walk:
         optimizer = self.findings.plan(
             "fitting.optimizer", spec.fitting.optimizer, spec.fitting.optimizer_inputs(spec.code)
         )
+        temporal = None
+        if spec.fitting.temporal is not None:
+            temporal = self.findings.plan("fitting.temporal", spec.fitting.temporal, TemporalInputs(code=spec.code))
         self._check_training(stages)
         self._check_pose(objectives, driving)
         self._check_optimizer(optimizer, objectives, priors)
+        self._check_temporal(temporal, optimizer, priors)
         view = spec.evaluation.view or self.roles.scored_view
         metrics = self._metrics(view)
         self._check_grid(metrics)
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
-        used = [encoder, driving, *priors.values(), decoder, renderer, optimizer, *terms]
+        used = [encoder, driving, *priors.values(), decoder, renderer, optimizer, temporal, *terms]
         for planned in (*priors.values(), decoder):
             self._check_code(planned)
         for planned in {id(item): item for item in used if item is not None}.values():
@@ -112,6 +117,7 @@ class _Walk:
             stage_objectives=stages,
             objectives=objectives,
             optimizer=optimizer,
+            temporal=temporal,
             metrics=metrics,
             view=view,
         )
@@ -337,6 +343,29 @@ class _Walk:
                 "fitting.optimizer",
                 f"{optimizer} needs an objective that is a sum of squares, which none of {named} is; choose an "
                 "optimizer that uses gradients alone",
+            )
+
+    def _check_temporal(
+        self,
+        temporal: PlannedPart | None,
+        optimizer: PlannedPart | None,
+        priors: Mapping[str, PlannedPart | None],
+    ) -> None:
+        """Note a temporal prior whose optimizer takes each frame alone, or whose base space the prior lacks."""
+        if temporal is None:
+            return
+        if optimizer is not None and not optimizer.plan.coupled_rows:
+            self._note(
+                "fitting.optimizer",
+                f"{optimizer} minimises the loss of each frame by itself, but {temporal} couples the frames of a run; "
+                "choose an optimizer that takes coupled rows, or set fitting.temporal=null",
+            )
+        prior = priors.get("prior" if self.spec.fitting.prior is None else "fitting.prior")
+        if "base" in temporal.plan.needs and prior is not None and not prior.plan.base_space:
+            self._note(
+                "fitting.temporal",
+                f"{temporal} works in the prior's base space, but {prior} has none; choose a temporal prior in the "
+                "space of the code",
             )
 
     def _check_grid(self, metrics: Sequence[PlannedPart]) -> None:

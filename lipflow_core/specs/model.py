@@ -26,6 +26,7 @@ from lipflow_core.parts import (
     RendererSlot,
     SameAs,
     SharedSlotOf,
+    TemporalSlot,
 )
 from lipflow_core.plans import OptimizerInputs
 from lipflow_core.specs.document import Origin, Path
@@ -183,6 +184,9 @@ class Fitting(Config):
     """Optimizer, which chooses each frame's next code from the loss and its gradient."""
     patience: PositiveInt = 20
     """Number of steps without a lower loss after which a frame stops. Its best code is kept."""
+    temporal: TemporalSlot | None = None
+    """Temporal prior, which fits the frames of a run together: frames of one segment whose numbers follow each other.
+    Null fits each frame alone. A grid search always does."""
     pose: PoseFitting | None = None
     """Fit the pose of the driving cameras together with the code, with these options; null keeps the given cameras."""
     perturbation: Perturbation | None = None
@@ -191,7 +195,8 @@ class Fitting(Config):
     grid: Grid | None = None
     """Grid search for the learning rate and the likelihood's weight on some frames; null uses the given values."""
     batch: PositiveInt = 16
-    """Largest number of frames fitted together; results do not depend on it."""
+    """Largest number of frames decoded together; results do not depend on it. With a temporal prior a whole run is
+    fitted together, decoded in parts of this size."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": {"steps": 10}, "small": {"steps": 100}}
 

@@ -24,6 +24,7 @@ from lipflow_core.testing import (
     optimizer,
     prior,
     renderer,
+    temporal,
     term,
 )
 from lipflow_core.testing.subject import Check, Subject, find_component
@@ -38,6 +39,7 @@ _SUITES: Mapping[Kind, list[Check]] = {
     "renderer": renderer.CHECKS,
     "objective": [*term.CHECKS, *objective.CHECKS],
     "optimizer": optimizer.CHECKS,
+    "temporal": temporal.CHECKS,
     "metric": [*term.CHECKS, *metric.CHECKS],
 }
 

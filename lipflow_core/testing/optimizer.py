@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -207,6 +208,48 @@ def curvature_is_asked_for_as_planned(subject: Subject) -> None:
     Walk.start(optimizer, Bowls.of(subject, 2)).walk(optimizer, 3, curvature=lambda _: refuse)
 
 
+def coupled_rows_are_minimised_as_planned(subject: Subject) -> None:
+    if not subject.planned.coupled_rows:
+        return
+    optimizer, bowls = subject.build(), Bowls.of(subject, 6)
+    pull = 10.0
+
+    def total(parameters: Tensor) -> Tensor:
+        step = (parameters[1:] - parameters[:-1]).square().sum(dim=1)
+        pad = step.new_zeros(1)
+        return bowls.evaluate(parameters).loss + 0.25 * pull * (torch.cat([pad, step]) + torch.cat([step, pad]))
+
+    parameters = torch.zeros_like(bowls.centre)
+    state, losses = optimizer.start(parameters.clone()), []
+    for _ in range(2 * STEPS):
+        parameters = parameters.detach().requires_grad_(True)
+        loss = total(parameters)
+        losses.append(float(loss.detach().sum()))
+        (gradient,) = torch.autograd.grad(loss.sum(), parameters)
+        evaluation = replace(bowls.evaluate(parameters.detach()), loss=loss.detach(), gradient=gradient)
+        parameters, state = optimizer.update(parameters.detach().clone(), evaluation, state)
+    reached = (losses[0] - min(losses)) / (losses[0] - _lowest(total, bowls))
+    assert reached > 0.95, (
+        f"its plan says coupled_rows=True, but after {2 * STEPS} steps the sum of the losses of rows that are drawn to "
+        f"each other fell by only {reached:.0%} of what is possible"
+    )
+
+
+def _lowest(total: Callable[[Tensor], Tensor], bowls: Bowls) -> float:
+    """Minimise the sum of coupled losses over all rows at once."""
+    parameters = torch.zeros_like(bowls.centre).requires_grad_(True)
+    solver = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = total(parameters).sum()
+        loss.backward()
+        return loss
+
+    solver.step(closure)
+    return float(total(parameters.detach()).sum())
+
+
 CHECKS = [
     Check("it lowers the loss", it_lowers_the_loss),
     Check("rows are independent", rows_are_independent),
@@ -220,4 +263,5 @@ CHECKS = [
     Check("learning rates of rows count", learning_rates_of_rows_count),
     Check("convergence is told row by row", convergence_is_told_row_by_row),
     Check("curvature is asked for as planned", curvature_is_asked_for_as_planned),
+    Check("coupled rows are minimised as planned", coupled_rows_are_minimised_as_planned),
 ]

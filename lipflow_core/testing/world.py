@@ -29,6 +29,7 @@ from lipflow_core.plans import (
     PriorInputs,
     RendererInputs,
     Roles,
+    TemporalInputs,
 )
 from lipflow_core.records import Frame, Record, Template
 from lipflow_core.registry import Registry
@@ -127,6 +128,8 @@ class World:
                 yield ObjectiveInputs(**offered, view=self.roles.training_views, landmarks=landmarks)
             case "optimizer":
                 yield OptimizerInputs(code=code, pose=POSE)
+            case "temporal":
+                yield TemporalInputs(code=code)
             case "metric":
                 yield MetricInputs(**offered, view=self.roles.scored_view, landmarks=landmarks)
 

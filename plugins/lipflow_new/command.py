@@ -50,6 +50,7 @@ _KINDS = {
     "optimizer": Template(
         "Steps that grow while a gradient keeps its sign", "Optimizer", "fitting:\n  optimizer: {name}"
     ),
+    "temporal": Template("Codes move at a steady pace", "Prior", "fitting:\n  temporal: {name}"),
     "metric": Template(
         "Distance within which most decoded vertices lie from the tracked ones",
         "Metric",

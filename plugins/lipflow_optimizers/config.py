@@ -18,9 +18,8 @@ class AdamConfig(Config):
 
     def plan(self, given: OptimizerInputs) -> Plan:
         """Plan an optimizer that needs gradients."""
-        return Plan(
-            inputs={"parameters": (given.code + given.pose,)}, outputs={"parameters": (given.code + given.pose,)}
-        )
+        size = given.code + given.pose
+        return Plan(inputs={"parameters": (size,)}, outputs={"parameters": (size,)}, coupled_rows=True)
 
 
 class LbfgsConfig(Config):

@@ -52,6 +52,11 @@ def test_tasks_without_a_fit_share_their_scores():
     assert kinds(found)["score"] == 1 and [one.code for one in found.scored] == ["posterior", "start"]
 
 
+def test_a_task_with_a_temporal_prior_shares_the_choice_of_the_same_task_without():
+    found = plan({"dam": "dam"}, ["perturbed-sequence", "perturbed-sequence-smooth"])
+    assert kinds(found) == {"capture": 1, "train": 1, "choose": 1, "fit": 2, "score": 2}
+
+
 def test_equal_systems_are_the_same_cells():
     found = plan({"dam": "dam", "again": {"spec": "dam", "set": {"seed": 0}}}, ["headset"])
     assert kinds(found)["score"] == 1 and [one.system for one in found.scored] == ["dam", "again"]

@@ -46,6 +46,16 @@ def test_shipped_specs_fit_at_every_preset(name, preset):
         ("dam", ["fitting.objectives.0.target=side"], ["objective 'photometric'", "capture"]),
         ("dam", ["evaluation.view=frontl"], ["capture 'dome'", "did you mean 'frontal'?"]),
         ("dam", ["training.views=9"], ["training.views is 9", "capture 'dome' has 3 cameras"]),
+        (
+            "dam",
+            ["fitting.temporal=random-walk", "fitting.optimizer=lbfgs"],
+            ["optimizer 'lbfgs' minimises the loss of each frame by itself", "temporal 'random-walk' couples"],
+        ),
+        (
+            "lip-flow-hmc",
+            ["fitting.temporal={type: random-walk, space: base}", "fitting.prior=mixture"],
+            ["temporal 'random-walk' works in the prior's base space", "prior 'mixture' has none"],
+        ),
         ("dam", ["training.stages.0.train=[driving]"], ["stage 'all'", "'driving' is empty"]),
     ],
 )
@@ -197,3 +207,11 @@ def test_a_fit_to_pictures_must_say_to_which():
 def test_a_fit_that_moves_or_chooses_by_nothing_is_refused(overrides, told):
     with pytest.raises(CompatibilityError, match=told):
         planned("lip-flow-hmc", *overrides)
+
+
+def test_a_temporal_prior_in_the_base_space_makes_a_fit_load_the_driving_observation():
+    options = ["fitting.start=zero", "fitting.objectives=[{type: photometric, target: frontal}]"]
+    assert planned("lip-flow-hmc", *options).fitted_observations == ("frontal",)
+    walks = {space: f"fitting.temporal={{type: random-walk, space: {space}}}" for space in ("base", "code")}
+    assert planned("lip-flow-hmc", *options, walks["code"]).fitted_observations == ("frontal",)
+    assert planned("lip-flow-hmc", *options, walks["base"]).fitted_observations == ("frontal", "headset")

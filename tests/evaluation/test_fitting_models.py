@@ -53,6 +53,48 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_first_batch_not_written(spo
     assert not (tmp_path / "killed" / "batches").exists()
 
 
+def test_an_interrupted_fit_of_runs_goes_on_with_the_first_batch_of_runs_not_written(spoiled, trained, tmp_path):
+    stop, diary = tmp_path / "stop", tmp_path / "diary"
+    options = [*OPTIONS, "fitting.temporal=random-walk", f"capture={{type: spoiled, stop: '{stop}', diary: '{diary}'}}"]
+    whole = fit_model(trained["lip-flow-hmc"], tmp_path / "whole", overrides=options)
+    assert diary.read_text(encoding="utf-8").splitlines() == ["[0, 1, 2]", "[3, 4, 5]"]
+    stop.touch()
+    with pytest.raises(KeyboardInterrupt):
+        fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
+    stop.unlink()
+    diary.unlink()
+    again = fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
+    assert diary.read_text(encoding="utf-8").splitlines() == ["[3, 4, 5]"]
+    assert again.frames == whole.frames
+    first, second = (load_file(tmp_path / name / "codes.safetensors") for name in ("whole", "killed"))
+    assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_runs_are_put_back_into_the_order_of_the_frames(trained, tmp_path):
+    options = ["fitting.steps=2", "fitting.temporal=random-walk"]
+    for name, frames in {"sorted": "0:6", "shuffled": "4,0,3,2,1,5"}.items():
+        fit_model(trained["dam"], tmp_path / name, frames=frames, overrides=options)
+    codes = {name: load_file(tmp_path / name / "codes.safetensors")["codes"] for name in ("sorted", "shuffled")}
+    torch.testing.assert_close(codes["sorted"][[4, 0, 3, 2, 1, 5]], codes["shuffled"])
+
+
+def test_a_temporal_prior_that_changed_nothing_is_noted(trained, tmp_path):
+    options = ["fitting.steps=1", "fitting.temporal=random-walk"]
+    found = {}
+    for frames in ("0,2", "0,1"):
+        found[frames] = fit_model(trained["dam"], tmp_path / frames, frames=frames, overrides=options).notes()
+    assert ["fitting.temporal changed nothing" in " ".join(notes) for notes in found.values()] == [True, False]
+
+
+def test_runs_that_stay_at_their_start_are_noted(trained, tmp_path):
+    options = ["fitting.steps=3", "fitting.optimizer.learning_rate=0.01", "fitting.start=zero"]
+    found = {}
+    for weight in (1e9, 1e-9):
+        walk = f"fitting.temporal={{type: random-walk, weight: {weight}}}"
+        found[weight] = fit_model(trained["dam"], tmp_path / str(weight), frames="0:3", overrides=[*options, walk])
+    assert ["3 frames stayed at their start" in " ".join(fit.notes()) for fit in found.values()] == [True, False]
+
+
 def test_fit_json_is_the_same_after_a_resumption_to_the_byte(spoiled, trained, tmp_path):
     stop = tmp_path / "stop"
     options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}'}}"]

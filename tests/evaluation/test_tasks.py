@@ -205,6 +205,28 @@ def test_jitter_of_whole_segments_is_scored_for_each_code(trained):
     assert any("left out of Jitter" in note for note in model.notes())
 
 
+def test_runs_are_fitted_whole_and_scored_in_order(trained):
+    options = ["evaluation.metrics=[millimetres]", "fitting.steps=4", "fitting.temporal=random-walk"]
+    small, large = (
+        lipflow_core.evaluate(trained["dam"], frames="3,0,2,1,5,4", overrides=[*options, f"fitting.batch={batch}"])
+        for batch in (1, 16)
+    )
+    one, other = small.models[0], large.models[0]
+    assert one.frames == other.frames
+    for code in ("posterior", "start", "fitted"):
+        assert one.scores[code]["millimetres"] == pytest.approx(other.scores[code]["millimetres"], rel=1e-4)
+    alone = lipflow_core.evaluate(trained["dam"], frames="3,0,2,1,5,4", overrides=options[:2]).models[0]
+    assert alone.scores["posterior"]["millimetres"] == pytest.approx(other.scores["posterior"]["millimetres"])
+    assert alone.scores["fitted"]["millimetres"] != pytest.approx(other.scores["fitted"]["millimetres"], rel=1e-4)
+
+
+def test_a_temporal_prior_without_frames_that_follow_each_other_is_refused(trained):
+    options = ["fitting.steps=1", "fitting.temporal=random-walk"]
+    with pytest.raises(SpecError, match=r"none of the 2 frames to score does") as caught:
+        lipflow_core.evaluate(trained["dam"], frames="0,2", overrides=options)
+    assert "evaluation.whole_segments=true" in caught.value.hint
+
+
 def test_a_metric_of_sequences_gives_nan_where_neighbours_are_unknown(trained):
     avatar, _ = lipflow_core.open_model(trained["dam"])
     frame = Frame(("a", "a"), torch.tensor([0, 1]), {})

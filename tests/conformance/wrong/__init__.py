@@ -19,6 +19,7 @@ import lipflow_objectives
 import lipflow_optimizers
 import lipflow_priors
 import lipflow_render
+import lipflow_temporal
 
 from lipflow_core.hooks import Component, hookimpl
 
@@ -32,6 +33,7 @@ PLUGINS = (
     lipflow_optimizers,
     lipflow_priors,
     lipflow_render,
+    lipflow_temporal,
 )
 
 
@@ -267,6 +269,7 @@ OPTIMIZERS = [
         "of the rows' losses are left",
         also={
             "a gradient that is not finite is survived": "asks for a lower loss too",
+            "coupled rows are minimised as planned": "asks for a lower loss too",
         },
     ),
     Wrong(
@@ -292,7 +295,36 @@ OPTIMIZERS = [
     Wrong("optimizer/adam", "InPlace", "arguments are left as they are", "changes the parameters in place"),
     Wrong("optimizer/adam", "Deaf", "learning rates of rows count", "own learning rate is not used"),
     Wrong("optimizer/adam", "Sociable", "convergence is told row by row", "depends on its batch"),
+    configured("optimizer/lbfgs", "Confident", "coupled rows are minimised as planned", "coupled_rows=True, but after"),
     Wrong("optimizer/adam", "Curious", "curvature is asked for as planned", "its plan's needs must name"),
+]
+
+TEMPORALS = [
+    Wrong("temporal/random-walk", "NeverEmpty", "one share of the energy for each frame", "no frames"),
+    Wrong(
+        "temporal/random-walk",
+        "Borderless",
+        "runs are independent",
+        "depends on other runs",
+        also={"a run that is not finite leaves others alone": "reaches over borders"},
+    ),
+    Wrong(
+        "temporal/random-walk", "Zeroing", "a run that is not finite leaves others alone", "the energy of others NaN"
+    ),
+    Wrong("temporal/random-walk", "Restless", "a still run is likelier than a jittery one", "stays at zero is"),
+    Wrong("temporal/random-walk", "Single", "frames of a run are coupled", "does not depend on the frames beside it"),
+    Wrong(
+        "temporal/random-walk",
+        "HalfGradient",
+        "the gradient agrees with finite differences",
+        "its gradient is not its slope",
+        also={"frames of a run are coupled": "the frame before feels nothing"},
+    ),
+    Wrong("temporal/random-walk", "Double", "types are kept", "it makes torch.float64 of torch.float32"),
+    Wrong("temporal/random-walk", "Global", "nothing is random", "draws from torch's global generator"),
+    Wrong("temporal/random-walk", "InPlace", "arguments are left as they are", "changes the path in place"),
+    Wrong("temporal/random-walk", "Weighted", "the weight is left to the core", "already multiplied"),
+    configured("temporal/random-walk", "Demanding", "its needs are known", "its plan needs vertices"),
 ]
 
 METRICS = [
@@ -338,6 +370,7 @@ WRONG: list[Wrong] = [
     *TERMS,
     *OBJECTIVES,
     *OPTIMIZERS,
+    *TEMPORALS,
     *METRICS,
     *CAPTURES,
 ]

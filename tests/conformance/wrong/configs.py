@@ -12,7 +12,9 @@ from lipflow_glow.config import AdditiveConfig, AffineConfig
 from lipflow_keypoint.config import KeypointEncoderConfig
 from lipflow_metrics.config import GeomConfig, PsnrConfig
 from lipflow_objectives.config import GeometryConfig
+from lipflow_optimizers.config import LbfgsConfig
 from lipflow_render.config import TorchRendererConfig
+from lipflow_temporal.config import RandomWalkConfig
 from pydantic import ConfigDict, field_serializer
 
 from lipflow_core.plans import Roles
@@ -100,3 +102,13 @@ class BoastfulConfig(CloudCaptureConfig):
     def plan(self, given):
         planned = super().plan(given)
         return replace(planned, outputs={**planned.outputs, "cloud.points": (8, 3)})
+
+
+class ConfidentConfig(LbfgsConfig):
+    def plan(self, given):
+        return replace(super().plan(given), coupled_rows=True)
+
+
+class DemandingConfig(RandomWalkConfig):
+    def plan(self, given):
+        return replace(super().plan(given), needs=("base", "vertices"))
