@@ -1,11 +1,18 @@
-"""Time of fitting 16 frames together against fitting the same frames one after another.
+"""Time of fitting 16 frames together against fitting the same frames one after another, or of the parts of one step.
 
     python benchmarks/fitting.py
     python benchmarks/fitting.py --model runs/lip-flow-hmc --steps 50
+    python benchmarks/fitting.py --parts --threads 1
+    python benchmarks/fitting.py --parts --threads 1 --preset paper --frames 2 capture.sequences=2 \\
+        capture.held_out_sequences=1 capture.frames_per_sequence=2 capture.cameras=2 capture.image=[96,96]
 
-Both are done in one process, with patience off so that every frame takes all steps. Without --model, a model of the
-spec is assembled and not trained; the work is the same. Frames come from the spec's capture, which is simulated on
-first use. The two take turns; the figures are each one's best of all turns, since other work on the machine only adds.
+With --parts, each part's processor time is told in milliseconds a frame and step, forward and backward. A step is also
+made with textures decoded whole, if fits of this size decode only what pictures show.
+
+Without --parts, both are done in one process, with patience off so that every frame takes all steps. Without --model, a
+model of the spec is assembled and not trained; the work is the same. Frames come from the spec's capture, which is
+simulated on first use. The two take turns; the figures are each one's best of all turns, since other work on the
+machine only adds.
 """
 
 from __future__ import annotations
@@ -14,22 +21,26 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 import lipflow_core
-from lipflow_core.avatar import Avatar
+from lipflow_core.avatar import Avatar, frozen
 from lipflow_core.fitting import fit
+from lipflow_core.fitting.fit import build_objectives
+from lipflow_core.fitting.problem import Problem
 from lipflow_core.planning import plan
 from lipflow_core.plans import CaptureInputs
-from lipflow_core.records import Frame
+from lipflow_core.records import FaceState, Frame
 from lipflow_core.selection import spread
 from lipflow_core.specs import Spec
 from lipflow_core.splits import load_frames
 
 
 def main() -> None:
-    """Print both times and their ratio."""
+    """Print both times and their ratio, or the times of a step's parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", default="lip-flow-hmc")
     parser.add_argument("--preset", default="small")
@@ -38,13 +49,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="torch's threads; 0 leaves its choice")
+    parser.add_argument("--parts", action="store_true", help="time the parts of one step")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("overrides", nargs="*", help="options of the spec, such as capture.cameras=2")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     overrides = [f"fitting.steps={args.steps}", f"fitting.patience={args.steps + 1}", f"fitting.batch={args.frames}"]
-    avatar, spec = model(args, overrides)
+    avatar, spec = model(args, [*overrides, *args.overrides])
     frame = frames(spec, args.frames)
+    if args.parts:
+        times = parts(avatar, spec, frame, max(args.turns, 5))
+        print(json.dumps(times) if args.json else "\n".join(f"{name:32}{ms:9.2f} ms" for name, ms in times.items()))
+        return
     alone = [frame.rows(torch.tensor([i])) for i in range(len(frame))]
     together, apart = [], []
     fit(avatar, alone[0], spec.fitting.model_copy(update={"steps": 3}))  # compiles what is compiled
@@ -94,6 +111,43 @@ def frames(spec: Spec, count: int) -> Frame:
     """Held-out frames with what fitting needs."""
     source = spec.capture.build(CaptureInputs()).split("held-out")
     return load_frames(source, spread(count, len(source)), plan(spec).fitted_observations)
+
+
+def parts(avatar: Avatar, spec: Spec, frame: Frame, turns: int) -> dict[str, float]:
+    """Milliseconds of CPU a frame and step, the least of some turns, of a step and of its parts."""
+    objectives = build_objectives(avatar, frame, spec.fitting.objectives)
+    with frozen(avatar):
+        problem = Problem.of(avatar, frame, objectives)
+        camera, topology = next(iter(problem.cameras.values())), problem.template.topology
+        code = problem.start("prior").requires_grad_()
+        face = problem.template.restore(avatar.decoder(code, problem.directions))
+        vertices, texture = (tensor.detach().requires_grad_() for tensor in (face.vertices, face.texture))
+        works = {
+            "step": lambda: (problem.losses(code), code),
+            "drawing": lambda: (avatar.render(FaceState(vertices, texture), camera).image, vertices, texture),
+            "decoding the mesh": lambda: (avatar.decoder.geometry(code), code),
+            "decoding the whole textures": lambda: (avatar.decoder(code, problem.directions).texture, code),
+            "prior": lambda: (problem.prior.log_prob(code), code),
+        }
+        if (sight := problem.sight) is not None:
+            seen = sight.seen(avatar, vertices, topology, camera)
+            given = avatar, problem.template, code, problem.directions, seen
+            works |= {
+                "decoding the texels seen": lambda: (sight.texture(*given), code),
+                "finding the texels seen": lambda: (sight.seen(avatar, vertices, topology, camera),),
+                "step, textures whole": lambda: (replace(problem, sight=None).losses(code), code),
+            }
+        least = dict.fromkeys(works, float("inf"))
+        for _ in range(turns + 1):
+            for name, work in works.items():
+                least[name] = min(least[name], seconds(lambda work=work: backward(*work()))[1])
+    return {name: round(1000 * best / len(frame), 2) for name, best in least.items()}
+
+
+def backward(made: Tensor, *inputs: Tensor) -> None:
+    """Carry gradients of ones back to the inputs, if there are any."""
+    if inputs:
+        torch.autograd.grad(made, inputs, torch.ones_like(made))
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from lipflow_core.avatar import Avatar
 from lipflow_core.errors import NumericalError
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, FaceState, Frame, Keypoints, Rendering, Template, Views
+from lipflow_core.seeing import Sight
 
 
 def observe(
@@ -25,6 +26,7 @@ def observe(
     needs: Needs,
     cameras: Mapping[str, Camera],
     directions: Tensor | None = None,
+    sight: Sight | None = None,
 ) -> tuple[FaceState | None, Mapping[str, Rendering]]:
     """Decode codes and render the needed observations: one decoding for all views, one rendering per picture size.
 
@@ -37,26 +39,34 @@ def observe(
         needs: Needs of the objectives or metrics; nothing else is computed.
         cameras: Observation's name → its cameras (B, N), for each of `needs.rendered`.
         directions: (B, N, 3) result of `view_directions` for these cameras; computed if None.
+        sight: Tiles that triangles show, to decode only the texels that the pictures show; None to decode all.
 
     Returns:
         The face in millimetres and [0, 1], or None if no face is needed; it has a texture only if something is
-        rendered. And observation's name → renderings of its N views, B·N pictures ordered sample by sample.
+        rendered and `sight` is None. And observation's name → renderings of its N views, B·N pictures ordered sample
+        by sample.
     """
     if not needs.face:
         return None, {}
     groups = _by_size(cameras, needs.rendered)
-    if not groups:
-        decoded = FaceState(avatar.decoder.geometry(code))
-    else:
-        decoded = avatar.decoder(code, view_directions(cameras, needs.rendered) if directions is None else directions)
+    drawn = [_side_by_side([cameras[name] for name in names]) for names in groups]
+    if drawn and directions is None:
+        directions = view_directions(cameras, needs.rendered)
+    whole = bool(drawn) and sight is None
+    decoded = avatar.decoder(code, directions) if whole else FaceState(avatar.decoder.geometry(code))
     face = template.restore(decoded.apply(lambda tensor: tensor.to(code.dtype)))
+    texture = face.texture
+    if drawn and sight is not None:
+        seen = [sight.seen(avatar, face.vertices, template.topology, camera) for camera in drawn]
+        texture = sight.texture(avatar, template, code, directions, torch.cat(seen, dim=1))
     renderings: dict[str, Rendering] = {}
     first = 0
-    for names in groups:
-        camera = _side_by_side([cameras[name] for name in names])
+    for names, camera in zip(groups, drawn, strict=True):
         last = first + camera.extrinsics.shape[1]
+        # A slice would cost its backward pass a copy of all textures.
+        textures = texture if len(groups) == 1 else texture[:, first:last]
         with torch.autocast(code.device.type, enabled=False):
-            rendering = avatar.render(FaceState(face.vertices, face.texture[:, first:last]), camera)
+            rendering = avatar.render(FaceState(face.vertices, textures), camera)
         renderings |= _parted(rendering, {name: cameras[name].extrinsics.shape[1] for name in names})
         first = last
     return face, renderings

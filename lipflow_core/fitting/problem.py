@@ -16,6 +16,7 @@ from lipflow_core.interfaces import ConditionedPrior, Objective, State, Temporal
 from lipflow_core.observing import cameras_of, observe, shows_nothing, sound, view_directions
 from lipflow_core.plans import Needs
 from lipflow_core.records import Camera, Frame, Residuals, Template
+from lipflow_core.seeing import Sight
 from lipflow_core.specs.model import Perturbation
 
 
@@ -40,6 +41,7 @@ class Problem:
         directions: (B, N, 3) view directions of all rendered pictures before the pose is applied.
         space: Space of the points that losses are computed at, "code" or "base".
         temporal: Temporal prior of the runs; None to take each frame alone.
+        sight: Tiles that triangles show; None to decode textures whole.
     """
 
     avatar: Avatar
@@ -55,6 +57,7 @@ class Problem:
     directions: Tensor | None
     space: str = "code"
     temporal: TemporalPrior | None = None
+    sight: Sight | None = None
 
     @classmethod
     def of(
@@ -132,6 +135,7 @@ class Problem:
             directions=view_directions(cameras, needs.rendered),
             space=space,
             temporal=temporal,
+            sight=Sight.of(avatar, avatar.template) if needs.rendered else None,
         )
 
     def __len__(self) -> int:
@@ -240,7 +244,7 @@ class Problem:
                 name: _moved(camera, pose) if name in self.moving else camera for name, camera in cameras.items()
             }
             directions = view_directions(cameras, self.needs.rendered)
-        face, renderings = observe(self.avatar, self.template, code, self.needs, cameras, directions)
+        face, renderings = observe(self.avatar, self.template, code, self.needs, cameras, directions, self.sight)
         return State(
             code=code, prior=self.prior, template=self.template, face=face, renderings=renderings, cameras=cameras
         )

@@ -13,8 +13,9 @@ from lipflow_core.records import FaceState
 class Decoder(ComponentModule, ABC):
     """Maps a code and view directions to a standardised face: one mesh, and a texture for each view.
 
-    Implement `decode`; override `geometry` if the mesh can be decoded without the texture. Results are standardised by
-    the capture's `Template`; the assembled avatar restores millimetres and colours.
+    Implement `decode`; override `geometry` if the mesh can be decoded without the texture, and `tile` and
+    `texture_tiles` if parts of the texture can: fits then decode only the parts that their pictures show. Results are
+    standardised by the capture's `Template`; the assembled avatar restores millimetres and colours.
     """
 
     def forward(self, code: Tensor, view_direction: Tensor) -> FaceState:
@@ -38,3 +39,22 @@ class Decoder(ComponentModule, ABC):
     def geometry(self, code: Tensor) -> Tensor:
         """Decode codes (B, D) to vertices (B, V, 3) alone, standardised."""
         return self(code, code.new_zeros(code.shape[0], 0, 3)).vertices
+
+    @property
+    def tile(self) -> int | None:
+        """Side in texels of the tiles that `texture_tiles` decodes, a divisor of T; None if it is not implemented."""
+        return None
+
+    def texture_tiles(self, code: Tensor, view_direction: Tensor, place: Tensor) -> Tensor:
+        """Decode some tiles of the textures, equal to these parts of what `decode` gives.
+
+        Args:
+            code: (B, D).
+            view_direction: (B, N, 3), as in `forward`.
+            place: (M, 4) int64, row and column of each tile, counted in tiles, and its sample and view; in
+                lexicographic order, so that tiles of the same place are neighbours.
+
+        Returns:
+            (M, 3, tile, tile), standardised.
+        """
+        raise NotImplementedError(f"{type(self).__name__} decodes textures as a whole")

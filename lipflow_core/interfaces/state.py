@@ -21,7 +21,7 @@ class State:
         code: (B, D) latent codes.
         template: Template of the subject.
         face: Decoded face, vertices in millimetres and texture in [0, 1], for needs "vertices" and "render:NAME"; the
-            texture is None unless something is rendered.
+            texture is None unless something is rendered, and in fits that decode only the texels that pictures show.
         renderings: Observation's name → renderings of its N views, B·N pictures ordered sample by sample; for need
             "render:NAME".
         cameras: Observation's name → its cameras, moved by the fitted pose; leading axes (B, N), of keypoints (B,). For

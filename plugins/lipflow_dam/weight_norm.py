@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from lipflow_core.interfaces import Foldable
+from lipflow_dam.tiles import cleared, cut
 
 
 class DirectionAndScale(torch.autograd.Function):
@@ -154,10 +155,46 @@ class NormedUpConv(WeightNormed):
         std = scale * leaky_gain(slope) / math.sqrt(inputs * 4)
         # Stored channels last, like the activations: adding it to them then reads both in order.
         super().__init__((inputs, outputs, 4, 4), (side, side, outputs), std)
+        self.slope = slope
 
     def operation(self, x: Tensor, weight: Tensor) -> Tensor:
         bias = rearrange(self.bias, "h w c -> c h w")
         return functional.conv_transpose2d(x, weight, stride=2, padding=1).add_(bias)
+
+    def quads(self) -> Tensor:
+        """Return the weight of the convolution k2 whose outputs are the 2×2 texels between 2×2 inputs.
+
+        Returns:
+            (4 · out, in, 2, 2), channels last; outputs are ordered by row, column and channel.
+        """
+        weight = self.folded
+        if weight is None:
+            direction, scale, _ = DirectionAndScale.apply(self.weight, self.gain, self.norm)
+            weight = direction * scale
+        quads = rearrange(weight, "i o (ty dy) (tx dx) -> (dy dx o) i ty tx", dy=2, dx=2).flip(-2, -1)
+        return quads.contiguous(memory_format=torch.channels_last)
+
+    def tiles(self, x: Tensor, quads: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
+        """Compute squares of the output, and the LeakyReLU that follows.
+
+        Args:
+            x: (M, in, H, H) squares of the input, from row ⌊(top − 1) / 2⌋ and column ⌊(left − 1) / 2⌋ on; zero outside
+                of the input.
+            quads: Result of `quads`.
+            top, left: (M,) int64, first row and column of each square; all odd or all even.
+            size: Side of the squares.
+
+        Returns:
+            (M, out, size, size), channels last, zero outside of the output.
+        """
+        made = rearrange(functional.conv2d(x, quads), "m (dy dx o) h w -> m (h dy) (w dx) o", dy=2, dx=2)
+        beyond = made.shape[1] - size
+        if beyond:  # no slice, whose backward pass would copy twice
+            made = functional.pad(made, (0, 0, *4 * [-beyond // 2]))
+        made = cut(self.bias[None], torch.zeros_like(top), top, left, size).add_(made)
+        if self.slope != 1:
+            made = functional.leaky_relu_(made, self.slope)
+        return rearrange(cleared(made, top, left, len(self.bias)), "m h w o -> m o h w")
 
 
 def leaky_gain(slope: float) -> float:

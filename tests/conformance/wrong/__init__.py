@@ -182,6 +182,7 @@ DECODERS = [
     Wrong("decoder/dam", "NeverBlind", "shapes for 0, 1 and 3 views", "no views"),
     Wrong("decoder/dam", "OtherMesh", "geometry agrees with decode", "geometry() makes other vertices"),
     Wrong("decoder/dam", "Blended", "views are independent", "depends on the other views"),
+    Wrong("decoder/dam", "Shifted", "tiles are parts of the texture", "tiles differ from these parts"),
     Wrong("decoder/dam", "Mute", "the code matters", "does not move a vertex"),
     Wrong("decoder/dam", "Distant", "starts near the mean face", "standard deviations off the mean"),
     configured("decoder/dam", "OneMore", "plan agrees with reality", "its plan says vertices (43, 3)"),

@@ -11,6 +11,8 @@ from lipflow_core.interfaces import Foldable
 
 
 class Single(DamDecoder):
+    tile = None
+
     def decode(self, code, view_direction):
         face = super().decode(code, view_direction)
         return replace(face, texture=face.texture.float())
@@ -29,13 +31,26 @@ class OtherMesh(DamDecoder):
 
 
 class Blended(DamDecoder):
+    tile = None
+
     def decode(self, code, view_direction):
         face = super().decode(code, view_direction)
         return replace(face, texture=face.texture + face.texture.mean(1, keepdim=True))
 
 
+class Shifted(DamDecoder):
+    """Decodes the tile below in place of each tile."""
+
+    def texture_tiles(self, code, view_direction, place):
+        last = self.given.texture[-1] // self.tile - 1
+        below = (place + torch.tensor([1, 0, 0, 0])).clamp(max=torch.tensor([last, last, 2**31, 2**31]))
+        return super().texture_tiles(code, view_direction, below)
+
+
 class Mute(DamDecoder):
     """Decodes every code as ones."""
+
+    tile = None
 
     def decode(self, code, view_direction):
         return super().decode(torch.ones_like(code), view_direction)
