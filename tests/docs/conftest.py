@@ -10,6 +10,8 @@ import pytest
 from docs_presumed import PRESUMED
 from docs_reader import Reader
 
+from lipflow_core.registry.process_layer import held
+
 
 @pytest.fixture(scope="session")
 def before(tmp_path_factory) -> Path:
@@ -36,6 +38,7 @@ def read_as(before, tmp_path):
             return reader
 
         yield reader_of
+        vars(held).clear()  # what a page registered stays on the page
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
                 del sys.modules[name]
