@@ -7,20 +7,27 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from lipflow_plugins.info import describe, type_name
+from pydantic import BaseModel
 
 from lipflow_core.cli.arguments import EXIT_CODES, command_parser
 from lipflow_core.cli.commands import OWN, load
+from lipflow_core.config import Config, Deferred
 from lipflow_core.hooks import KINDS
+from lipflow_core.parts import Part
 from lipflow_core.registry import installed_registry
 from lipflow_core.specs import Spec
 from lipflow_core.testing.plugin_api import COMMAND_API, PLUGIN_API
 
 ROOT = Path(__file__).parents[1]
 
-BESIDE = {"CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changes", "benchmarks/README.md": "benchmarks"} | {
-    "benchmarks/RESULTS.md": "results"
+BESIDE = {
+    "CONTRIBUTING.md": "contributing",
+    "CHANGELOG.md": "changes",
+    "benchmarks/README.md": "benchmarks",
+    "benchmarks/RESULTS.md": "results",
 }
 """Pages outside docs/ → their names in the site."""
 
@@ -114,11 +121,6 @@ def _rows(config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
 
 def _blocks(annotation) -> Iterator[type]:
     """Yield the block that an annotation names: a Config that is no slot of a component."""
-    from typing import get_args
-
-    from lipflow_core.config import Config
-    from lipflow_core.parts import Part
-
     if isinstance(annotation, type) and issubclass(annotation, Config) and not issubclass(annotation, Part):
         if annotation.model_fields and annotation.__name__ != "SameAs":
             yield annotation
@@ -128,8 +130,6 @@ def _blocks(annotation) -> Iterator[type]:
 
 
 def _spelt(config, name: str, field, block) -> str:
-    from lipflow_core.config import Deferred
-
     if isinstance(field.default_factory, Deferred):
         return "of `registry.toml`"
     if block:
@@ -140,8 +140,6 @@ def _spelt(config, name: str, field, block) -> str:
 
 
 def _code(value) -> str:
-    from pydantic import BaseModel
-
     value = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
     return f"`{text}`" if text else '`""`'

@@ -348,8 +348,8 @@ class Evaluation(Result):
         """Print the scores as plain text.
 
         Where models compete, an asterisk marks the best for each kind of code, and every model that is not shown to be
-        worse. Lines below tell where nothing can be
-        marked: the frames are of too few sequences, or the models were scored on different captures.
+        worse. Lines below tell where nothing can be marked: the frames are of too few sequences, or the models were
+        scored on different captures.
         """
         return score_table(self, CODES, TRAVELLED)
 

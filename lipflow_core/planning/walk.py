@@ -11,6 +11,7 @@ from lipflow_core.errors import CompatibilityError
 from lipflow_core.parts import Part
 from lipflow_core.planning.blueprint import Blueprint, PlannedPart
 from lipflow_core.planning.findings import Findings, check_installed
+from lipflow_core.planning.fitting import FittingCheck
 from lipflow_core.planning.priors import plan_priors
 from lipflow_core.plans import (
     CaptureInputs,
@@ -83,12 +84,10 @@ class _Walk:
         if spec.fitting.temporal is not None:
             temporal = self.findings.plan("fitting.temporal", spec.fitting.temporal, TemporalInputs(code=spec.code))
         self._check_training(stages)
-        self._check_pose(objectives, driving)
-        self._check_optimizer(optimizer, objectives, priors)
-        self._check_temporal(temporal, optimizer, priors)
         view = spec.evaluation.view or self.roles.scored_view
         metrics = self._metrics(view)
-        self._check_grid(metrics)
+        prior = priors.get("prior" if spec.fitting.prior is None else "fitting.prior")
+        FittingCheck(self.findings, objectives, optimizer, temporal, prior, driving, self.roles.surface, metrics).run()
         terms = [*objectives, *metrics, *(planned for stage in stages.values() for planned in stage)]
         used = [encoder, driving, *priors.values(), decoder, renderer, optimizer, temporal, *terms]
         for planned in (*priors.values(), decoder):
@@ -111,7 +110,7 @@ class _Walk:
                 for index, stage in enumerate(spec.training.stages)
                 if stage.prior is not None
             },
-            fitting_prior=priors["prior" if spec.fitting.prior is None else "fitting.prior"],
+            fitting_prior=prior,
             decoder=decoder,
             renderer=renderer,
             stage_objectives=stages,
@@ -307,80 +306,6 @@ class _Walk:
                         f"training.stages.{index}.train",
                         f"stage '{stage.name}' trains the driving encoder, but the spec's slot 'driving' is empty",
                     )
-
-    def _check_pose(self, objectives: Sequence[PlannedPart], driving: PlannedPart | None) -> None:
-        """Note a pose or its perturbation if fitting compares with nothing that the moving cameras see."""
-        fitting = self.spec.fitting
-        asked = [name for name in ("pose", "perturbation") if getattr(fitting, name) is not None]
-        seen = set(Needs.of(term.plan for term in objectives).targets) - {self.roles.surface}
-        if not asked or (seen if driving is None else seen & set(driving.plan.needs)):
-            return
-        whose = "an observation with cameras" if driving is None else f"'{', '.join(driving.plan.needs)}'"
-        for name in asked:
-            self._note(
-                f"fitting.{name}",
-                f"fitting.{name} moves the driving cameras, but no objective of fitting compares with {whose}; name "
-                f"one that does, or set fitting.{name}=null",
-            )
-
-    def _check_optimizer(
-        self,
-        optimizer: PlannedPart | None,
-        objectives: Sequence[PlannedPart],
-        priors: Mapping[str, PlannedPart | None],
-    ) -> None:
-        """Note an optimizer that needs curvature where nothing has it, and a base space that the prior lacks."""
-        prior = priors.get("prior" if self.spec.fitting.prior is None else "fitting.prior")
-        if self.spec.fitting.space == "base" and prior is not None and not prior.plan.base_space:
-            self._note(
-                "fitting.space", f"fitting.space is 'base', but {prior} has no base space; set fitting.space=code"
-            )
-        if optimizer is None or "curvature" not in optimizer.plan.needs or not objectives:
-            return
-        if not any(term.plan.residuals or "prior" in term.plan.needs for term in objectives):
-            named = ", ".join(term.part.name for term in objectives)
-            self._note(
-                "fitting.optimizer",
-                f"{optimizer} needs an objective that is a sum of squares, which none of {named} is; choose an "
-                "optimizer that uses gradients alone",
-            )
-
-    def _check_temporal(
-        self,
-        temporal: PlannedPart | None,
-        optimizer: PlannedPart | None,
-        priors: Mapping[str, PlannedPart | None],
-    ) -> None:
-        """Note a temporal prior whose optimizer takes each frame alone, or whose base space the prior lacks."""
-        if temporal is None:
-            return
-        if optimizer is not None and not optimizer.plan.coupled_rows:
-            self._note(
-                "fitting.optimizer",
-                f"{optimizer} minimises the loss of each frame by itself, but {temporal} couples the frames of a run; "
-                "choose an optimizer that takes coupled rows, or set fitting.temporal=null",
-            )
-        prior = priors.get("prior" if self.spec.fitting.prior is None else "fitting.prior")
-        if "base" in temporal.plan.needs and prior is not None and not prior.plan.base_space:
-            self._note(
-                "fitting.temporal",
-                f"{temporal} works in the prior's base space, but {prior} has none; choose a temporal prior in the "
-                "space of the code",
-            )
-
-    def _check_grid(self, metrics: Sequence[PlannedPart]) -> None:
-        """Note a grid search by a metric that has no value for single frames of the fit."""
-        fitting = self.spec.fitting
-        needs = Needs.of([metrics[0].plan]) if metrics and fitting.grid is not None else Needs.of([])
-        lacks = "scores whole sequences" if needs.neighbours else ""
-        if needs.pose and fitting.pose is None and fitting.perturbation is None:
-            lacks = "scores the pose, which this fit neither fits nor perturbs"
-        if lacks:
-            self._note(
-                "fitting.grid",
-                f"a grid search chooses by the first metric, but {metrics[0]} {lacks}; name another metric first in "
-                "evaluation.metrics",
-            )
 
     def _check_code(self, planned: PlannedPart | None) -> None:
         """Note a part that takes a code of another size, as one that was built elsewhere may."""

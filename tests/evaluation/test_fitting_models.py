@@ -35,10 +35,17 @@ def test_fit_writes_codes_curves_and_pictures(relative, trained, tmp_path, capsy
     assert len(list((out / "pictures").glob("*.png"))) == 3
 
 
-def test_a_fit_that_was_interrupted_goes_on_with_the_first_batch_not_written(spoiled, trained, tmp_path):
+@pytest.mark.parametrize(
+    ("temporal", "batches"), [("null", ["[0, 1]", "[2, 3]", "[4, 5]"]), ("random-walk", ["[0, 1, 2]", "[3, 4, 5]"])]
+)
+def test_a_fit_that_was_interrupted_goes_on_with_the_first_batch_not_written(
+    temporal, batches, spoiled, trained, tmp_path
+):
     stop, diary = tmp_path / "stop", tmp_path / "diary"
-    options = [*OPTIONS, f"capture={{type: spoiled, stop: '{stop}', diary: '{diary}'}}"]
+    capture = f"capture={{type: spoiled, stop: '{stop}', diary: '{diary}'}}"
+    options = [*OPTIONS, f"fitting.temporal={temporal}", capture]
     whole = fit_model(trained["lip-flow-hmc"], tmp_path / "whole", overrides=options)
+    assert diary.read_text(encoding="utf-8").splitlines() == batches
     stop.touch()
     with pytest.raises(KeyboardInterrupt):
         fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
@@ -46,28 +53,11 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_first_batch_not_written(spo
     stop.unlink()
     diary.unlink()
     again = fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
-    assert diary.read_text(encoding="utf-8").splitlines() == ["[4, 5]"]
+    assert diary.read_text(encoding="utf-8").splitlines() == batches[-1:]
     assert again.frames == whole.frames
     first, second = (load_file(tmp_path / name / "codes.safetensors") for name in ("whole", "killed"))
     assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
     assert not (tmp_path / "killed" / "batches").exists()
-
-
-def test_an_interrupted_fit_of_runs_goes_on_with_the_first_batch_of_runs_not_written(spoiled, trained, tmp_path):
-    stop, diary = tmp_path / "stop", tmp_path / "diary"
-    options = [*OPTIONS, "fitting.temporal=random-walk", f"capture={{type: spoiled, stop: '{stop}', diary: '{diary}'}}"]
-    whole = fit_model(trained["lip-flow-hmc"], tmp_path / "whole", overrides=options)
-    assert diary.read_text(encoding="utf-8").splitlines() == ["[0, 1, 2]", "[3, 4, 5]"]
-    stop.touch()
-    with pytest.raises(KeyboardInterrupt):
-        fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
-    stop.unlink()
-    diary.unlink()
-    again = fit_model(trained["lip-flow-hmc"], tmp_path / "killed", overrides=options)
-    assert diary.read_text(encoding="utf-8").splitlines() == ["[3, 4, 5]"]
-    assert again.frames == whole.frames
-    first, second = (load_file(tmp_path / name / "codes.safetensors") for name in ("whole", "killed"))
-    assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_runs_are_put_back_into_the_order_of_the_frames(trained, tmp_path):
