@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from lipflow_core.errors import LipflowError
@@ -21,7 +21,9 @@ from lipflow_core.version import __version__
 
 CORE = "lipflow-core"
 _NO_RESULT = ("ablation", "cli", "testing")
-"""Folders of lipflow_core whose code changes no result of a cell."""
+"""Folders of lipflow_core whose code changes no result of a cell, but for these files."""
+_RESULT = ("ablation/kinds.py", "ablation/planning.py", "ablation/prefixes.py")
+"""Files in these folders that decide what cells compute."""
 
 
 def code_of(parts: Iterable[Part], registry: Registry) -> dict[str, str]:
@@ -40,7 +42,9 @@ def code_of(parts: Iterable[Part], registry: Registry) -> dict[str, str]:
         if plugin.distribution != CORE:
             found[plugin.distribution] = _version_of(plugin)
         elif checkout_plugins() is not None:
-            found |= {name: _edited(name, __version__) for name in (_package_of(plugin), *_libraries(registry))}
+            found |= {
+                name: edited_version(name, __version__) for name in (_package_of(plugin), *_libraries(registry))
+            }
     return dict(sorted(found.items()))
 
 
@@ -50,11 +54,14 @@ def all_code(registry: Registry) -> dict[str, str]:
     for name, plugin in registry.plugins.items():
         if plugin.status == "ok":
             found[name] = _version_of(plugin)
-    return found | {name: _edited(name, __version__) for name in _libraries(registry)}
+    return found | {name: edited_version(name, __version__) for name in _libraries(registry)}
 
 
 def check_unchanged(code: Mapping[str, str]) -> None:
     """Check that packages which are being edited are as they were when a cell was planned.
+
+    Args:
+        code: Package → version, as `code_of` gave it.
 
     Raises:
         CodeChangedError: If the code of one was changed meanwhile.
@@ -62,7 +69,7 @@ def check_unchanged(code: Mapping[str, str]) -> None:
     for name, version in code.items():
         before, plus, _ = version.partition("+")
         package = "lipflow_core" if name == CORE else name
-        if plus and importlib.util.find_spec(package) is not None and _edited(package, before) != version:
+        if plus and importlib.util.find_spec(package) is not None and edited_version(package, before) != version:
             raise CodeChangedError(
                 f"the code of {package} was edited while the grid ran",
                 "Start it again: it tells which cells are stale. To edit code meanwhile, run grids from another "
@@ -74,17 +81,48 @@ class CodeChangedError(LipflowError):
     """Code was edited while a grid ran, so that its next cells would not be what they are called (exit code 1)."""
 
 
-@cache
 def core_version() -> str:
     """Give the version of lipflow-core, with a hash of its files in a checkout."""
-    return __version__ if checkout_plugins() is None else _edited("lipflow_core", __version__)
+    return __version__ if checkout_plugins() is None else edited_version("lipflow_core", __version__)
+
+
+def edited_version(package: str, version: str) -> str:
+    """Add a hash of a package's present files to its version; files are read again if their time or size changed.
+
+    Args:
+        package: Name that it is imported by.
+        version: Version of its distribution.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return version
+    file = Path(spec.origin)
+    paths = [file] if file.name != "__init__.py" else sorted(file.parent.rglob("*.py"))
+    if package == "lipflow_core":
+        paths = [path for path in paths if _changes_results(path.relative_to(file.parent))]
+    stats = [(path, path.stat()) for path in paths]
+    found = tuple((path.relative_to(file.parent).as_posix(), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+    return f"{version}+{_hash_of(file.parent, found)}"
+
+
+@lru_cache(maxsize=64)
+def _hash_of(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in files:
+        digest.update(name.encode())
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _changes_results(path: Path) -> bool:
+    return path.parts[0] not in _NO_RESULT or path.as_posix() in _RESULT
 
 
 def _version_of(plugin: Plugin) -> str:
     if plugin.entry.path is not None:
         return plugin.version
     edited = checkout_plugins() is not None if plugin.distribution == CORE else _is_editable(plugin.distribution)
-    return _edited(_package_of(plugin), plugin.version) if edited else plugin.version
+    return edited_version(_package_of(plugin), plugin.version) if edited else plugin.version
 
 
 def _libraries(registry: Registry) -> list[str]:
@@ -96,22 +134,6 @@ def _libraries(registry: Registry) -> list[str]:
 
 def _package_of(plugin: Plugin) -> str:
     return plugin.entry.module.partition(":")[0].partition(".")[0]
-
-
-@cache
-def _edited(package: str, version: str) -> str:
-    digest = hashlib.sha256()
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return version
-    file = Path(spec.origin)
-    for path in [file] if file.name != "__init__.py" else sorted(file.parent.rglob("*.py")):
-        relative = path.relative_to(file.parent)
-        if package == "lipflow_core" and relative.parts[0] in _NO_RESULT:
-            continue
-        digest.update(relative.as_posix().encode())
-        digest.update(path.read_bytes())
-    return f"{version}+{digest.hexdigest()[:8]}"
 
 
 @cache

@@ -15,7 +15,6 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
-from lipflow_core.ablation.code import check_unchanged
 from lipflow_core.ablation.work import Kinds, Task
 from lipflow_core.errors import ModelError
 from lipflow_core.evaluation.candidate import Candidate
@@ -47,7 +46,7 @@ def capture_cell(task: Task) -> dict[str, Any]:
 
 def train_cell(task: Task) -> dict[str, Any]:
     """Train a stage, after the cell that trained the stages before it."""
-    _use_threads(task)
+    _use_numerics(task)
     spec = load_spec(task.cell.options["spec"])
     after = task.needs["after"].path / RUN if "after" in task.needs else None
     result = train(spec, task.folder / RUN, resume=True, after=after, stop=task.stop)
@@ -56,7 +55,7 @@ def train_cell(task: Task) -> dict[str, Any]:
 
 def choose_cell(task: Task) -> dict[str, Any]:
     """Choose learning rate and latent weight by a grid search."""
-    _use_threads(task)
+    _use_numerics(task)
     opened = _open(task)
     split, indices = _frames(task, opened)
     return search_grid(opened, split, indices).model_dump(mode="json")
@@ -64,7 +63,7 @@ def choose_cell(task: Task) -> dict[str, Any]:
 
 def fit_cell(task: Task) -> dict[str, Any]:
     """Fit the codes of all frames, batch by batch."""
-    _use_threads(task)
+    _use_numerics(task)
     opened = _open(task)
     _, indices = _frames(task, opened)
     summary = fit_model(
@@ -80,7 +79,7 @@ def fit_cell(task: Task) -> dict[str, Any]:
 
 def score_cell(task: Task) -> dict[str, Any]:
     """Score Q's code, the start and, after a fit, the fitted code of all frames."""
-    _use_threads(task)
+    _use_numerics(task)
     candidate = replace(Candidate.of(_model(task), _overrides(task)), overrides=())
     capture = open_capture(candidate.blueprint)
     split = open_split(capture, task.cell.what["split"])
@@ -106,14 +105,12 @@ KINDS: Kinds = {
 """Kind → the function that does its work."""
 
 
-def _use_threads(task: Task) -> None:
+def _use_numerics(task: Task) -> None:
     """Set torch's threads as the cell's key says, and check that the rest of its numerics is this machine's.
 
     Raises:
-        lipflow_core.ablation.code.CodeChangedError: If code was edited since the cell was planned.
         lipflow_core.errors.ModelError: If the cell was planned for another torch or device.
     """
-    check_unchanged(task.cell.how["code"])
     numerics = task.cell.how["numerics"]
     torch.set_num_threads(numerics["threads"])
     if numerics["torch"] != torch.__version__:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lipflow_core.ablation.cells import Cell
-from lipflow_core.ablation.code import CodeChangedError
+from lipflow_core.ablation.code import CodeChangedError, check_unchanged
 from lipflow_core.ablation.folder import ERROR, RESULT, CellError, CellFolder, CellResult, GridFolder
 from lipflow_core.ablation.leases import SECONDS, Lease, remove_claims
 from lipflow_core.errors import Interrupted, LipflowError, StorageError, UsageError
@@ -123,6 +123,7 @@ def work_on(
         if not all(needed.done for needed in needs.values()):
             return outcome("waiting")
         lease.keep(lost)
+        check_unchanged(cell.how.get("code", {}))
         remove_temporaries(folder.path)
         grid.write_key(cell)
         value = _run(kinds, Task(cell, folder.path, needs, stop), lease)

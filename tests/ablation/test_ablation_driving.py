@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grids
 import pytest
 import trivial
 
+from lipflow_core.ablation.cells import Cell
+from lipflow_core.ablation.code import _changes_results, edited_version
 from lipflow_core.ablation.driver import HaltedError
 from lipflow_core.ablation.folder import GridFolder
 from lipflow_core.ablation.leases import Lease
+from lipflow_core.ablation.work import work_on
 from lipflow_core.errors import Interrupted
 
 
@@ -104,8 +109,6 @@ def test_a_cell_that_another_process_works_on_is_waited_for(grid):
 
 
 def test_a_worker_that_was_taken_over_publishes_nothing(grid):
-    from lipflow_core.ablation.work import work_on
-
     one = trivial.cell()
 
     def taken_over(task):
@@ -114,3 +117,25 @@ def test_a_worker_that_was_taken_over_publishes_nothing(grid):
 
     assert work_on(one, grid, {"count": taken_over}).status == "elsewhere"
     assert not grid.cell(one.name).done
+
+
+def test_code_that_is_edited_between_two_cells_halts_the_grid(grid, tmp_path, monkeypatch):
+    (tmp_path / "edited_often.py").write_text("answer = 41\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    version = edited_version("edited_often", "0.1.0")
+    first, second = (
+        Cell("count", {"number": number}, how={"code": {"edited_often": version}}, label=f"count {number}")
+        for number in range(2)
+    )
+    assert work_on(first, grid, trivial.KINDS).status == "done"
+    (tmp_path / "edited_often.py").write_text("answer = 42.0\n")
+    halted = work_on(second, grid, trivial.KINDS)
+    assert halted.status == "halted" and "edited_often was edited while the grid ran" in halted.message
+
+
+def test_code_of_cells_and_of_planning_counts_as_code_of_results_and_the_rest_of_ablations_does_not():
+    def counts(name):
+        return _changes_results(Path(name))
+
+    assert all(map(counts, ("fitting/fit.py", "ablation/kinds.py", "ablation/planning.py", "ablation/prefixes.py")))
+    assert not any(map(counts, ("ablation/driver.py", "cli/ablate.py", "testing/prior.py")))
