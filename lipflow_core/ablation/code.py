@@ -42,9 +42,7 @@ def code_of(parts: Iterable[Part], registry: Registry) -> dict[str, str]:
         if plugin.distribution != CORE:
             found[plugin.distribution] = _version_of(plugin)
         elif checkout_plugins() is not None:
-            found |= {
-                name: edited_version(name, __version__) for name in (_package_of(plugin), *_libraries(registry))
-            }
+            found |= {name: edited_version(name, __version__) for name in (_package_of(plugin), *_libraries(registry))}
     return dict(sorted(found.items()))
 
 

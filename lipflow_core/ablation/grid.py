@@ -72,8 +72,6 @@ class Limits(Config):
 class Execution(Config):
     """Options of running cells. Only `threads` can change their results."""
 
-    executor: Literal["local"] = "local"
-    """Where cells run: "local" means worker processes of this machine."""
     workers: PositiveInt = 1
     """Number of worker processes."""
     threads: PositiveInt = 1
@@ -148,7 +146,7 @@ def load_grid(path_or_name: str | os.PathLike[str] | Mapping[str, Any], override
         path, value = parse_override(text)
         path = path if path[0] in Grid.model_fields else ("set", *path)
         # Below these, a key is a whole path of a spec.
-        above = {"axes": 1, "set": 1, "systems": 3}.get(str(path[0]), len(path))
+        above = {"axes": 1, "set": 1, "systems": 3, "tasks": 3}.get(str(path[0]), len(path))
         changes.append(((*path[:above], ".".join(map(str, path[above:]))) if path[above:] else path, value))
     apply_overrides(document, changes)
     grid = _validated(Grid, document, source)
@@ -230,6 +228,11 @@ def _problems(grid: Grid, document: Document, source: str) -> Iterable[str]:
                 f"{at(*place, path)}: '{path}' is an axis, whose values come last, so that {value} would have no "
                 f"effect; change the axis instead: 'axes.{path}=[{value}]'"
             )
+    for axis, values in grid.axes.items():
+        written = [as_text(value) for value in values]
+        for number, value in enumerate(written):
+            if value in written[:number]:
+                yield f"{at('axes', axis, number)}: the value {value} stands here a second time"
     if grid.baseline is not None and grid.baseline not in systems:
         yield f"{at('baseline')}: there is no system '{grid.baseline}'{_meant(grid.baseline, systems)}"
     for name in systems:

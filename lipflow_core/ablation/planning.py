@@ -82,6 +82,7 @@ class _Planner:
                     first = first or found
                     scored += found
         if not self.problems:
+            self._check_distinct(scored)
             self._check_claims(scored)
         if self.problems:
             raise self._error()
@@ -149,6 +150,19 @@ class _Planner:
         for one in scored:
             yield replace(one, seed=seed, axes={**one.axes, "seed": seed}, cell=again(one.cell))
 
+    def _check_distinct(self, scored: Sequence[Scored]) -> None:
+        """Note points of the axes that tables could not tell apart, such as two options that name one subject."""
+        first: dict[tuple[str, str, str, int], Scored] = {}
+        for one in scored:
+            before = first.setdefault((one.system, one.task, one.subject, one.seed), one)
+            if before is not one:
+                where = f"system '{one.system}', task '{one.task}'"
+                error = SpecError(
+                    f"{_at(before.axes)} and {_at(one.axes)} are both subject '{one.subject}' with seed {one.seed}",
+                    "Leave one of them out.",
+                )
+                self._note(where, one.system, error)
+
     def _check_claims(self, scored: Sequence[Scored]) -> None:
         """Note claims about systems or metrics that no combination has."""
         for claim in self.grid.claims:
@@ -158,9 +172,11 @@ class _Planner:
                 if name not in systems:
                     error = SpecError(f"no system '{name}' does task '{claim.task}'", choices(name, systems))
                     self._note(where, where, error)
-                metrics = [m for one in scored if one.system == name for m in self._metrics(one)]
+                done = [one for one in scored if (one.system, one.task) == (name, claim.task)]
+                metrics = {metric for one in done for metric in self._metrics(one)}
                 if metrics and claim.metric not in metrics:
-                    error = SpecError(f"metric '{claim.metric}' is not scored", choices(claim.metric, set(metrics)))
+                    said = f"task '{claim.task}' does not score metric '{claim.metric}'"
+                    error = SpecError(said, choices(claim.metric, metrics))
                     self._note(where, where, error)
 
     def _metrics(self, one: Scored) -> list[str]:
@@ -193,9 +209,15 @@ class _Planner:
         spec = blueprint.spec
         changed = load_spec(spec.model_dump(mode="json"), task.set, self.registry)
         asked = plan(changed, devices=(blueprint.device,))
-        kept = tuple(term.part for term in asked.objectives if "prior" not in term.plan.needs)
-        if task.likelihood or not kept:
+        if task.likelihood:
             return asked
+        kept = tuple(term.part for term in asked.objectives if "prior" not in term.plan.needs)
+        if asked.objectives and not kept:
+            named = ", ".join(f"'{term.part.name}'" for term in asked.objectives)
+            raise SpecError(
+                f"task '{task.name}' fits without the objectives that ask the prior, but there is no other: {named}",
+                "Name one that compares with the target, or leave out likelihood: false.",
+            )
         fitting = changed.fitting.model_copy(update={"objectives": kept})
         return plan(changed.model_copy(update={"fitting": fitting}), devices=(blueprint.device,))
 

@@ -86,7 +86,8 @@ def means_text(plan: Plan, grid: GridFolder) -> str:
             found.setdefault(place, []).append(grid.cell(one.cell).result().value["means"][one.code])
     metrics = columns(plan, grid)
     lines = []
-    for place in sorted(wanted, key=lambda place: list(dict.fromkeys(task for task, _ in wanted)).index(place[0])):
+    order = {task: number for number, task in enumerate(dict.fromkeys(task for task, _ in wanted))}
+    for place in sorted(wanted, key=lambda place: order[place[0]]):
         means = found.get(place, [])
         cells = [column.text(_mean([one.get(name) for one in means])) for name, column in metrics.items()]
         lines.append([*place, f"{len(means)}/{wanted[place]}", *cells])

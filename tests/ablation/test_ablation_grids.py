@@ -69,6 +69,11 @@ def test_overrides_of_axes_and_systems_take_paths_of_specs(written):
     assert grid.systems["lip"].set == {"flow.steps": 2, "flow.coupling": "affine"}
 
 
+def test_overrides_of_tasks_take_paths_of_specs(written):
+    grid = load_grid(written(), ["tasks.1.set.fitting.steps=4"])
+    assert grid.tasks[1].set["fitting.steps"] == 4
+
+
 def test_a_task_may_switch_the_grid_of_the_shipped_one_off(written):
     def kinds(path):
         return {cell.kind for cell in plan_grid(load_grid(path)).cells.values()}
@@ -96,6 +101,7 @@ def test_a_system_may_do_some_of_the_tasks(written):
         ("lip > dam", "lap > dam", r"grid.yaml:13:5: claims.0: there is no system 'lap'; did you mean 'lip'\?"),
         ("lip > dam by", "lip better than dam by", r"grid.yaml:13:5: claims.0: .* is not a claim such as"),
         ("fitting.steps: 3", "training.batch: 3", r"grid.yaml:9:40: .*: a task can't change 'training.batch'"),
+        ("[0, 1]", "[0, 0]", r"grid.yaml:6:13: axes.seed.1: the value 0 stands here a second time"),
         ("[0, 1]", "[]", r"grid.yaml:6:9: axes.seed: should have at least 1 entry"),
         ("name: short", "name: decode", r"tasks.1: the task 'decode' stands here a second time"),
     ],

@@ -120,8 +120,31 @@ def test_parts_that_do_not_fit_together_are_told_with_system_and_task():
 
 
 def test_a_claim_about_a_metric_that_is_not_scored_is_told():
-    with pytest.raises(SpecError, match=r"claim 'dam > lip .*': metric 'pnsr' is not scored\n.*did you mean 'psnr'"):
+    with pytest.raises(
+        SpecError, match=r"claim 'dam > lip .*': task 'decode' does not score metric 'pnsr'\n.*did you mean 'psnr'"
+    ):
         plan({"dam": "dam", "lip": "lip-flow-hmc"}, claims=["dam > lip by 0.1 pnsr on decode"])
+
+
+def test_a_claim_about_a_metric_that_only_another_task_scores_is_told():
+    with pytest.raises(SpecError, match="task 'decode' does not score metric 'jitter'"):
+        plan(
+            {"dam": "dam", "lip": "lip-flow-hmc"},
+            ["decode", "perturbed-sequence"],
+            claims=["lip > dam by 0 jitter on decode"],
+        )
+
+
+def test_points_that_are_the_same_subject_and_seed_are_told():
+    axes = {"capture.subject": ["p01"], "capture.identity": [1, 2]}
+    with pytest.raises(SpecError, match=r"capture.identity=1 and .*capture.identity=2 are both subject"):
+        plan({"dam": {"spec": "dam"}}, axes=axes)
+
+
+def test_a_task_without_likelihood_needs_another_objective():
+    alone = {"name": "alone", "set": {"fitting.objectives": ["latent-likelihood"]}, "likelihood": False}
+    with pytest.raises(SpecError, match="but there is no other: 'latent-likelihood'"):
+        plan({"dam": "dam"}, [alone])
 
 
 def test_a_claim_about_a_point_that_does_not_exist_is_told():
